@@ -1,0 +1,40 @@
+# make lab    open the course in JupyterLab           make lab ARGS="--no-browser --port 8899"
+# make test   run everything that CI runs             make test ARGS="-k packing"
+# make env    only prepare .venv (the other two do it on first use)
+# Without make: python -m course_lib lab
+
+PYTHON ?= python3
+ARGS ?=
+JOBS ?= 2
+VENV := .venv/bin
+
+.PHONY: help env lab doctor test lint lock pictures train card exercises
+
+help:
+	@sed -n '1,4s/^# //p' Makefile
+
+env:
+	@$(PYTHON) -m course_lib env
+
+lab: env
+	@$(VENV)/python -m course_lib lab $(ARGS)
+
+doctor:
+	@$(PYTHON) -m course_lib doctor
+
+test: env lint
+	@$(VENV)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+
+lint: env
+	@$(VENV)/ruff check .
+
+# after a change to the dependencies in pyproject.toml: install them first, then write the pins
+lock:
+	@$(VENV)/python tools/lock.py
+
+pictures train card: env
+	@$(VENV)/course $@ $(ARGS)
+
+# the problem sets that students get, made from solutions/
+exercises: env
+	@$(VENV)/course release $(ARGS)

@@ -1,0 +1,24 @@
+"""Which rounding hurts the output least: methods that turn a model's linears into QTensors."""
+
+from course_lib.calibrate.linear import QuantLinear, quantize_activations
+from course_lib.calibrate.pipeline import (
+    METHODS,
+    map_weights,
+    model_bytes,
+    quantize_model,
+    quantized,
+    quantized_fraction,
+)
+from course_lib.calibrate.rtn import rtn
+
+__all__ = [
+    "METHODS",
+    "QuantLinear",
+    "map_weights",
+    "model_bytes",
+    "quantize_activations",
+    "quantize_model",
+    "quantized",
+    "quantized_fraction",
+    "rtn",
+]

@@ -1,0 +1,155 @@
+"""quantize_model: a copy of a model whose linear layers carry QTensors, made by any method from any scheme."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+
+from course_lib.calibrate.linear import QuantLinear
+from course_lib.calibrate.progress import each
+from course_lib.calibrate.rtn import rtn
+from course_lib.calibrate.targets import DEFAULT_SKIP, check_activations, linears_of
+from course_lib.qtensor import QTensor
+from course_lib.scheme import Scheme
+
+# A method sees the whole model, which is already a copy that it may rescale, and returns one QTensor a linear.
+Method = Callable[[nn.Module, dict[str, nn.Linear], Scheme, "Iterable | None", "bool | None"], dict[str, QTensor]]
+
+
+def _rtn(model, linears, scheme, calibration, progress) -> dict[str, QTensor]:
+    return {name: _named(name, rtn, linear.weight, scheme) for name, linear in each(linears, "rounding", progress)}
+
+
+METHODS: dict[str, Method] = {"rtn": _rtn}
+
+
+def quantize_model(
+    model: nn.Module,
+    scheme: Scheme,
+    method: str | Callable[[Tensor, Scheme], QTensor] = "rtn",
+    calibration=None,
+    skip: Iterable[str] = DEFAULT_SKIP,
+    activations: Scheme | None = None,
+    progress: bool | None = None,
+) -> nn.Module:
+    """A copy of `model` whose linears are QuantLinear modules; it works with `generate`, and `model` stays untouched.
+
+    method       "rtn", or a function (w (out, in), scheme) -> QTensor such as your own quantizer
+    calibration  data for methods that look at activations; "rtn" looks at none and ignores it
+    skip         linears that stay as they are: the end of a dotted name ("lm_head", "mlp.down_proj") or a regular
+                 expression for all of it (r"model\\.layers\\.0\\..*"); embeddings and norms are never quantized, and a
+                 head tied to the embedding, if not skipped, gets a weight of its own
+    activations  Scheme of every quantized linear's inputs (see QuantLinear), or None
+
+    The copy has `.qtensors` (name -> QTensor) and `.quantized_fraction` (share of the parameters). A quantized copy
+    may be quantized again: linears skipped the first time get the second scheme, which is how mixes are made.
+    ValueError names a linear that does not fit the scheme, a skip entry without a match, and fused 3-D experts.
+    """
+    if not isinstance(scheme, Scheme):
+        raise TypeError(f"scheme must be a Scheme, such as Scheme.int(4, group=128), got {type(scheme).__name__}")
+    solve = _method(method)
+    linears = linears_of(model, skip)
+    check_activations(activations, linears)
+    with torch.no_grad():
+        result = copy.deepcopy(model)
+        linears = {name: result.get_submodule(name) for name in linears}
+        qtensors = solve(result, linears, scheme, calibration, progress)
+        for name, q in qtensors.items():
+            linear = linears[name]
+            _replace(result, name, QuantLinear(q, linear.bias, activations, linear.weight.dtype))
+        _untie(result, linears)
+    result.qtensors = quantized(result)
+    result.quantized_fraction = quantized_fraction(result)
+    return result
+
+
+def map_weights(
+    model: nn.Module, function: Callable[[Tensor], Tensor], skip: Iterable[str] = DEFAULT_SKIP
+) -> nn.Module:
+    """A copy of `model` in which the weight w (out, in) of every linear is `function(w)`: rounding without a format.
+
+    ValueError if what comes back is no finite tensor of the shape of w.
+    """
+    names = linears_of(model, skip)
+    with torch.no_grad():
+        result = copy.deepcopy(model)
+        for name in names:
+            linear = result.get_submodule(name)
+            new = function(linear.weight.detach().clone())
+            if not isinstance(new, Tensor) or new.shape != linear.weight.shape or not torch.isfinite(new).all():
+                shape = tuple(linear.weight.shape)
+                raise ValueError(f"function must return a finite tensor of shape {shape} for {name}, got {_said(new)}")
+            linear.weight = nn.Parameter(new.detach().clone().to(linear.weight.dtype), requires_grad=False)
+        _untie(result, names)
+    return result
+
+
+def quantized(model: nn.Module) -> dict[str, QTensor]:
+    """Name -> QTensor of every QuantLinear in `model`."""
+    return {name: module.qtensor for name, module in model.named_modules() if isinstance(module, QuantLinear)}
+
+
+def quantized_fraction(model: nn.Module) -> float:
+    """Share of the parameters that are stored as codes; a tied weight counts once."""
+    coded = sum(q.shape[0] * q.shape[1] for q in quantized(model).values())
+    return coded / (coded + sum(p.numel() for p in model.parameters()))
+
+
+def model_bytes(model: nn.Module) -> int:
+    """Bytes of the model as it would be stored: QTensors with their metadata, all else at 16 bits, ties once.
+
+    For a model that is not quantized this is the size of its 16-bit checkpoint (a file adds a header of some kB).
+    """
+    return 2 * sum(p.numel() for p in model.parameters()) + sum(q.nbytes for q in quantized(model).values())
+
+
+def _method(method) -> Method:
+    if isinstance(method, str) and method in METHODS:
+        return METHODS[method]
+    if callable(method):
+        return lambda model, linears, scheme, calibration, progress: {
+            name: _own(name, method, linear.weight, scheme)
+            for name, linear in each(linears, "your quantizer", progress)
+        }
+    known = ", ".join(repr(name) for name in METHODS)
+    raise ValueError(f"method must be {known} or a function (w, scheme) -> QTensor, got {method!r}")
+
+
+def _own(name: str, method, weight: Tensor, scheme: Scheme) -> QTensor:
+    """What somebody's own quantizer returns for one weight, checked and copied (its buffers may be reused)."""
+    q = method(weight.detach().float().clone(), scheme)
+    if not isinstance(q, QTensor):
+        raise TypeError(f"method must return a QTensor for {name}, got {_said(q)}")
+    if q.shape != tuple(weight.shape):
+        raise ValueError(
+            f"method must keep the shape {tuple(weight.shape)} of {name}, got a QTensor of shape {q.shape}"
+        )
+    if not torch.isfinite(q.dequantize()).all():
+        raise ValueError(f"method must return finite weights for {name}, got NaN or infinity after dequantize()")
+    return copy.deepcopy(q)
+
+
+def _named(name: str, method, weight: Tensor, scheme: Scheme) -> QTensor:
+    try:
+        return method(weight, scheme)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
+def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, leaf = name.rpartition(".")
+    setattr(model.get_submodule(parent), leaf, module)
+
+
+def _untie(model: nn.Module, names: Iterable[str]) -> None:
+    """A head that now has a weight of its own must not be tied to the embedding again when the model is saved."""
+    config = getattr(model, "config", None)
+    if getattr(config, "tie_word_embeddings", False) and "lm_head" in names:
+        config.tie_word_embeddings = False
+
+
+def _said(value) -> str:
+    return f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__

@@ -1,0 +1,37 @@
+"""A progress bar that shows only where somebody watches, and only for work that takes a while."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def bar(items: Iterable[T], what: str, progress: bool | None = None, total: int | None = None) -> Iterable[T]:
+    """`items`, with a bar named `what` while they are used up.
+
+    progress True shows it, False never does, None shows it in a notebook and in a terminal. A bar appears after half
+    a second and is wiped when it is full.
+
+    >>> list(bar("ab", "letters", progress=False))
+    ['a', 'b']
+    """
+    if not (_watched() if progress is None else progress):
+        return items
+    from tqdm.auto import tqdm
+
+    return tqdm(items, desc=what, total=total, leave=False, delay=0.5)
+
+
+def _watched() -> bool:
+    """True in a notebook kernel or on a terminal."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return getattr(shell, "kernel", None) is not None or (sys.stderr is not None and sys.stderr.isatty())
+
+
+def each(mapping: dict[str, T], what: str, progress: bool | None = None) -> Iterator[tuple[str, T]]:
+    """The items of a mapping under a bar."""
+    yield from bar(mapping.items(), what, progress, total=len(mapping))

@@ -1,0 +1,108 @@
+"""Judge an answer: run it on the cases, test the named properties, name the likely mistake."""
+
+from course_lib.checks import attempt, compare, run
+from course_lib.checks.runner import Runner
+from course_lib.checks.verdict import FAIL, NOT_ATTEMPTED, PASS, Failed, Failure, Grade, Judgement, Verdict
+
+SAME = compare.Tolerance(atol=1e-7, rtol=1e-5)  # two answers this near behave alike
+
+
+def judge(exercise, answer, seconds: float | None = None) -> Judgement:
+    """Check an answer; nothing is shown or saved."""
+    early = attempt.problem(exercise, answer)
+    if early is not None:
+        return early
+    runner = Runner(exercise, answer, run.Clock(seconds))
+    early = attempt.empty(exercise, answer, runner)
+    if early is not None:
+        return early
+    verdicts = [_test(p, runner) for p in exercise.properties] + [_untouched(runner)]
+    if runner.stopped and not any(v.ok is False for v in verdicts):
+        verdicts.insert(0, Verdict("ends in time", False, "A loop has to reach its end.", failure=runner.stopped))
+    state = PASS if all(v.ok for v in verdicts) else FAIL
+    mistake = diagnose(exercise, runner) if state == FAIL else None
+    return Judgement(state, "", verdicts, mistake, runner.printed)
+
+
+def _test(prop, runner) -> Verdict:
+    verdict = Verdict(prop.name, True, prop.why, prop.points)
+    if runner.clock.left() <= 0:
+        verdict.ok = None
+        return verdict
+    try:
+        said = prop.test(runner)
+        if said is not None and said is not True:
+            message = said if isinstance(said, str) else "This does not hold for your answer."
+            raise Failed(Failure(message, shows_values=True))
+    except Failed as err:
+        verdict.ok, verdict.failure = False, err.failure
+    return verdict
+
+
+def _untouched(runner) -> Verdict:
+    """The property that comes free with every exercise: a function leaves its arguments as they were."""
+    verdict = Verdict("leaves its inputs unchanged", True, "Other code still needs the weights that you were given.")
+    for case in runner.cases:
+        if runner.clock.left() > 0 and runner.outcome(case).mutated:
+            names = list(runner.inputs(case.args, case.kwargs))
+            which = [names[m] if isinstance(m, int) else m for m in runner.outcome(case).mutated]
+            told = f"Your function changes its input {' and '.join(which)}: work on a copy, or on a new tensor."
+            verdict.ok = False
+            verdict.failure = Failure(told, case.name, runner.inputs(case.args, case.kwargs))
+            break
+    return verdict
+
+
+def diagnose(exercise, runner):
+    """The first `Wrong` that behaves as the answer does on every case, or None."""
+    if runner.clock.left() <= 0:
+        return None
+    mine = [runner.outcome(case) for case in runner.cases]
+    for wrong in exercise.wrong:
+        other = Runner(exercise, wrong.answer, run.Clock(5.0))
+        pairs = zip(mine, runner.cases, strict=True)
+        if all(_alike(outcome, other.outcome(case), runner.expected(case)) for outcome, case in pairs):
+            return wrong
+    return None
+
+
+def _alike(a: run.Outcome, b: run.Outcome, expected) -> bool:
+    if a.kind != b.kind or a.mutated != b.mutated or a.error_type != b.error_type:
+        return False
+    if a.kind != "value":
+        return True
+    x, y = _fitted(a.value, expected), _fitted(b.value, expected)
+    try:
+        return compare.difference(compare.fit(x, y), y, SAME) is None
+    except compare.Mismatch:
+        return False
+
+
+def _fitted(value, expected):
+    try:
+        return compare.fit(value, expected)
+    except compare.Mismatch:
+        return value
+
+
+def grade(exercise, answer, seconds: float | None = None) -> list[Grade]:
+    """One line for each declared property, with its share of the exercise's points."""
+    result = judge(exercise, answer, seconds)
+    total = sum(p.points for p in exercise.properties)
+    named = {v.name: v for v in result.verdicts}
+    lines = []
+    for prop in exercise.properties:
+        verdict = named.get(prop.name) or Verdict(prop.name, False, failure=result.first and result.first.failure)
+        points = exercise.points * prop.points / total
+        lines.append(Grade(prop.name, verdict.ok is True, _told(result, verdict), points))
+    return lines
+
+
+def _told(result: Judgement, verdict: Verdict) -> str:
+    if result.state == NOT_ATTEMPTED:
+        return "Not attempted."
+    if verdict.ok is None:
+        return "Not run: the time was up."
+    if verdict.failure is None:
+        return result.message
+    return "The result differs on at least one case." if verdict.failure.shows_values else verdict.failure.message

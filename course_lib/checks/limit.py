@@ -1,0 +1,101 @@
+"""Stop code that runs too long, even code that swallows every exception, without ending the kernel.
+
+On Unix's main thread an interval timer raises `TimeUp` (a BaseException) and goes on ticking. A bare `except:` that
+swallows it is left at its next line, because from the first tick on a trace function raises there too.
+Elsewhere a watchdog thread sends the same exception. Neither can interrupt one long call into C.
+"""
+
+import ctypes
+import signal
+import sys
+import threading
+import time
+
+TICK_S = 0.02
+SOON_S = 1e-5
+
+
+class TimeUp(BaseException):
+    """The time limit is over. Not an Exception, so that `except Exception` does not catch it."""
+
+
+def within(fn, seconds: float):
+    """`fn()`, or `TimeUp` when it takes longer than `seconds`."""
+    if seconds <= 0:
+        raise TimeUp
+    if hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread():
+        return _with_timer(fn, seconds)
+    return _with_watchdog(fn, seconds)
+
+
+def _with_timer(fn, seconds: float):
+    home, tracer_before = sys._getframe(), sys.gettrace()
+    active = True
+
+    def tracer(_frame, event, _arg):
+        if active and event in ("line", "call"):  # not "exception": that would spend it before a handler begins
+            signal.setitimer(signal.ITIMER_REAL, SOON_S, TICK_S)  # for the handler of the handler
+            raise TimeUp
+
+    def tick(_signum, frame):
+        if not active or frame is home:  # home has not begun, or is already leaving
+            return
+        while frame is not None and frame is not home:
+            frame.f_trace = tracer
+            frame = frame.f_back
+        sys.settrace(tracer)
+        raise TimeUp
+
+    handler_before = signal.signal(signal.SIGALRM, tick)
+    timer_before = signal.setitimer(signal.ITIMER_REAL, seconds, TICK_S)
+    started = time.monotonic()
+    try:
+        return fn()
+    finally:
+        active = False
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler_before)
+        if sys.gettrace() is not tracer_before:
+            sys.settrace(tracer_before)
+        if timer_before[0] > 0:  # somebody else's alarm: give it the time that is left
+            left = max(TICK_S, timer_before[0] - (time.monotonic() - started))
+            signal.setitimer(signal.ITIMER_REAL, left, timer_before[1])
+
+
+def _with_watchdog(fn, seconds: float):
+    target, lock, done = threading.get_ident(), threading.Lock(), threading.Event()
+
+    def watch():
+        wait_s = seconds
+        while not done.wait(wait_s):
+            with lock:
+                if not done.is_set():
+                    _send(target)
+            wait_s = TICK_S
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        try:
+            return fn()
+        finally:
+            done.set()
+    finally:  # once more: the exception may have arrived inside the first finally
+        done.set()
+        _absorb(lock)
+        _absorb(lock)
+
+
+def _absorb(lock) -> None:
+    """Take an exception that was sent but has not arrived. (Cancelling it leaves CPython 3.11 polling for ever.)"""
+    try:
+        with lock:
+            pass
+        for _ in range(100):
+            pass
+    except TimeUp:
+        pass
+
+
+def _send(thread_id: int) -> None:
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread_id), ctypes.py_object(TimeUp))

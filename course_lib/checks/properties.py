@@ -1,0 +1,79 @@
+"""The vocabulary in which properties are written.
+
+    equals_reference(ulps=2, why="one division and one product, each rounded once")
+    law("error ≤ s/2", lambda got, w, s, b: …, why="…")        a claim about one result and its inputs
+    relation("idempotent", lambda run, w, s, b: …, why="…")    a claim about several calls; run(*args) calls the answer
+
+The functions return None or True when the claim holds, False or a sentence when it does not.
+"""
+
+from collections.abc import Callable
+
+from course_lib.checks import compare, shrink
+from course_lib.checks.exercise import Property
+from course_lib.checks.verdict import Failed
+
+
+def equals_reference(
+    *,
+    atol: float = 0.0,
+    rtol: float = 0.0,
+    ulps: float = 0.0,
+    why: str = "",
+    points: float = 1.0,
+    name: str = "agrees with the definition",
+) -> Property:
+    """On every case the answer is the reference's, within atol + (rtol + ulps·eps)·|expected|.
+
+    Derive the tolerance: `ulps=n` allows n roundings of the float type, `atol` what cancellation leaves; `why` says it.
+    """
+    tolerance = compare.Tolerance(atol, rtol, ulps)
+
+    def test(run):
+        for case in run.cases:
+            got, expected = run.case(case), run.expected(case)
+            if compare.difference(got, expected, tolerance):
+                case, got, expected = shrink.to_one_number(run, case, got, expected, tolerance)
+                said = compare.difference(got, expected, tolerance)
+                told = f"The result differs {said}." if said.startswith("at ") else f"The result differs: {said}."
+                run.fail(case, told, got=got, expected=expected, has_answer=True, has_expected=True)
+
+    return Property(name, test, f"{why} {tolerance}".strip(), points)
+
+
+def law(name: str, fn: Callable, why: str = "", points: float = 1.0) -> Property:
+    """`fn(got, *args)` holds for the result of every case."""
+
+    def test(run):
+        for case in run.cases:
+            got = run.case(case)
+            said = _said(fn, got, *case.args, **case.kwargs)
+            if said is not None:
+                run.fail(case, said, got=got, has_answer=True)
+
+    return Property(name, test, why, points)
+
+
+def relation(name: str, fn: Callable, why: str = "", points: float = 1.0) -> Property:
+    """`fn(run, *args)` holds for every case; `run(*other_args)` calls the answer again."""
+
+    def test(run):
+        for case in run.cases:
+            said = _said(fn, run, *case.args, **case.kwargs)
+            if said is not None:
+                run.fail(case, said)
+
+    return Property(name, test, why, points)
+
+
+def _said(fn, *args, **kwargs) -> str | None:
+    """None when the claim holds, else a sentence."""
+    try:
+        said = fn(*args, **kwargs)
+    except Failed:
+        raise
+    except Exception as err:
+        return f"This could not be checked on your result ({type(err).__name__})."
+    if isinstance(said, str):
+        return said
+    return None if said is None or bool(said) else "This does not hold for your result."

@@ -1,0 +1,139 @@
+"""`mine("ch04")`: the bundled model, quantized with the learner's own pieces, and one more point on their curve.
+
+A chapter that extends the learner's quantizer has a module `chNN/mine.py` with one `RECIPE`. Pieces that are not solved
+yet are the course's, and the result says so.
+"""
+
+import importlib
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from course_lib.checks import curve, limit, namespace, pieces, render, run, store
+
+TRY_S = 60.0  # the learner's pieces get this long for the whole model
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a chapter's pieces quantize one weight: `quantize(pieces, w, scheme)` returns a QTensor."""
+
+    title: str  # as in "4 bits, one scale a row"
+    scheme: object  # a Scheme; mine(chapter, scheme=…) tries another
+    pieces: tuple[str, ...]  # the names of the pieces that it calls
+    quantize: Callable
+
+
+class Mine:
+    """Call it with a chapter; `pieces()` are the learner's functions, `points()` their curve."""
+
+    def __call__(self, chapter: str, scheme=None) -> "MineRun":
+        """Quantize the bundled model with the pieces up to this chapter, measure it, show bytes, KL and exact replies.
+
+        chapter  such as "ch01"; scheme  another Scheme than the chapter's own. Returns the run; `.figure` is my curve.
+        Errors: ValueError for a chapter without a recipe.
+        """
+        recipe = recipe_of(chapter)
+        scheme = recipe.scheme if scheme is None else scheme
+        model, whose, problem = _quantize(recipe, scheme, pieces.load())
+        point = curve.measure(model)
+        point |= {"name": chapter, "scheme": str(scheme), "own": all(w == "yours" for w in whose.values())}
+        notes = [problem] if problem else []
+        try:
+            store.append("curve", **point)
+        except store.StoreError as err:
+            notes.append(f"Note: {err}.")
+        return MineRun(recipe, point, whose, notes).show()
+
+    def pieces(self) -> pieces.Pieces:
+        """The learner's functions as attributes, the course's where there is none; `whose` says which."""
+        return pieces.load()
+
+    def points(self) -> list[dict]:
+        """My curve: the latest run of each chapter and scheme."""
+        return curve.points()
+
+    def __repr__(self):
+        return repr(pieces.load())
+
+
+mine = Mine()
+
+
+def recipe_of(chapter: str) -> Recipe:
+    """The recipe of a chapter. Errors: ValueError that names the chapters which have one."""
+    known = [name for name in namespace.chapters() if _has_recipe(name)]
+    if chapter not in known:
+        raise ValueError(f"chapter must be one of {', '.join(known)}, got {chapter!r}")
+    return importlib.import_module(f"course_lib.checks.{chapter}.mine").RECIPE
+
+
+def _has_recipe(chapter: str) -> bool:
+    package = importlib.import_module(f"course_lib.checks.{chapter}")
+    return hasattr(package, "__path__") and importlib.util.find_spec(f"{package.__name__}.mine") is not None
+
+
+def _quantize(recipe: Recipe, scheme, own: pieces.Pieces):
+    """(model, whose piece each was, a sentence if the learner's pieces could not do it)."""
+    whose = {name: own.whose[name] for name in recipe.pieces}
+    curve.base()  # loaded and measured before the clock starts: that is not the learner's time
+    try:
+        return limit.within(lambda: _apply(recipe, scheme, own), TRY_S), whose, None
+    except limit.TimeUp:
+        problem = f"Your pieces took longer than {TRY_S:g} s, so the course's were used."
+    except Exception as err:
+        if all(w != "yours" for w in whose.values()):
+            raise
+        problem = f"With your pieces it {run.sentence(err)}; so the course's were used."
+    return _apply(recipe, scheme, pieces.references()), dict.fromkeys(whose, "the course's"), problem
+
+
+def _apply(recipe: Recipe, scheme, functions: pieces.Pieces):
+    from course_lib.calibrate import quantize_model
+
+    return quantize_model(curve.base().model, scheme, lambda w, s: recipe.quantize(functions, w, s), progress=False)
+
+
+class MineRun(render.Shown):
+    """One run of *mine*: `point` holds its figures, `figure` is a matplotlib figure of my curve."""
+
+    def __init__(self, recipe: Recipe, point: dict, whose: dict[str, str], notes: list[str]):
+        self.recipe, self.point, self.whose, self.notes = recipe, point, whose, notes
+
+    def show(self) -> "MineRun":
+        """Display the figures and the curve; returns self."""
+        render.show(self)
+        if render.in_notebook():
+            from course_lib import viz
+
+            viz.show(self.figure, alt=curve.described())
+        return self
+
+    @property
+    def figure(self):
+        """My curve as a matplotlib figure."""
+        return curve.figure()
+
+    def rows(self) -> list[tuple[str, str]]:
+        """The figures, each beside the 16-bit model's."""
+        p, base = self.point, curve.base()
+        return [
+            ("bytes", f"{p['bytes'] / 1e6:.2f} MB (16 bits: {base.bytes / 1e6:.2f} MB)"),
+            ("KL to the 16-bit model", f"{p['kl']:.4f} ± {p['kl_stderr']:.4f} nats a token"),
+            ("replies exactly right", f"{p['exact']} of {p['n']} (16 bits: {base.exact} of {p['n']})"),
+            *[(name, whose) for name, whose in self.whose.items()],
+        ]
+
+    def _title(self) -> str:
+        own = self.point["scheme"] == str(self.recipe.scheme)
+        return f"Mine, {self.point['name']}: {self.recipe.title if own else self.point['scheme']}"
+
+    def html(self) -> str:
+        title = self._title()
+        rest = "".join(map(render.paragraph, self.notes))
+        inside = f"<strong>{render.escape(title)}</strong>{render.table(self.rows())}{rest}"
+        return render.box(title, render.BARS["card"], inside)
+
+    def text(self) -> str:
+        lines = [self._title()] + [f"    {name}: {value}" for name, value in self.rows()]
+        return "\n".join(lines + self.notes)

@@ -1,0 +1,79 @@
+"""Call one answer on the cases, and give its results to the properties in the form that the reference has."""
+
+import inspect
+
+from course_lib.checks import compare, plain, run
+from course_lib.checks.verdict import Failed, Failure
+
+
+class Runner:
+    """Calls one answer for the properties: `run(*args)`, or `run.case(case)`, which remembers. Both raise `Failed`."""
+
+    def __init__(self, exercise, answer, clock):
+        self.exercise, self.clock = exercise, clock
+        self.fn = answer if exercise.takes_function else lambda: answer
+        self.cases = sorted(exercise.cases or [_Whole()], key=lambda c: plain.size(c.args) + plain.size(c.kwargs))
+        self._outcomes, self._expected, self.printed = {}, {}, ""
+        self.stopped: Failure | None = None  # set when the time limit ended a call
+
+    def outcome(self, case) -> run.Outcome:
+        """What the answer did on a case (run once)."""
+        if id(case) not in self._outcomes:
+            self._outcomes[id(case)] = self._run(case.args, case.kwargs)
+        return self._outcomes[id(case)]
+
+    def _run(self, args, kwargs) -> run.Outcome:
+        outcome = run.call(self.fn, args, kwargs, self.clock.left(), self.clock.seconds)
+        self.printed = self.printed or outcome.printed
+        if outcome.kind == "timeout":
+            self.stopped = Failure(f"Your function {outcome.error}.", inputs=self.inputs(args, kwargs))
+        return outcome
+
+    def expected(self, case):
+        """What the reference gives on a case."""
+        if id(case) not in self._expected:
+            self._expected[id(case)] = self.reference(*case.args, **case.kwargs)
+        return self._expected[id(case)]
+
+    def reference(self, *args, **kwargs):
+        """The reference's answer, as plain data."""
+        reference = self.exercise.reference
+        return plain.plain(reference(*plain.fresh(args), **plain.fresh(kwargs)) if callable(reference) else reference)
+
+    def case(self, case):
+        """The answer on a case, of the right type, shape and dtype."""
+        return self._checked(self.outcome(case), case.args, case.kwargs, self.expected(case), case.name)
+
+    def __call__(self, *args, **kwargs):
+        return self._checked(self._run(args, kwargs), args, kwargs, self.reference(*args, **kwargs), "")
+
+    def _checked(self, outcome, args, kwargs, expected, name):
+        shown = dict(case=name, inputs=self.inputs(args, kwargs))
+        subject = "Your function" if self.exercise.takes_function else "Your answer"
+        if outcome.kind == "unreadable":
+            told = f"expected {compare.wanted(expected)}, got {outcome.error}"
+            raise Failed(Failure(f"{subject} has the wrong type: {told}.", **shown))
+        if outcome.kind != "value":
+            raise Failed(Failure(f"{subject} {outcome.error}.", **shown))
+        try:
+            return compare.fit(outcome.value, expected)
+        except compare.Mismatch as err:
+            what = "returns the wrong kind of result" if self.exercise.takes_function else "is of the wrong kind"
+            raise Failed(Failure(f"{subject} {what}: {err}.", got=outcome.value, has_answer=True, **shown)) from None
+
+    def inputs(self, args, kwargs) -> dict:
+        """The arguments by name, for a counter-example."""
+        if not self.exercise.takes_function:
+            return {}
+        bound = inspect.signature(self.exercise.reference).bind(*args, **kwargs)
+        return dict(bound.arguments)
+
+    def fail(self, case, message: str, **more):
+        """End a property with a counter-example."""
+        raise Failed(Failure(message, case.name, self.inputs(case.args, case.kwargs), shows_values=True, **more))
+
+
+class _Whole:
+    """The single case of an exercise whose answer is a value."""
+
+    name, args, kwargs = "", (), {}

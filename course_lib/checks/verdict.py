@@ -1,0 +1,64 @@
+"""The words of a judgement: states, failures with their counter-examples, verdicts, grades."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+PASS, FAIL, NOT_ATTEMPTED = "pass", "fail", "not attempted"
+
+
+@dataclass
+class Failure:
+    """Why a property failed: one sentence and, where there is one, the case as a counter-example."""
+
+    message: str
+    case: str = ""
+    inputs: dict = field(default_factory=dict)
+    got: object = None
+    expected: object = None
+    shows_values: bool = False  # then the message, too, is not for a hidden case
+    has_answer: bool = False
+    has_expected: bool = False
+
+
+class Failed(Exception):
+    """Raised inside a property's test to end it with a `Failure`."""
+
+    def __init__(self, failure: Failure):
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+@dataclass
+class Verdict:
+    """One property's result; `ok` is None when it was not run."""
+
+    name: str
+    ok: bool | None
+    why: str = ""
+    points: float = 0.0
+    failure: Failure | None = None
+
+
+@dataclass
+class Judgement:
+    """The state, a sentence for "not attempted", the verdicts, and the likely mistake (a `Wrong`) if known."""
+
+    state: str
+    message: str = ""
+    verdicts: list = field(default_factory=list)
+    mistake: object = None
+    printed: str = ""
+
+    @property
+    def first(self) -> Verdict | None:
+        """The first property that failed."""
+        return next((v for v in self.verdicts if v.ok is False), None)
+
+
+class Grade(NamedTuple):
+    """One line of a grade; `points` is what the property is worth."""
+
+    property: str
+    ok: bool
+    message: str
+    points: float

@@ -1,0 +1,29 @@
+"""Is it still as good: bits per byte, KL and top-1 against the base, exact replies, and how sure each number is."""
+
+from course_lib.evaluate.compare import Comparison, Reference, compare, kl_divergence
+from course_lib.evaluate.decode import generate, generate_many, one_thread
+from course_lib.evaluate.language import LanguageScore, bits_per_byte, perplexity, score
+from course_lib.evaluate.stats import cluster_ratio, mean_stderr, paired_difference, share_stderr, wilson
+from course_lib.evaluate.task import TaskResult, is_exact, task_accuracy
+
+__all__ = [
+    "Comparison",
+    "LanguageScore",
+    "Reference",
+    "TaskResult",
+    "bits_per_byte",
+    "cluster_ratio",
+    "compare",
+    "generate",
+    "generate_many",
+    "is_exact",
+    "kl_divergence",
+    "mean_stderr",
+    "one_thread",
+    "paired_difference",
+    "perplexity",
+    "score",
+    "share_stderr",
+    "task_accuracy",
+    "wilson",
+]

@@ -1,0 +1,43 @@
+"""Where the course keeps files, and how it writes them: a reader sees the old bytes or the new, never half."""
+
+import os
+import tempfile
+from pathlib import Path
+
+
+def repository():
+    """Return the folder that holds the course (notebooks/, work/, …): the parent of this package."""
+    return Path(__file__).resolve().parent.parent
+
+
+def course_home():
+    """Return the folder of the learner's state, made where absent: $COURSE_HOME, else .course/ of the repository."""
+    home = os.environ.get("COURSE_HOME")
+    folder = Path(home).expanduser().resolve() if home else repository() / ".course"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def write_atomic(path, data):
+    """Write `data` (bytes or text, text as UTF-8) to `path` whole or not at all: temporary name, fsync, rename.
+
+    The folder of `path` must exist. On any error, an interrupt included, `path` is as it was before.
+
+    >>> folder = tempfile.mkdtemp()
+    >>> write_atomic(f"{folder}/scale.txt", "0.1")
+    >>> Path(folder, "scale.txt").read_text()
+    '0.1'
+    """
+    path = Path(path)
+    data = data.encode("utf-8") if isinstance(data, str) else data
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,132 @@
+"""nbgrader's gradebook as we write it: its tables for its own steps, and two of ours for seeds and results."""
+
+import json
+import os
+import secrets
+import sys
+import warnings
+from datetime import datetime, timezone
+from pathlib import Path
+
+from sqlalchemy import BigInteger, Column, DateTime, Integer, MetaData, String, Table, Text, func, insert, select
+from sqlalchemy.exc import SAWarning
+
+from course_lib.grading.source import Assignment
+
+OURS = MetaData()
+SEEDS = Table(
+    "course_seed", OURS, Column("id", Integer, primary_key=True), Column("assignment", String(128), nullable=False),
+    Column("seed", BigInteger, nullable=False), Column("drawn_at", DateTime, nullable=False),
+)  # fmt: skip
+RESULTS = Table(  # never changed, only added to: the latest row of a student counts, the others are the history
+    "course_result", OURS, Column("id", Integer, primary_key=True), Column("assignment", String(128), nullable=False),
+    Column("student", String(128), nullable=False), Column("hash", String(64), nullable=False),
+    Column("measure", String(64), nullable=False), Column("graded_at", DateTime, nullable=False),
+    Column("result", Text, nullable=False),
+)  # fmt: skip
+
+
+def now() -> datetime:
+    """The time in UTC, as nbgrader stores it."""
+    return datetime.now(timezone.utc).replace(tzinfo=None)
+
+
+class Book:
+    """An open gradebook; one writer at a time."""
+
+    def __init__(self, url: str, config):
+        from nbgrader.api import Gradebook
+
+        os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])  # alembic
+        warnings.filterwarnings("ignore", category=SAWarning, module="nbgrader")  # nbgrader's, with this SQLAlchemy
+        self.config = config
+        self.book = Gradebook(url)
+        self.db = self.book.db
+        OURS.create_all(self.book.engine)
+
+    def close(self) -> None:
+        self.book.close()
+
+    def knows(self, assignment: Assignment) -> bool:
+        """Whether the gradebook has the assignment's cells as they are now."""
+        from nbgrader.api import MissingEntry
+
+        try:
+            notebook = self.book.find_notebook(assignment.notebook, assignment.name)
+        except MissingEntry:
+            return False
+        graded = {cell.name: cell.max_score for cell in notebook.grade_cells}
+        sources = {cell.name: cell.source for cell in notebook.source_cells}
+        wanted = {q.test.id: q.test.points for q in assignment.questions}
+        wanted |= {w.id: float(w.points) for w in assignment.written}
+        tests = {cell.grade_id: cell.source for cell in assignment.cells if cell.grade and not cell.solution}
+        return graded == wanted and all(sources.get(name) == source for name, source in tests.items())
+
+    def seed(self, assignment: str, new: bool = False) -> int:
+        """The assignment's secret seed: drawn once and kept, or drawn again."""
+        latest = select(SEEDS.c.seed).where(SEEDS.c.assignment == assignment).order_by(SEEDS.c.id.desc())
+        seed = self.db.execute(latest).scalars().first()
+        if seed is None or new:
+            seed = secrets.randbelow(2**31)
+            self.db.execute(insert(SEEDS).values(assignment=assignment, seed=seed, drawn_at=now()))
+            self.db.commit()
+        return seed
+
+    def results(self, assignment: str) -> dict[str, tuple[str, str, dict]]:
+        """{student: (hash, measure, result)}, the latest of each."""
+        latest = select(func.max(RESULTS.c.id)).where(RESULTS.c.assignment == assignment).group_by(RESULTS.c.student)
+        rows = self.db.execute(select(RESULTS).where(RESULTS.c.id.in_(latest))).all()
+        return {row.student: (row.hash, row.measure, json.loads(row.result)) for row in rows}
+
+    def save(self, assignment: Assignment, student: str, result: dict, content: str, measure: str, at=None) -> None:
+        """Write one result: nbgrader's rows and ours in one transaction, so that it is there whole or not at all."""
+        self.book.update_or_create_student(student)
+        times = {"timestamp": at} if at else {}
+        submission = self.book.update_or_create_submission(assignment.name, student, **times)
+        try:
+            notebook = self.book.find_submission_notebook(assignment.notebook, assignment.name, student)
+            self._grades(notebook, result)
+            self._comments(notebook, result)
+            self.db.flush()
+            self._penalty(notebook, submission, student)
+            kept = {key: value for key, value in result.items() if key != "notebook"}
+            self.db.execute(
+                insert(RESULTS).values(
+                    assignment=assignment.name, student=student, hash=content, measure=measure, graded_at=now(),
+                    result=json.dumps(kept),
+                )
+            )  # fmt: skip
+            self.db.commit()
+        except BaseException:
+            self.db.rollback()
+            raise
+
+    def _grades(self, notebook, result: dict) -> None:
+        """The automatic scores. A person's score stays; what nobody has scored yet is marked for a person."""
+        scores = {f"{q['id']}-test": q["score"] for q in result["questions"]}
+        for grade in notebook.grades:
+            if grade.name in result["written"]:
+                touched = result["written"][grade.name]
+                grade.auto_score = None if touched else 0.0
+                grade.needs_manual_grade = touched and grade.manual_score is None
+            else:
+                grade.auto_score = scores.get(grade.name)
+                grade.needs_manual_grade = grade.auto_score is None and grade.manual_score is None
+
+    def _comments(self, notebook, result: dict) -> None:
+        for comment in notebook.comments:
+            if comment.name in result["written"]:
+                comment.auto_comment = None if result["written"][comment.name] else "No response."
+
+    def _penalty(self, notebook, submission, student: str) -> None:
+        """What nbgrader's plugin takes off for lateness."""
+        from nbgrader.preprocessors import AssignLatePenalties
+
+        notebook.late_submission_penalty = None
+        if submission.total_seconds_late > 0:
+            rule = AssignLatePenalties(config=self.config)
+            rule.init_plugin()
+            self.db.refresh(notebook, ["score"])
+            late = rule.plugin_inst.late_submission_penalty(student, notebook.score, submission.total_seconds_late)
+            if late is not None:
+                notebook.late_submission_penalty = rule._check_late_penalty(notebook, late)

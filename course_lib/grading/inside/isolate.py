@@ -1,0 +1,75 @@
+"""Shut one fork of the template into namespaces, mounts and limits of its own."""
+
+import os
+import resource
+import sys
+
+from . import kernel
+
+OUTSIDE = "/masks"  # what bubblewrap has bound there hides a file or a folder: /masks/file, /masks/folder
+INSIDE_UID = 1000
+
+
+def enter(uid: int, gid: int) -> None:
+    """New namespaces for everything; the next fork is the first process of the new pid namespace."""
+    kernel.unshare(kernel.NAMESPACES)
+    maps = {"setgroups": "deny", "uid_map": f"{INSIDE_UID} {uid} 1", "gid_map": f"{INSIDE_UID} {gid} 1"}
+    for name, text in maps.items():
+        with open(f"/proc/self/{name}", "w") as file:
+            file.write(text)
+
+
+def furnish(masks: list, scratch_mb: int) -> None:
+    """Private mounts: masks over hidden parts, an empty /tmp and /dev/shm of limited size, and a bare /proc.
+
+    This process gets no /proc of its own. bubblewrap covers parts of the outer one, and then Linux refuses a second;
+    and nobody needs it but torch, which reads there what the processor can do.
+    """
+    about = {name: _text(f"/proc/{name}") for name in ("cpuinfo", "meminfo")}
+    kernel.mount("none", "/", flags=kernel.RECURSIVE | kernel.PRIVATE)
+    for path in masks:
+        kernel.mount(f"{OUTSIDE}/{'folder' if os.path.isdir(path) else 'file'}", path, flags=kernel.BIND)
+    safe = kernel.NO_SUID | kernel.NO_DEV
+    for target in ("/tmp", "/dev/shm"):
+        kernel.mount("tmpfs", target, "tmpfs", safe, f"size={scratch_mb}m,nr_inodes=10000,mode=1777")
+    kernel.mount("tmpfs", "/dev/pts", "tmpfs", safe | kernel.READ_ONLY, "size=4k")  # forks would share its terminals
+    kernel.mount("tmpfs", "/proc", "tmpfs", safe | kernel.NO_EXEC, "size=4m,mode=755")
+    for name, text in about.items():
+        with open(f"/proc/{name}", "w") as file:
+            file.write(text)
+    kernel.mount("tmpfs", "/proc", "", kernel.REMOUNT | kernel.READ_ONLY | safe | kernel.NO_EXEC)
+
+
+def _text(path: str) -> str:
+    with open(path) as file:
+        return file.read()
+
+
+def sizes() -> tuple[int, int]:
+    """Bytes of data and of address space that this process has."""
+    with open("/proc/self/status") as file:
+        found = dict(line.split(":", 1) for line in file)
+    return tuple(int(found[name].split()[0]) * 1024 for name in ("VmData", "VmSize"))
+
+
+def limit(limits: dict, data_bytes: int, address_bytes: int) -> None:
+    """Resource limits for this process and its children; memory comes on top of what the template holds."""
+    memory = limits["memory_mb"] * 2**20
+    for name, value in (
+        ("CPU", limits["cpu_s"]), ("DATA", data_bytes + memory), ("AS", address_bytes + 2 * memory),
+        ("FSIZE", limits["file_mb"] * 2**20), ("NPROC", limits["processes"]), ("NOFILE", limits["files"]),
+        ("CORE", 0), ("MSGQUEUE", 0), ("MEMLOCK", 2**16), ("SIGPENDING", 64),
+    ):  # fmt: skip
+        resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
+
+
+def close_all_but(kept: int) -> int:
+    """Close every file but `kept`, which moves to 3; 0, 1 and 2 lead nowhere."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(nowhere, fd)
+    if kept != 3:
+        os.dup2(kept, 3)
+    os.closerange(4, os.sysconf("SC_OPEN_MAX"))
+    sys.stdin, sys.stdout, sys.stderr = (open(fd, mode, closefd=False) for fd, mode in ((0, "r"), (1, "w"), (2, "w")))
+    return 3

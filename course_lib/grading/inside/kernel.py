@@ -1,0 +1,52 @@
+"""The few calls into Linux that Python does not offer: namespaces, mounts, capabilities."""
+
+import ctypes
+import os
+
+NEW_NS, NEW_CGROUP, NEW_UTS, NEW_IPC = 0x20000, 0x2000000, 0x4000000, 0x8000000
+NEW_USER, NEW_PID, NEW_NET = 0x10000000, 0x20000000, 0x40000000
+NAMESPACES = NEW_NS | NEW_CGROUP | NEW_UTS | NEW_IPC | NEW_USER | NEW_PID | NEW_NET
+
+READ_ONLY, NO_SUID, NO_DEV, NO_EXEC, REMOUNT, BIND, RECURSIVE, PRIVATE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 18
+DUMPABLE, CAP_DROP, NO_NEW_PRIVILEGES, CHILD_SUBREAPER, AMBIENT = 4, 24, 38, 36, 47
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p]
+
+
+def _checked(result: int, what: str) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+
+
+def unshare(flags: int) -> None:
+    """Move this process into new namespaces."""
+    _checked(_libc.unshare(flags), "unshare")
+
+
+def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str = "") -> None:
+    """mount(2)."""
+    args = (os.fsencode(source), os.fsencode(target), kind.encode() or None, flags, options.encode() or None)
+    _checked(_libc.mount(*args), f"mount on {target}")
+
+
+def prctl(option: int, value: int = 0) -> None:
+    """prctl(2) with one argument."""
+    _checked(_libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0), f"prctl {option}")
+
+
+def drop_capabilities() -> None:
+    """Give up every capability for good, those that a later exec could give included."""
+    prctl(NO_NEW_PRIVILEGES, 1)
+    last = 0
+    while _libc.prctl(CAP_DROP, ctypes.c_ulong(last), 0, 0, 0) == 0:
+        last += 1
+    _libc.prctl(AMBIENT, ctypes.c_ulong(4), 0, 0, 0)  # clear all
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # version 3, this process
+    _checked(_libc.capset(header, (ctypes.c_uint32 * 6)()), "capset")
+
+
+def prctl_pointer(option: int, value: int, data: bytes) -> None:
+    """prctl(2) whose third argument points at `data`."""
+    _checked(_libc.prctl(option, ctypes.c_ulong(value), ctypes.c_char_p(data), 0, 0), f"prctl {option}")

@@ -1,0 +1,59 @@
+"""A filter on system calls: what no answer to an exercise needs, and what attacks on a kernel begin with."""
+
+import ctypes
+import errno
+import os
+import struct
+
+from . import kernel
+
+SET_SECCOMP, FILTER = 22, 2
+# name: (x86_64, aarch64)
+REFUSED = {
+    "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "kcmp": (312, 272),
+    "pidfd_getfd": (438, 438), "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41), "chroot": (161, 51),
+    "open_tree": (428, 428), "move_mount": (429, 429), "fsopen": (430, 430), "fsconfig": (431, 431),
+    "fsmount": (432, 432), "fspick": (433, 433), "mount_setattr": (442, 442), "unshare": (272, 97), "setns": (308, 268),
+    "name_to_handle_at": (303, 264), "open_by_handle_at": (304, 265), "bpf": (321, 280), "perf_event_open": (298, 241),
+    "userfaultfd": (323, 282), "io_uring_setup": (425, 425), "io_uring_enter": (426, 426),
+    "io_uring_register": (427, 427), "add_key": (248, 217), "request_key": (249, 218), "keyctl": (250, 219),
+    "init_module": (175, 105), "finit_module": (313, 273), "delete_module": (176, 106), "kexec_load": (246, 104),
+    "kexec_file_load": (320, 294), "swapon": (167, 224), "swapoff": (168, 225), "reboot": (169, 142),
+    "sethostname": (170, 161), "setdomainname": (171, 162), "quotactl": (179, 60), "acct": (163, 89),
+    "settimeofday": (164, 170), "personality": (135, 92), "syslog": (103, 116),
+}  # fmt: skip
+# machine: (number in seccomp_data.arch, column above, clone, clone3, socket)
+MACHINES = {"x86_64": (0xC000003E, 0, 56, 435, 41), "aarch64": (0xC00000B7, 1, 220, 435, 198)}
+FAMILIES = (1, 2, 10)  # Unix, IPv4 and IPv6, which end at a network namespace; vsock and others do not
+_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_ALLOW, _KILL, _ERROR = 0x7FFF0000, 0x80000000, 0x00050000
+_NUMBER, _ARCH, _FIRST_ARGUMENT = 0, 4, 16
+
+
+def program(machine: str) -> list[tuple[int, int, int, int]]:
+    """The filter as instructions (code, jump if true, jump if false, constant)."""
+    arch, column, clone, clone3, socket = MACHINES[machine]
+    refuse = [(_RETURN, 0, 0, _ERROR | errno.EPERM)]
+    lines = [(_LOAD, 0, 0, _ARCH), (_EQUAL, 1, 0, arch), (_RETURN, 0, 0, _KILL), (_LOAD, 0, 0, _NUMBER)]
+    lines += [(_AT_LEAST, 0, 1, 0x40000000), *refuse]  # x32's numbers for the same calls
+    for numbers in REFUSED.values():
+        lines += [(_EQUAL, 0, 1, numbers[column]), *refuse]
+    lines += [(_EQUAL, 0, 1, clone3), (_RETURN, 0, 0, _ERROR | errno.ENOSYS)]  # libc then uses clone
+    lines += [(_EQUAL, 0, len(FAMILIES) + 3, socket), (_LOAD, 0, 0, _FIRST_ARGUMENT)]
+    lines += [(_EQUAL, len(FAMILIES) - at, 0, family) for at, family in enumerate(FAMILIES)]
+    lines += [*refuse, (_RETURN, 0, 0, _ALLOW)]
+    lines += [(_EQUAL, 0, 3, clone), (_LOAD, 0, 0, _FIRST_ARGUMENT), (_ANY_BIT, 0, 1, kernel.NAMESPACES), *refuse]
+    return [*lines, (_RETURN, 0, 0, _ALLOW)]
+
+
+def install() -> bool:
+    """Filter this process and all its children from now on; False on a machine whose numbers are not known."""
+    machine = os.uname().machine
+    if machine not in MACHINES:
+        return False
+    kernel.prctl(kernel.NO_NEW_PRIVILEGES, 1)
+    code = b"".join(struct.pack("=HBBI", *line) for line in program(machine))
+    buffer = ctypes.create_string_buffer(code, len(code))
+    header = struct.pack("=H6xQ", len(code) // 8, ctypes.addressof(buffer))
+    kernel.prctl_pointer(SET_SECCOMP, FILTER, header)
+    return True

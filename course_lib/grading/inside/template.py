@@ -1,0 +1,172 @@
+"""The template: imports torch once and gives each question a fresh fork, shut off from everything.
+
+    python -I -c "from inside import template; template.main(control, uid)"
+
+It takes orders on a socket of packets: {"spawn": id, …} with one file descriptor, and {"kill": id}. It holds no secret,
+never imports course_lib, and never runs an operation of torch, because a child of a process that has run a parallel
+one hangs. While children run, it watches their memory.
+"""
+
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import time
+
+from . import isolate, kernel, memory, seccomp
+
+TICK_S = 0.1
+
+
+def main(control_fd: int, uid: int | None) -> None:
+    """Start as `uid` (None: stay what we are), then serve until the grader closes the socket."""
+    if uid is not None and os.getuid() != uid:
+        _become(control_fd, uid)
+    import numpy  # noqa: F401
+    import torch  # noqa: F401
+
+    from . import student  # noqa: F401
+
+    kernel.prctl(kernel.CHILD_SUBREAPER, 1)
+    gc.collect()
+    gc.freeze()
+    Template(socket.socket(fileno=control_fd)).serve()
+
+
+def _become(control_fd: int, uid: int) -> None:
+    """Give up root and begin again: a process that has changed its user may not write its own uid_map."""
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+    os.set_inheritable(control_fd, True)
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+class Template:
+    """Starts, watches and ends children, one order after the other."""
+
+    def __init__(self, control: socket.socket):
+        self.control = control
+        self.children = {}  # id: Child
+        self.ended = {}  # id: why
+
+    def serve(self) -> None:
+        self.reply({"ready": os.getpid()})
+        while True:
+            ready, _, _ = select.select([self.control], [], [], TICK_S if self.children else None)
+            self.watch()
+            if ready:
+                data, fds, _, _ = socket.recv_fds(self.control, 2**16, 4)
+                if not data:
+                    os._exit(0)
+                self.obey(json.loads(data), fds)
+
+    def reply(self, message: dict) -> None:
+        self.control.send(json.dumps(message).encode())
+
+    def obey(self, order: dict, fds: list) -> None:
+        if "spawn" in order:
+            try:
+                self.children[order["spawn"]] = Child(order, start(order, fds[0], self.control))
+                self.reply({"spawned": order["spawn"]})
+            except OSError as error:
+                self.reply({"refused": order["spawn"], "why": str(error)})
+        elif "kill" in order:
+            number = order["kill"]
+            if number in self.children:
+                self.end(number, "killed")
+            self.reply({"ended": number, "why": self.ended.pop(number, "unknown")})
+        for fd in fds:
+            os.close(fd)
+
+    def watch(self) -> None:
+        """Note which children have ended; end those that are too large or too old."""
+        for number, child in list(self.children.items()):
+            pid, status = os.waitpid(child.pid, os.WNOHANG)
+            if pid:
+                self.note(number, _words(status))
+            elif time.monotonic() > child.end:
+                self.end(number, "time")
+            elif memory.of_namespace(child.pid) > child.memory_bytes:
+                self.end(number, "memory")
+
+    def end(self, number: int, why: str) -> None:
+        """Kill the first process of a child's namespace, and with it all others; returns when none is left."""
+        child = self.children[number]
+        os.kill(child.pid, signal.SIGKILL)
+        os.waitpid(child.pid, 0)
+        self.note(number, why)
+
+    def note(self, number: int, why: str) -> None:
+        del self.children[number]
+        self.ended[number] = why
+
+
+class Child:
+    """One running fork."""
+
+    def __init__(self, order: dict, pid: int):
+        self.pid = pid
+        self.end = time.monotonic() + order["limits"]["life_s"]
+        self.memory_bytes = (order["limits"]["memory_mb"] + 300) * 2**20  # torch itself, which is shared, is about 200
+
+
+def _words(status: int) -> str:
+    return f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"exit {os.WEXITSTATUS(status)}"
+
+
+def start(order: dict, channel: int, control: socket.socket) -> int:
+    """Fork twice: into new namespaces, then the first process there. Its pid, as soon as it is shut off. OSError."""
+    reading, writing = os.pipe()
+    first = os.fork()
+    if first == 0:
+        _guarded(lambda: _first(order, channel, writing), writing)
+    os.close(writing)
+    with open(reading) as pipe:
+        said = pipe.read().split("\n")
+    os.waitpid(first, 0)
+    pids, errors = [int(line) for line in said if line.isdigit()], [line for line in said if line.startswith("!")]
+    if errors or not pids:
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        raise OSError(" ".join(errors).lstrip("!") or "the fork ended without a word")
+    return pids[0]
+
+
+def _guarded(run, writing: int) -> None:
+    """Run in a fork; an error is told through the pipe, and the fork never returns into the template's loop."""
+    try:
+        run()
+    except BaseException as error:
+        os.write(writing, f"!{error}\n".encode())
+    finally:
+        os._exit(1)
+
+
+def _first(order: dict, channel: int, writing: int) -> None:
+    if not order["cold"]:  # in a cold start bubblewrap has done all this
+        isolate.enter(os.getuid(), os.getgid())
+    second = os.fork()
+    if second == 0:
+        _guarded(lambda: _second(order, channel, writing), writing)
+    os.write(writing, f"{second}\n".encode())
+    os._exit(0)
+
+
+def _second(order: dict, channel: int, writing: int) -> None:
+    from . import student
+
+    held = isolate.sizes()
+    if not order["cold"]:
+        isolate.furnish(order["masks"], order["limits"]["scratch_mb"])
+    isolate.limit(order["limits"], *held)
+    kernel.drop_capabilities()
+    seccomp.install()
+    os.makedirs("/tmp/work")
+    os.chdir("/tmp/work")
+    os.close(writing)
+    student.serve(isolate.close_all_but(channel))

@@ -1,0 +1,89 @@
+"""One worker: a trusted process with a sandbox of its own, which grades one submission after the other."""
+
+import ctypes
+import os
+import signal
+import sys
+import traceback
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from course_lib.grading.bubblewrap import NoSandbox
+from course_lib.grading.sandbox import Copy, Limits, Template
+
+DIE_WITH_PARENT = 1
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all workers of a batch share. root: the folder that holds graded/; folder: the set in solutions/."""
+
+    root: str
+    folder: str
+    copy: str
+    seed: int
+    limits: Limits = Limits()
+    cold: bool = False
+
+
+def main(pipe: Connection, slot: int, setting: Setting) -> None:
+    """Grade what comes through the pipe until it closes. Each answer is (kind, content)."""
+    ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the batch's own process decides
+    os.environ["COURSE_SECRET_SEED"] = str(setting.seed)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    template = None
+    try:
+        template = Template(Copy(Path(setting.copy)), slot, setting.limits, setting.cold)  # imports torch meanwhile
+        context = prepare(setting, template)
+        template.warm_up()
+        pipe.send(("ready", template.cold))
+        while True:
+            pipe.send(_graded(pipe.recv(), context))
+    except EOFError:
+        pass
+    except NoSandbox as problem:
+        pipe.send(("no sandbox", str(problem)))
+    except BaseException:
+        pipe.send(("broken", traceback.format_exc()))
+    finally:
+        if template is not None:
+            template.close()
+
+
+def prepare(setting: Setting, template: Template):
+    """The context of a batch: the set, and what its graded/ module hides from each question."""
+    import importlib
+
+    import torch
+
+    from course_lib.grading import source
+    from course_lib.grading.unit import Context
+
+    torch.set_num_threads(1)
+    sys.path.insert(0, setting.root)
+    assignment = source.load(Path(setting.folder))
+    try:
+        masks = getattr(importlib.import_module(f"graded.{assignment.short}"), "MASKS", {})
+    except ModuleNotFoundError as error:
+        if error.name not in ("graded", f"graded.{assignment.short}"):
+            raise
+        masks = {}
+    return Context(assignment, template, masks)
+
+
+def _graded(handed_in, context) -> tuple[str, dict]:
+    from course_lib.grading import unit
+    from course_lib.grading.score import TestBroken
+
+    try:
+        return "graded", unit.grade(handed_in, context)
+    except TestBroken as problem:
+        note = f"A test of this set cannot be run: {problem}"
+    except NoSandbox:
+        raise
+    except Exception as error:
+        traceback.print_exc()
+        note = f"The grader failed on this notebook ({type(error).__name__})."
+    return "graded", unit.unreadable(handed_in, context.assignment, note, status="failed")

@@ -1,0 +1,228 @@
+"""Train the bundled model from the frozen texts: `course train OUT`.
+
+A 4-layer Llama, 256 wide, grouped-query attention, tied embeddings: 2.6M parameters. Muon for the matrices, AdamW for
+embeddings and norms; a constant rate, then a linear decay over longer rows. The fall runs under small weight noise.
+About 75 minutes on two cores.
+"""
+
+import argparse
+import copy
+import json
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from course_lib.files import write_atomic
+from course_lib.models import task, texts, tokenizer
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training: how long, rows of how many tokens, the rate, and the last share of it that falls."""
+
+    steps: int
+    context: int
+    decay: float
+    prose: float
+    code: float
+    task: float
+    rate: float = 4e-3
+    noise: float = 0.0  # uniform noise on every weight during a step, this share of its row's largest wide
+
+
+PHASES = (
+    Phase(steps=4500, context=256, decay=0.0, prose=0.14, code=0.52, task=0.34),
+    Phase(steps=5500, context=512, decay=1.0, prose=0.10, code=0.53, task=0.37, noise=1 / 14),
+)
+TOKENS = 4096  # of a step: 16 rows of 256 or 8 of 512
+POSITIONS = 512
+MESSAGE_WEIGHT = 0.1  # loss weight of request tokens; answers weigh 1
+
+
+def config(vocabulary):
+    from transformers import LlamaConfig
+
+    return LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=256,
+        intermediate_size=512,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=64,
+        max_position_embeddings=POSITIONS,
+        rope_theta=10_000.0,
+        rms_norm_eps=1e-5,
+        tie_word_embeddings=True,
+        bos_token_id=0,
+        eos_token_id=0,
+        pad_token_id=0,
+    )
+
+
+class Rows:
+    """Endless rows of `context + 1` tokens with a loss weight per token, drawn from the three domains."""
+
+    def __init__(self, tok, phase, seed=0):
+        self.tok, self.context, self.rng = tok, phase.context, np.random.default_rng(seed)
+        self.shares = {"prose": phase.prose, "code": phase.code, "task": phase.task}
+        self.flat = {d: self._flatten(texts.train(d)) for d in ("prose", "code")}
+        self.seed, self.task_seed, self.queue = seed, 0, []
+
+    def _flatten(self, documents):
+        ids = self.tok(documents).input_ids
+        return np.concatenate([np.array([0, *row], dtype=np.int64) for row in ids])
+
+    def _refill(self):
+        examples = task.generate(256, f"train {self.seed} {self.task_seed}")
+        self.task_seed += 1
+        prompts = self.tok([e.prompt for e in examples]).input_ids
+        answers = self.tok([e.answer for e in examples]).input_ids
+        for p, a in zip(prompts, answers, strict=True):
+            self.queue.append(([0, *p, *a], [MESSAGE_WEIGHT] * (len(p) + 1) + [1.0] * len(a)))
+
+    def _task_row(self):
+        """Whole examples from the row's start; the last one is cut."""
+        tokens, weights = [], []
+        while len(tokens) < self.context + 1:
+            if not self.queue:
+                self._refill()
+            t, w = self.queue.pop()
+            tokens += t
+            weights += [1.0, *w[1:]]  # the end mark before a new request is part of the answer
+        return np.array(tokens[: self.context + 1]), np.array(weights[: self.context + 1], np.float32)
+
+    def row(self, domain):
+        if domain == "task":
+            return self._task_row()
+        flat = self.flat[domain]
+        start = self.rng.integers(len(flat) - self.context - 1)
+        return flat[start : start + self.context + 1], np.ones(self.context + 1, np.float32)
+
+    def batch(self):
+        """Return tokens and weights, each (rows, context + 1)."""
+        domains = self.rng.choice(list(self.shares), TOKENS // self.context, p=list(self.shares.values()))
+        pairs = [self.row(d) for d in domains]
+        return tuple(torch.from_numpy(np.stack(part)) for part in zip(*pairs, strict=True))
+
+
+def matrices_of(model):
+    return [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
+
+
+def optimizers(model, rate):
+    matrices = matrices_of(model)
+    rest = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
+    return (
+        torch.optim.Muon(matrices, lr=rate, momentum=0.95, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.95), weight_decay=0.01),
+    )
+
+
+def schedule(progress, step, decay, warmup=100):
+    """Return the factor on the rate at `progress` in 0…1: a warm-up, a plateau, a fall over the last `decay` of it."""
+    fall = max(0.02, (1 - progress) / decay) if decay else 1.0
+    return min(1.0, (step + 1) / warmup) * min(1.0, fall)
+
+
+def loss_of(model, tokens, weights):
+    device = next(model.parameters()).device
+    with torch.autocast(device.type, dtype=torch.bfloat16):
+        logits = model(tokens[:, :-1].to(device)).logits  # (rows, context, vocabulary)
+    loss = F.cross_entropy(logits.float().flatten(0, 1), tokens[:, 1:].flatten().to(device), reduction="none")
+    w = weights[:, 1:].flatten().to(device)
+    return (loss * w).sum() / w.sum()
+
+
+@contextmanager
+def shaken(matrices, noise):
+    """Add noise to the weights for as long as the context lasts: what is learned under it is no needle's point."""
+    shifts = []
+    with torch.no_grad():
+        for w in matrices if noise else ():
+            shifts.append((torch.rand_like(w) - 0.5) * (noise * w.abs().amax(1, keepdim=True)))
+            w += shifts[-1]
+    yield
+    with torch.no_grad():
+        for w, shift in zip(matrices, shifts, strict=False):
+            w -= shift
+
+
+def step_of(model, opts, batch, noise=0.0):
+    """One optimizer step; returns the loss."""
+    with shaken(matrices_of(model), noise):
+        loss = loss_of(model, *batch)
+        loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    for opt in opts:
+        opt.step()
+        opt.zero_grad(set_to_none=True)
+    return loss.item()
+
+
+def run_phase(model, tok, number, phase, out, minutes=None):
+    """Train `model` through one phase (or `minutes` of it), log every 50 steps and save now and then."""
+    rows, opts, step, progress = Rows(tok, phase, seed=number), optimizers(model, phase.rate), 0, 0.0
+    began, spent, log = time.monotonic(), time.process_time(), out / "training-log.jsonl"
+    lines = log.read_text() if log.exists() else ""
+    while progress < 1:
+        for group in (g for opt in opts for g in opt.param_groups):
+            group["lr"] = phase.rate * schedule(progress, step, phase.decay)
+        loss = step_of(model, opts, rows.batch(), phase.noise)
+        step += 1
+        seconds, cpu = time.monotonic() - began, time.process_time() - spent
+        progress = seconds / (60 * minutes) if minutes else step / phase.steps
+        if step % 50 == 0 or progress >= 1:
+            entry = {"phase": number, "step": step, "tokens": step * TOKENS, "seconds": round(seconds, 1)}
+            lines += json.dumps(entry | {"cpu_seconds": round(cpu, 1), "loss": round(loss, 4)}) + "\n"
+            write_atomic(log, lines)
+        if step % 400 == 0:
+            save(model, tok, out / "latest")
+
+
+def begin(tok, start=None):
+    """Return a fresh model, or the checkpoint in `start`, in float32 on the device that is there."""
+    from transformers import LlamaForCausalLM
+
+    model = LlamaForCausalLM.from_pretrained(start) if start else LlamaForCausalLM(config(len(tok)))
+    return model.to("cuda" if torch.cuda.is_available() else "cpu").float().train()
+
+
+def train(out, phases=PHASES, start=None, first=0, minutes=None, seed=0):
+    """Train through `phases` from number `first` on, write checkpoint and log into `out`, return the model."""
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(seed)
+    tok = tokenizer.read(start) if start else tokenizer.train_tokenizer()
+    model = begin(tok, start)
+    for number, phase in list(enumerate(phases))[first:]:
+        run_phase(model, tok, number, phase, out, minutes)
+    save(model, tok, out)
+    return model
+
+
+def save(model, tok, folder):
+    """Write the checkpoint as bfloat16 safetensors with its tokenizer."""
+    half = copy.deepcopy(model).to("cpu", torch.bfloat16).eval()
+    half.save_pretrained(folder)
+    tok.save_pretrained(folder)
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(prog="course train", description="Rebuild the bundled model.")
+    parser.add_argument("out", help="directory for the checkpoint and the log")
+    parser.add_argument("--start", help="a checkpoint directory to go on from")
+    parser.add_argument("--first", type=int, default=0, help="number of the first phase to run")
+    parser.add_argument("--minutes", type=float, help="minutes a phase, instead of its number of steps")
+    args = parser.parse_args(argv)
+    train(args.out, PHASES, args.start, args.first, args.minutes)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

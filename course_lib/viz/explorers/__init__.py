@@ -1,0 +1,22 @@
+"""The course's explorers, one module a chapter, loaded when first named: `viz.explorers.ruler(w=0.73, s=0.1)`."""
+
+import importlib
+
+_MODULES = {
+    "break_the_bot": ".ch00_bot",
+    "ruler": ".ch01_ruler",
+    "grid": ".ch02_grid",
+    "planner": ".ch03_planner",
+    "heatmap": ".ch04_heatmap",
+}
+__all__ = list(_MODULES)
+
+
+def __getattr__(name):
+    if name not in _MODULES:
+        raise AttributeError(f"no explorer named {name!r}; there are {', '.join(_MODULES)}")
+    return getattr(importlib.import_module(_MODULES[name], __name__), name)
+
+
+def __dir__():
+    return sorted([*globals(), *_MODULES])

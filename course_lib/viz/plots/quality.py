@@ -1,0 +1,91 @@
+"""Plots of quality: the ladder of bit widths, and the learner's own curve."""
+
+from course_lib.viz.axis import number
+from course_lib.viz.look import label_points, new_figure, styled
+from course_lib.viz.palette import light
+
+_METRICS = {
+    "kl": ("KL to the 16-bit model (nats)", "log"),
+    "top1": ("same likeliest token", "share"),
+    "task": ("replies exactly right", "share"),
+    "tokens": ("tokens right", "share"),
+    "bpb": ("bits per byte", "plain"),
+}
+
+
+@styled
+def ladder(rungs, metrics=("kl", "top1", "task"), title="As bits fall, the metrics do not fall together"):
+    """One panel a metric over the same rungs: `rungs` is a list of {"name": "int4", "kl": …, "top1": …, "task": …}.
+
+    Known metrics: kl (log axis), top1, task, tokens (shares of 1), bpb; any other key is plotted as it is.
+    """
+    names = [str(rung["name"]) for rung in rungs]
+    figure, panels = new_figure(3.3, columns=len(metrics), squeeze=False)
+    for axes, metric, color, marker in zip(
+        panels[0], metrics, ("blue", "green", "red", "purple", "ink"), "osD^v", strict=False
+    ):
+        label, kind = _METRICS.get(metric, (metric, "plain"))
+        values = [rung[metric] for rung in rungs]
+        axes.plot(range(len(names)), values, marker=marker, color=light(color))
+        _scale(axes, kind, values)
+        axes.set_xticks(range(len(names)), names, rotation=0 if len(names) * max(map(len, names)) < 30 else 60)
+        axes.set_title(label, fontsize=10.5, color=light(color))
+        axes.set_xlim(-0.4, len(names) - 0.6)
+        axes.grid(axis="y")
+        _tell_ends(axes, values, kind, color)
+    figure.suptitle(title, x=0.01, ha="left", weight="bold", fontsize=12)
+    return figure
+
+
+def _scale(axes, kind, values):
+    """A share runs from 0 to 100 %; a log axis leaves room for the figures at both ends."""
+    if kind == "share":
+        axes.set_ylim(-0.04, 1.06)
+        axes.yaxis.set_major_formatter(lambda v, _: f"{v:.0%}")
+    elif kind == "log":
+        positive = [v for v in values if v and v > 0]
+        axes.set_yscale("log")
+        axes.set_ylim(min(positive) / 4, max(positive) * 4)
+
+
+def _tell_ends(axes, values, kind, color):
+    """Write the first and the last figure beside their points."""
+    text = (lambda v: f"{v:.1%}") if kind == "share" else number
+    first, last = (3, -16), (3 if kind == "log" else -6, 9)
+    if kind == "log" and None not in (values[0], values[-1]) and values[0] > values[-1]:
+        first, last = (6, 6), (3, -18)  # a falling line leaves room above its beginning and below its end
+    for at, shift, ha in ((0, first, "left"), (len(values) - 1, last, "right")):
+        if values[at] is not None:
+            axes.annotate(
+                text(values[at]), (at, values[at]), shift, textcoords="offset points", ha=ha, color=light(color)
+            )
+
+
+@styled
+def my_curve(points, budget_bytes=None, metric="task", title="My curve: bytes against replies exactly right"):
+    """Every *mine* run as a point: `points` is a list of {"name": "ch04", "bytes": …, "task": …}.
+
+    A point with `"own": False` (the course's piece stood in) is hollow, one with `"own": None` (nobody's quantizer: the
+    16-bit model) a grey square; `"kl"` is another metric to plot.
+    """
+    label, kind = _METRICS.get(metric, (metric, "plain"))
+    figure, axes = new_figure(3.6)
+    ordered = sorted(points, key=lambda p: p["bytes"])
+    for point in ordered:
+        x, y, own = point["bytes"] / 1e6, point[metric], point.get("own", True)
+        marker, color = {True: ("o", "blue"), False: ("D", "blue"), None: ("s", "muted")}[own]
+        axes.plot(x, y, marker, color=light(color), markersize=9, markeredgewidth=2,
+                  markerfacecolor=light("paper") if own is False else light(color))  # fmt: skip
+    if budget_bytes is not None:
+        axes.axvline(budget_bytes / 1e6, color=light("ink"), linestyle=(0, (5, 4)), linewidth=1.6)
+        words, at = f"budget {budget_bytes / 1e6:.1f} MB", (budget_bytes / 1e6, 1)
+        axes.annotate(words, at, (6, -10), xycoords=("data", "axes fraction"), textcoords="offset points")
+        axes.axvspan(0, budget_bytes / 1e6, color=light("sky"), alpha=0.18, zorder=0)
+    _scale(axes, kind, [p[metric] for p in points])
+    hollow = any(p.get("own", True) is False for p in points)
+    note = "\nhollow: the course's piece stood in for one of yours" if hollow else ""
+    axes.set_xlim(0, max([p["bytes"] / 1e6 for p in points] + [(budget_bytes or 0) / 1e6], default=1) * 1.18)
+    axes.set(title=title, xlabel=f"megabytes as stored{note}", ylabel=label)
+    axes.grid(axis="y")
+    label_points(axes, [(str(p["name"]), p["bytes"] / 1e6, p[metric]) for p in ordered])
+    return figure

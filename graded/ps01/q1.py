@@ -1,0 +1,129 @@
+"""ps01.q1: the spare code"""
+
+import torch
+
+from course_lib.checks import Case
+from course_lib.grading import Mistake, agrees, question, rows
+
+
+def spare_code(w, b):
+    """Codes of w (n,) in two's complement, and their signed scale: (q int8, s a Python float)."""
+    top = 2 ** (b - 1)
+    largest = w[w.abs().argmax()].item()
+    s = largest / -top if largest != 0 else 1.0
+    q = torch.clip(torch.round(w / s), -top, top - 1).to(torch.int8)
+    return q, s
+
+
+def _spare(w, b, largest=None, divisor=None, lo=None, hi=None, clip=True):
+    top = 2 ** (b - 1)
+    largest = w[w.abs().argmax()].item() if largest is None else largest
+    s = largest / (-top if divisor is None else divisor) if largest != 0 else 1.0
+    q = torch.round(w / s)
+    q = torch.clip(q, -top if lo is None else lo, top - 1 if hi is None else hi) if clip else q
+    return q.to(torch.int8), s
+
+
+def _wrapped(w, b):
+    q, s = _spare(w, b, clip=False)
+    top = 2 ** (b - 1)
+    return ((q.int() + top) % (2 * top) - top).to(torch.int8), s
+
+
+def _no_zero_row(w, b):
+    top = 2 ** (b - 1)
+    s = w[w.abs().argmax()] / -top
+    return torch.clip(torch.nan_to_num(torch.round(w / s)), -top, top - 1).to(torch.int8), s.item()
+
+
+def _lopsided(seed, sign):
+    """Rows whose largest weight has this sign, the rest being at most 0.8 of it, and nothing near a tie."""
+
+    def make(generator, n):
+        row = 1.6 * torch.rand(n, generator=generator) - 0.8
+        row[3] = sign
+        return 0.37 * row
+
+    def clear(row):
+        steps = row / row[3] * 128
+        return all(((steps / 2**k) % 1 - 0.5).abs().min() > 1e-3 for k in range(7))
+
+    return rows(seed, 3, 24, make, clear)
+
+
+NAMES = ("a largest weight below zero gets the spare code", "a largest weight above zero turns the scale's sign",
+         "the other end is clipped", "a row of zeros, and two weights of equal size")  # fmt: skip
+
+WRONG = [
+    Mistake(
+        "a scale without a sign",
+        lambda w, b: _spare(w, b, largest=-w.abs().max().item()),
+        "You divide the magnitude. Keep the sign of w*: then w*/s is −2^(b−1) on either side.",
+        loses=NAMES[1:2] + NAMES[3:],
+    ),
+    Mistake(
+        "the restricted grid",
+        lambda w, b: _spare(w, b, w.abs().max().item(), 2 ** (b - 1) - 1, lo=1 - 2 ** (b - 1)),
+        "That is chapter 01's grid, −qmax … qmax, which leaves one code unused.",
+        loses=NAMES,
+    ),
+    Mistake(
+        "not clipped",
+        lambda w, b: _spare(w, b, clip=False),
+        "A weight on the other side may round to 2^(b−1), which b bits cannot hold.",
+        loses=NAMES[2:],
+    ),
+    Mistake(
+        "wrapped instead of clipped",
+        _wrapped,
+        "2^(b−1) became −2^(b−1): the largest weight of the other side changed its sign. Clip before you cast.",
+        loses=NAMES[2:],
+    ),
+    Mistake(
+        "the maximum, not the largest magnitude",
+        lambda w, b: _spare(w, b, largest=w.max().item()),
+        "w.max() is the most positive weight; look for the largest |w|, and then take the weight itself.",
+        loses=(NAMES[0], NAMES[2], NAMES[3]),
+    ),
+    Mistake(
+        "the last of two equal weights",
+        lambda w, b: _spare(w, b, largest=w[w.abs() == w.abs().max()][-1].item()),
+        "On equal magnitudes the first weight decides.",
+        loses=NAMES[3:],
+    ),
+    Mistake(
+        "a row of zeros divides by zero",
+        _no_zero_row,
+        "Without a largest weight there is no scale to compute: the text gives such a row s = 1.",
+        loses=NAMES[3:],
+    ),
+]
+
+
+def exercise(seed):
+    below = [Case(f"largest below zero, {b} bits", w, b) for b, w in zip((3, 4, 8), _lopsided(seed, -1.0), strict=True)]
+    above = [
+        Case(f"largest above zero, {b} bits", w, b) for b, w in zip((3, 5, 4), _lopsided(seed + 1, 1.0), strict=True)
+    ]
+    far_end = [
+        Case("the other end, 4 bits", torch.tensor([-2.0, 1.98, 0.5]), 4),
+        Case("the other end, 8 bits", torch.tensor([0.25, -1.0, 0.9999, 0.5]), 8),
+    ]
+    odd_rows = [
+        Case("zeros", torch.zeros(5), 4),
+        Case("two of equal size", torch.tensor([0.25, -1.0, 1.0, 0.5]), 4),
+        Case("two of equal size, 3 bits", torch.tensor([0.5, 2.0, 0.0, -2.0]), 3),
+    ]
+    return question(
+        "ps01.q1",
+        "The spare code",
+        "spare_code(w, b) is (q, s): s = w*/(−2^(b−1)) for the weight w* of largest magnitude; q uses all 2^b codes.",
+        spare_code,
+        properties=[
+            agrees(NAMES[0], below, "−2^(b−1) is a code, too."),
+            agrees(NAMES[1], above, "w*/s must be −2^(b−1), so s is negative when w* is not."),
+            agrees(NAMES[2], far_end, "The codes end at 2^(b−1) − 1 on the other side."),
+            agrees(NAMES[3], odd_rows, "The text says what holds there."),
+        ],
+        wrong=WRONG,
+    )

@@ -1,0 +1,147 @@
+"""ps01.q5: three tickets"""
+
+import torch
+
+from course_lib.checks import Case, law
+from course_lib.grading import Mistake, agrees, on, question, rows
+
+
+def asym_round_trip(w, b):
+    """Quantize w (n,) to b bits with a zero point, asymmetric, and decode it again; float32 of the same shape."""
+    low, high = min(w.min().item(), 0.0), max(w.max().item(), 0.0)
+    s = (high - low) / (2**b - 1) if high > low else 1.0
+    z = round(-low / s)
+    q = torch.clip(torch.round(w / s) + z, 0, 2**b - 1)
+    return s * (q - z)
+
+
+BROKEN = '''
+def asym_round_trip(w, b):
+    """Quantize w (n,) to b bits with a zero point, asymmetric, and decode it again; float32 of the same shape."""
+    lo, hi = w.min(), w.max()
+    s = (hi - lo) / (2**b - 1)
+    z = (-lo / s).to(torch.uint8)
+    q = torch.round((w - lo) / s).to(torch.uint8)
+    return s * (q - z)
+'''
+
+
+def _asym(w, b, zero_rows=True, whole=torch.round, wraps=False, from_low=False, widen=True):
+    lo, hi = (w.min().clamp(max=0), w.max().clamp(min=0)) if widen else (w.min(), w.max())
+    s = (hi - lo) / (2**b - 1)
+    if s == 0 and zero_rows:
+        s = torch.tensor(1.0)
+    z = whole(-lo / s)
+    q = torch.round((w - lo) / s) if from_low else torch.clip(torch.round(w / s) + z, 0, 2**b - 1)
+    steps = q.to(torch.uint8) - z.to(torch.uint8) if wraps else q - z
+    return s * steps.float()
+
+
+def _signed_codes(w, b):
+    lo, hi = w.min().clamp(max=0), w.max().clamp(min=0)
+    s = torch.where(hi > lo, (hi - lo) / (2**b - 1), 1.0)
+    z = torch.round(-lo / s)
+    q = torch.clip(torch.round(w / s) + z, 0, 2**b - 1).to(torch.int32).to(torch.int8)
+    return s * (q - z)
+
+
+def _silent_zero(got, w, b):
+    return bool((got[w == 0] == 0).all() and got.abs().max() > 0)
+
+
+NAMES = ("weights below zero come back below zero", "0.0 comes back as exactly 0.0",
+         "rows that are constant, or on one side of zero", "every weight by the definition")  # fmt: skip
+
+WRONG = [
+    Mistake(
+        "as found",
+        lambda w, b: _asym(w, b, False, torch.trunc, wraps=True, from_low=True, widen=False),
+        "This still does what the broken code does: none of the three tickets is closed.",
+        loses=NAMES,
+    ),
+    Mistake(
+        "the bytes still wrap",
+        lambda w, b: _asym(w, b, wraps=True),
+        "q − z of two uint8 tensors wraps around at zero: 2 − 5 is 253. Leave the unsigned bytes first.",
+        loses=(NAMES[0], NAMES[3]),
+    ),
+    Mistake(
+        "the zero point still truncated",
+        lambda w, b: _asym(w, b, whole=torch.trunc),
+        "A cast cuts the zero point off instead of rounding it, so the far end of the range clips.",
+        loses=NAMES[3:],
+    ),
+    Mistake(
+        "truncated zero point, codes from the minimum",
+        lambda w, b: _asym(w, b, whole=torch.trunc, from_low=True),
+        "Codes counted from the minimum and a truncated zero point do not meet at 0.0.",
+        loses=(NAMES[1], NAMES[3]),
+    ),
+    Mistake(
+        "codes from the minimum",
+        lambda w, b: _asym(w, b, from_low=True),
+        "round((w − lo)/s) is not round(w/s) + z: a rounded zero point shifts the whole grid.",
+        loses=NAMES[3:],
+    ),
+    Mistake(
+        "a row of zeros still divides by zero",
+        lambda w, b: _asym(w, b, zero_rows=False),
+        "For a row of zeros hi = lo, so s is 0 and 0/0 is NaN: give such a row any scale, say 1.",
+        loses=NAMES[2:3],
+    ),
+    Mistake(
+        "a range without zero",
+        lambda w, b: _asym(w, b, widen=False),
+        "The range lost its 0, so a row on one side of zero needs a zero point outside 0 … 2^b − 1.",
+        loses=NAMES[2:3],
+    ),
+    Mistake(
+        "signed bytes",
+        _signed_codes,
+        "int8 ends at 127, and codes of 8 bits go to 255: the upper half turns negative.",
+        loses=NAMES[3:],
+    ),
+]
+
+
+def exercise(seed):
+    def make(generator, n):
+        row = torch.randn(n, generator=generator) + 0.8
+        row[::7] = 0.0
+        return row
+
+    def clear(row):  # nothing near a tie, a zero point that truncation and rounding tell apart, codes likewise
+        for b in (3, 4, 8):
+            lo, s = row.min(), (row.max() - row.min()) / (2**b - 1)
+            steps, zero = torch.cat([row[row != 0] / s, (row - lo)[row != 0][1:] / s]), (-lo / s).item()
+            if ((steps % 1 - 0.5).abs() < 1e-4).sum() > 0 or not 0.55 < zero % 1 < 0.95 or zero < 1:
+                return False
+        return torch.unique(torch.round(row / s) - torch.round((row - lo) / s)).numel() > 1
+
+    mixed = rows(seed, 3, 35, make, clear)
+    exact = [
+        Case("whole zero point", torch.tensor([-3.0, 0.5, 4.5, -1.0]), 4),
+        Case("nearly all below zero", torch.tensor([-7.0, -6.0, -3.0, 0.0]), 3),
+    ]
+    padded = [Case(f"padding, {b} bits", w, b) for b, w in zip((4, 8, 3), mixed, strict=True)]
+    degenerate = [
+        Case("zeros", torch.zeros(6), 4),
+        Case("a constant above zero", torch.full((3,), 0.75), 4),
+        Case("far from zero", torch.tensor([10.0, 10.4, 15.0]), 4),
+    ]
+    near = dict(ulps=8)
+    return question(
+        "ps01.q5",
+        "Three tickets",
+        "asym_round_trip(w, b) is s·(q − z) with q = clip(round(w/s) + z, 0, 2^b − 1) and a whole zero point.",
+        asym_round_trip,
+        kind="repair",
+        stub=BROKEN,
+        properties=[
+            agrees(NAMES[0], exact, "Unsigned bytes have no values below zero.", **near),
+            on(padded, law(NAMES[1], _silent_zero, "Padding and dead weights must stay silent.")),
+            agrees(NAMES[2], degenerate, "The range includes 0, and s is never 0.", **near),
+            agrees(NAMES[3], padded, "The definition fixes every code.", **near),
+        ],
+        wrong=WRONG,
+    )

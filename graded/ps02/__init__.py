@@ -1,0 +1,23 @@
+"""ps02, sizing and bandwidth: references, cases, properties and known wrong answers."""
+
+from course_lib.grading import scorer
+from graded.ps02 import q1, q2, q3, q4, q5
+
+SEED = 71_320_485
+# question: what `course grade` hides from its sandbox, because it is the answer: modules of course_lib for certain,
+# names of torch as a deterrent only
+MASKS = {
+    "q1": ("course_lib.checks.ch03",),
+    "q2": ("course_lib.capacity.bytes", "course_lib.checks.ch03"),
+    "q3": ("course_lib.capacity.bytes", "course_lib.checks.ch03"),
+    "q4": ("course_lib.capacity.roofline", "course_lib.checks.ch03"),
+    "q5": ("course_lib.capacity.roofline", "course_lib.checks.ch03"),
+}
+
+
+def build(seed):
+    """The five questions, with hidden cases from this seed."""
+    return [q.exercise(seed + 1000 * i) for i, q in enumerate((q1, q2, q3, q4, q5))]
+
+
+score = scorer(build, SEED)

@@ -1,0 +1,118 @@
+"""ps02.q3: how many bits can the rest have"""
+
+import math
+
+from course_lib.checks import Case
+from course_lib.grading import Mistake, agrees, question
+from graded.ps02.draw import draw
+
+
+def widest(params, kept, budget_bytes, group):
+    """Most bits, from 2 to 8, for all but `kept` of `params` weights within the budget; None if none fits."""
+    rest = params - kept
+    groups = math.ceil(rest / group)
+    for b in range(8, 1, -1):
+        total = 2 * kept + math.ceil(rest * b / 8) + 2 * groups + math.ceil(groups * b / 8)
+        if total <= budget_bytes:
+            return b
+    return None
+
+
+def _total(params, kept, group, b, scales=2, zeros=True, kept_bytes=2, all_quantized=False):
+    rest = params if all_quantized else params - kept
+    groups = math.ceil(rest / group)
+    return math.ceil(kept_bytes * kept) + math.ceil(rest * b / 8) + scales * groups + zeros * math.ceil(groups * b / 8)
+
+
+def _widest(params, kept, budget_bytes, group, none=None, top=8, strict=False, kept_as_rest=False, **total):
+    for b in range(top, 1, -1):
+        more = {"kept_bytes": b / 8} if kept_as_rest else {}
+        if _total(params, kept, group, b, **total, **more) <= budget_bytes - strict:
+            return b
+    return none
+
+
+NAMES = ("ordinary budgets", "a budget that is used to the last byte", "nothing fits, or everything does")
+
+WRONG = [
+    Mistake(
+        "scales and zero points forgotten",
+        lambda *a: _widest(*a, scales=0, zeros=False),
+        "Each group stores 16 bits of scale and b bits of zero point, beside its codes.",
+        loses=(NAMES[0], NAMES[2]),
+    ),
+    Mistake(
+        "zero points forgotten",
+        lambda *a: _widest(*a, zeros=False),
+        "An asymmetric group stores a zero point of b bits as well.",
+        loses=(NAMES[0], NAMES[2]),
+    ),
+    Mistake(
+        "kept weights counted twice",
+        lambda *a: _widest(*a, all_quantized=True),
+        "Weights that stay at 16 bits have no codes: the rest is params − kept.",
+        loses=NAMES,
+    ),
+    Mistake(
+        "kept weights at b bits",
+        lambda *a: _widest(*a, kept_as_rest=True),
+        "The kept weights need 2 bytes each, whatever b is.",
+        loses=NAMES,
+    ),
+    Mistake(
+        "strictly below the budget",
+        lambda *a: _widest(*a, strict=True),
+        "Use ≤: a file of exactly the budget fits.",
+        loses=NAMES[1:2],
+    ),
+    Mistake(
+        "two instead of None",
+        lambda *a: _widest(*a, none=2),
+        "When not even 2 bits fit, there is no such width: return None.",
+        loses=NAMES[2:],
+    ),
+    Mistake(
+        "more than eight bits",
+        lambda *a: _widest(*a, top=16),
+        "The kernels at hand stop at 8 bits.",
+        loses=NAMES[2:],
+    ),
+]
+
+
+def exercise(seed):
+    a, b, c = draw(seed, (6, 9), (60, 80), (11, 14))
+    models = [(a * 10**9, 5 * 10**8, 128), (b * 10**9, 2 * 10**9, 64), (c * 10**8, 13 * 10**7, 32)]
+    nearly = [
+        Case(f"{bits} bits, a little short of one more", p, k, _total(p, k, g, bits + 1) - 1000, g)
+        for bits, (p, k, g) in zip((4, 3, 5), models, strict=True)
+    ]
+    roomy = [
+        Case(f"{bits} bits and a little", p, k, _total(p, k, g, bits) + 1000, g)
+        for bits, (p, k, g) in zip((5, 4, 3), models, strict=True)
+    ]
+    full = [
+        Case(f"{bits} bits to the last byte", p, k, _total(p, k, g, bits), g)
+        for bits, (p, k, g) in zip((3, 6, 4), models, strict=True)
+    ]
+    p, k, g = models[0]
+    scales_bytes = 2 * math.ceil((p - k) / g)
+    half_the_scales = _total(p, k, g, 5, zeros=False) - scales_bytes // 2
+    nearly.append(Case("4 bits, short by zero points and half of the scales", p, k, half_the_scales, g))
+    ends = [
+        Case("not even two bits", p, k, _total(p, k, g, 2) - 10**6, g),
+        Case("room for sixteen", p, k, 3 * p, g),
+        Case("two bits, just", p, k, _total(p, k, g, 2) + 10**6, g),
+    ]
+    return question(
+        "ps02.q3",
+        "What is left for the rest",
+        "widest(params, kept, budget_bytes, group) is the most bits, 2 to 8, that the quantized weights may have.",
+        widest,
+        properties=[
+            agrees(NAMES[0], nearly + roomy, "Count all that is stored.", points=2),
+            agrees(NAMES[1], full, "A budget that is met is kept."),
+            agrees(NAMES[2], ends, "The text says what holds there."),
+        ],
+        wrong=WRONG,
+    )

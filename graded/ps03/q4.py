@@ -1,0 +1,140 @@
+"""ps03.q4: the awkward few"""
+
+import torch
+
+from course_lib.checks import Case, law
+from course_lib.grading import Mistake, agrees, on, question, rows
+
+
+def with_outliers(w, k, bits):
+    """Keep the k largest magnitudes of each row of w (rows, cols) in float16, quantize the rest per row."""
+    qmax = 2 ** (bits - 1) - 1
+    where = w.abs().topk(k, dim=-1).indices
+    outlier = torch.zeros_like(w, dtype=torch.bool).scatter(-1, where, True)
+    rest = w.masked_fill(outlier, 0.0)
+    s = (rest.abs().amax(-1, keepdim=True) / qmax).half().float()
+    s = torch.where(s > 0, s, 1.0)
+    quantized = s * torch.clip(torch.round(rest / s), -qmax, qmax)
+    stored_bits = w.numel() * bits + w.shape[0] * (16 + k * 32)
+    return {"w": torch.where(outlier, w.half().float(), quantized), "bits_per_weight": stored_bits / w.numel()}
+
+
+def _outliers(w, k, bits, by=torch.abs, whole=False, scale_from_all=False, half=True, keep=True, extra=32, codes=True):
+    qmax = 2 ** (bits - 1) - 1
+    flat = by(w).reshape(1, -1) if whole else by(w)
+    where = flat.topk(k * w.shape[0] if whole else k, dim=-1).indices
+    outlier = torch.zeros_like(flat, dtype=torch.bool).scatter(-1, where, True).reshape(w.shape)
+    rest = w.masked_fill(outlier, 0.0)
+    s = ((w if scale_from_all else rest).abs().amax(-1, keepdim=True) / qmax).half().float()
+    s = torch.where(s > 0, s, 1.0)
+    quantized = s * torch.clip(torch.round(rest / s), -qmax, qmax)
+    kept = (w.half().float() if half else w) if keep else torch.zeros_like(w)
+    count = w.numel() if codes else w.numel() - k * w.shape[0]
+    stored_bits = count * bits + w.shape[0] * (16 + k * extra)
+    return {"w": torch.where(outlier, kept, quantized), "bits_per_weight": stored_bits / w.numel()}
+
+
+def _top(w, k):
+    return torch.zeros_like(w, dtype=torch.bool).scatter(-1, w.abs().topk(k, dim=-1).indices, True)
+
+
+def _kept_in_half(got, w, k, bits):
+    mask = _top(w, k)
+    return bool(torch.equal(got["w"][mask], w.half().float()[mask]))
+
+
+NAMES = ("the largest of each row come back as float16", "the rest has a step of its own",
+         "bits per weight, with indices", "none, or all of them")  # fmt: skip
+
+WRONG = [
+    Mistake(
+        "the scale from all weights",
+        lambda *a: _outliers(*a, scale_from_all=True),
+        "The outliers still set the step. Take the maximum of what is left.",
+        loses=NAMES[1:2],
+    ),
+    Mistake(
+        "the largest, not the largest magnitudes",
+        lambda *a: _outliers(*a, by=lambda w: w),
+        "An outlier may be negative: look for the largest |w|.",
+        loses=NAMES[:2],
+    ),
+    Mistake(
+        "the largest of the whole matrix",
+        lambda *a: _outliers(*a, whole=True),
+        "Each row keeps k weights of its own.",
+        loses=NAMES[:2],
+    ),
+    Mistake(
+        "outliers not rounded to float16",
+        lambda *a: _outliers(*a, half=False),
+        "16 bits cannot hold all of a float32: return what float16 leaves.",
+        loses=(NAMES[0], NAMES[1], NAMES[3]),
+    ),
+    Mistake(
+        "outliers set to zero",
+        lambda *a: _outliers(*a, keep=False),
+        "The outliers went missing: add them to the quantized rest.",
+        loses=(NAMES[0], NAMES[1], NAMES[3]),
+    ),
+    Mistake(
+        "indices forgotten",
+        lambda *a: _outliers(*a, extra=16),
+        "A reader must know which columns they belong to: 16 bits more for each.",
+        loses=NAMES[2:],
+    ),
+    Mistake(
+        "no codes for outliers",
+        lambda *a: _outliers(*a, codes=False),
+        "Their places in the packed codes remain, filled with zeros: that keeps the layout simple.",
+        loses=NAMES[2:],
+    ),
+]
+
+
+def exercise(seed):
+    def make(generator, n):
+        row = 0.02 * torch.randn(n, generator=generator)
+        at = torch.randperm(n, generator=generator)[:3]
+        row[at] = torch.tensor([1.37, -2.21, -0.93]) * (1 + torch.rand(1, generator=generator))
+        return row
+
+    def clear(row):
+        for k, bits in ((1, 4), (2, 3), (3, 4), (0, 4)):
+            rest = row.masked_fill(_top(row[None], k)[0], 0.0)
+            s = (rest.abs().max() / (2 ** (bits - 1) - 1)).half().float()
+            steps = rest / s
+            if ((steps % 1 - 0.5).abs() < 1e-3).any() or row.abs().sort().values.diff().min() == 0:
+                return False
+        return True
+
+    def matrix(offset, n_rows, n):
+        return torch.stack(rows(seed + offset, n_rows, n, make, clear))
+
+    split = [
+        Case("one outlier a row, 4 bits", matrix(0, 2, 24), 1, 4),
+        Case("two outliers a row, 3 bits", matrix(1, 3, 32), 2, 3),
+        Case("three outliers a row, 4 bits", matrix(2, 2, 40), 3, 4),
+    ]
+    uneven = torch.tensor([[9.03, -8.01, 7.0, 0.5], [0.06, -0.05, 0.02, 0.01]])
+    split.append(Case("a loud row and a quiet one", uneven, 2, 4))
+    ends = [
+        Case("none", matrix(3, 2, 24), 0, 4),
+        Case("all of them", matrix(4, 2, 6)[:, :6], 6, 4),
+    ]
+    near = dict(ulps=4, atol=1e-9)
+    return question(
+        "ps03.q4",
+        "The awkward few",
+        "with_outliers(w, k, bits) keeps k weights a row in float16 and quantizes the rest with a scale a row.",
+        with_outliers,
+        properties=[
+            on(split, law(NAMES[0], _kept_in_half, "They are stored as float16, so that is what comes back.")),
+            agrees(NAMES[1], split, "Without its outliers a row has a far finer step.", part="w", **near),
+            agrees(
+                NAMES[2], split, "Codes for all, 16 + 16 bits an outlier, 16 a scale.", part="bits_per_weight", **near
+            ),
+            agrees(NAMES[3], ends, "The formula knows no exceptions.", **near),
+        ],  # fmt: skip
+        wrong=WRONG,
+    )

@@ -1,0 +1,3 @@
+"""The notebooks of the bank are data: pytest must not import them, nor put their folders on the path."""
+
+collect_ignore_glob = ["*/*"]

@@ -1,0 +1,10 @@
+"""A notebook of 60 MB: pictures that were left in it, all code there."""
+
+STATUS = {"recovered", "graded", "needs_manual", "unreadable"}
+DESERVED = dict.fromkeys(("q1", "q2", "q3", "q4", "q5"), (0, 4))
+
+
+def damage(notebook):
+    picture = {"output_type": "display_data", "metadata": {}, "data": {"image/png": "A" * (60 << 20)}}
+    next(c for c in notebook["cells"] if c["cell_type"] == "code")["outputs"] = [picture]
+    return notebook

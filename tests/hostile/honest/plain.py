@@ -1,0 +1,1 @@
+"""All five right, nothing odd."""

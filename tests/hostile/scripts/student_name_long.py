@@ -1,0 +1,3 @@
+"""The student's folder has a very long name in another script."""
+
+STUDENT = "学生" * 40

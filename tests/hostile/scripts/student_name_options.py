@@ -1,0 +1,3 @@
+"""The student's folder has the name of an option."""
+
+STUDENT = "--force"

@@ -1,0 +1,161 @@
+"""Each explorer in a real JupyterLab: run all, move the control with the arrow keys, read the changed sentence, look.
+
+The explorers share one notebook, so that one server, one page and one kernel do for all of them. Screenshots go to the
+test's temporary folder, or to COURSE_SHOTS if it is set.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from course_lib.doctor import chromium
+from tests.browser import REPOSITORY, Notebook, lab_server, write_notebook
+
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+
+CELLS = [
+    "from course_lib import viz\nfrom tests.fake_bot import MESSAGES, FakeBot",
+    "viz.explorers.break_the_bot(bot=FakeBot(), messages=MESSAGES)",
+    "viz.explorers.ruler()",
+    "viz.explorers.grid(data='after a ReLU')",
+    "viz.explorers.planner()",
+    "viz.explorers.heatmap()",
+    "viz.show(viz.plots.footprints({'FP16': 140, 'INT4': 35}, limit=80), alt='FP16 is too large, INT4 fits.')",
+    "viz.show(viz.plots.pipeline(), alt='Weights become bytes.')",
+]
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory):
+    with lab_server(tmp_path_factory.mktemp("lab")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    flags = ["--no-sandbox", "--disable-dev-shm-usage"]
+    with sync_playwright() as playwright:
+        instance = playwright.chromium.launch(executable_path=chromium(), args=flags)
+        yield instance
+        instance.close()
+
+
+def new_page(browser):
+    return browser.new_page(viewport={"width": 1180, "height": 900}, device_scale_factor=2)
+
+
+@pytest.fixture(scope="session")
+def shared(lab, browser):
+    """The notebook with every explorer, run once."""
+    write_notebook(lab.folder / "explorers.ipynb", *CELLS)
+    return Notebook(new_page(browser), lab, "explorers.ipynb").run_all()
+
+
+def take_shot(page, name, folder):
+    """Screenshot into COURSE_SHOTS or the test's folder; an empty page makes a far smaller file than this."""
+    shots = Path(os.environ.get("COURSE_SHOTS", folder))
+    shots.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=shots / f"{name}.png")
+    assert (shots / f"{name}.png").stat().st_size > 30_000
+
+
+@pytest.fixture
+def notebook(shared, request, tmp_path):
+    """The shared notebook; after the test a screenshot is taken, and nothing may have failed or logged an error."""
+    yield shared
+    take_shot(shared.page, request.node.name.removeprefix("test_"), tmp_path)
+    errors, shared.errors = shared.errors, []
+    assert shared.failures() == []
+    assert errors == []
+
+
+def test_break_the_bot(notebook):
+    bot = notebook.explorer("break_the_bot")
+    bot.wait_for("The reply is exactly right.")
+    bot.press("bits a weight", "ArrowRight", "the refund goes to the wrong order", times=5)
+    bot.press("bits a weight", "End", "no longer JSON")
+    bot.press("bits a weight", "ArrowLeft", "the customer gets 94 euros instead of 4")
+    bot.choose("request", "iris-2176: 1 kettle, 2 mug", "the customer gets 90 euros instead of 0")
+
+
+def test_ruler(notebook):
+    ruler = notebook.explorer("ruler")
+    ruler.wait_for("ŵ = 0.7.")
+    assert ruler.slider("weight w").get_attribute("aria-valuetext") == "0.73"
+    ruler.press("weight w", "ArrowRight", "w/s = 7.7 rounds to 8", times=4)
+    ruler.press("bits b", "ArrowLeft", "4 bits stop at 7")
+
+
+def test_grid(notebook):
+    grid = notebook.explorer("grid")
+    grid.wait_for("7 of the 15 marks hold no value")
+    grid.press("percentile kept", "ArrowLeft", "values are clipped", times=5)
+    grid.choose("grid", "asymmetric: min to max", "Asymmetric, zero point 0")
+
+
+def test_planner(notebook):
+    planner = notebook.explorer("planner")
+    planner.wait_for("It does not fit into the 19.2 GiB")
+    assert planner.slider("weights").get_attribute("aria-valuetext") == "16 bits"
+    planner.press("weights", "ArrowRight", "36.1 GB", times=3)
+    planner.press("sequences at once", "End", "set by arithmetic")
+
+
+def test_heatmap(notebook):
+    heatmap = notebook.explorer("heatmap")
+    heatmap.wait_for("sets the step of all 1,023 others")
+    heatmap.press("one scale for each", "ArrowRight", "shares its scale with 63 weights")
+    heatmap.press("outlier: size", "End", "60 times a typical weight")
+
+
+def test_a_screen_reader_finds_the_picture_by_its_sentence(notebook):
+    for name in ("ruler", "grid", "planner", "heatmap", "break_the_bot"):
+        explorer = notebook.explorer(name)
+        assert explorer.picture().count() == 1
+        assert explorer.announced() == explorer.sentence()
+
+
+def test_a_shown_plot_has_its_description(notebook):
+    for words in ("FP16 is too large, INT4 fits.", "Weights become bytes."):
+        assert notebook.page.get_by_role("img", name=words, exact=True).count() == 1
+    assert notebook.page.evaluate("()=>[...document.querySelectorAll('.jp-OutputArea img')].every(i=>i.alt)")
+
+
+def test_explorers_follow_the_dark_theme(notebook, tmp_path):
+    paper = "()=>getComputedStyle(document.querySelector('.q-pic')).getPropertyValue('--q-paper').trim()"
+    notebook.explorer("heatmap")
+    assert notebook.page.evaluate(paper) == "#ffffff"
+    notebook.theme("JupyterLab Dark")
+    assert notebook.page.evaluate(paper) == "#111111"
+    take_shot(notebook.page, "dark", tmp_path)
+    notebook.theme("JupyterLab Light")
+
+
+def test_an_export_without_widgets_shows_the_picture_and_its_sentence(tmp_path):
+    import nbformat
+    from nbclient import NotebookClient
+    from nbconvert import HTMLExporter
+
+    write_notebook(tmp_path / "export.ipynb", "from course_lib import viz\nviz.explorers.ruler()")
+    book = nbformat.read(tmp_path / "export.ipynb", as_version=4)
+    NotebookClient(book, timeout=120, store_widget_state=False).execute()
+    page, _ = HTMLExporter().from_notebook_node(book)
+    assert 'alt="w/s = 7.3 rounds to 7' in page and "No description" not in page
+    assert "data:image/png;base64," in page and "widget-view" not in page
+
+
+@pytest.mark.skipif(not (REPOSITORY / "notebooks/00-start-here.ipynb").exists(), reason="chapter 00 is not written yet")
+def test_the_real_first_screen(lab, browser):
+    target = lab.folder / "00-start-here.ipynb"
+    target.write_bytes((REPOSITORY / "notebooks" / target.name).read_bytes())
+    shutil.copytree(REPOSITORY / "notebooks/img", lab.folder / "img", dirs_exist_ok=True)
+    notebook = Notebook(new_page(browser), lab, target.name).run_all(patience_ms=300_000)
+    bot = notebook.explorer("break_the_bot")
+    bot.wait_for("The reply is exactly right.")
+    bot.press("bits a weight", "End", "At 2 bits")
+    assert notebook.errors == []
+    notebook.page.close()

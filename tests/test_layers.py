@@ -1,0 +1,174 @@
+"""The library's layers: a module imports only from its own layer and from those above it in the list."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import course_lib
+from course_lib.cli import COMMANDS
+
+ROOT = Path(course_lib.__file__).parent
+LAYERS = [
+    "files",
+    "scheme",
+    "observers",
+    "qtensor",
+    "formats",
+    "kernels",
+    "models",
+    "calibrate",
+    "artifacts",
+    "kvcache",
+    "capacity",
+    "evaluate",
+    "viz",
+    "checks",
+    "grading",
+    "cli",
+]
+TOP = {"environment", "workspace", "lab", "doctor", "__main__"}  # the rest of `course`; beside cli
+# A command's own module may use the whole library, wherever it lies; nothing else may import it.
+ENTRIES = {module for module, _, _ in COMMANDS.values()}
+REGISTRY = "course_lib.formats.registry"  # scheme, observers and qtensor may load this one, inside a function
+HEAVY = {"transformers", "triton", "xllamacpp", "gguf", "matplotlib", "ipywidgets", "IPython", "nbformat", "scipy"}
+
+
+def module_name(path):
+    """Return the dotted name of a source file of the library."""
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def modules():
+    """Return every source file of the library but the package's own __init__."""
+    return sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
+
+
+def layer(module):
+    """Return the index of a module's layer in LAYERS."""
+    name = module.split(".")[1]
+    if name in TOP or module in ENTRIES:
+        return LAYERS.index("cli")
+    assert name in LAYERS, f"{module} has no layer: add {name!r} to LAYERS in {Path(__file__).name}"
+    return LAYERS.index(name)
+
+
+def imports(tree, module, is_package):
+    """Yield (course_lib module, line, inside a function) for every import in a syntax tree."""
+    inside = {
+        id(child)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        for child in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        for target in targets(node, module, is_package):
+            if target.split(".")[0] == "course_lib":
+                yield target, node.lineno, id(node) in inside
+
+
+def targets(node, module, is_package):
+    """Return the dotted names that one node imports."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        home = node.module or ""
+        if node.level:
+            parts = module.split(".")
+            base = parts[: len(parts) - node.level + is_package]
+            home = ".".join(base + ([home] if home else []))
+        return [resolve(home, alias.name) for alias in node.names]
+    called = isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", ""))
+    if called == "import_module" and node.args and isinstance(node.args[0], ast.Constant):
+        return [str(node.args[0].value)]
+    return []
+
+
+def resolve(home, name):
+    """Return the module that `from home import name` reaches, looking through course_lib's lazy names."""
+    if home == "course_lib" and name in course_lib._NAMES:
+        return f"course_lib.{course_lib._NAMES[name] or name}"
+    path = ROOT.parent.joinpath(*home.split("."), name)
+    return f"{home}.{name}" if path.is_dir() or path.with_suffix(".py").exists() else home
+
+
+def violations(source, module, is_package=False):
+    """Return one sentence for each import in `source` that reaches below its layer."""
+    found = []
+    for target, line, lazy in imports(ast.parse(source), module, is_package):
+        if target == "course_lib":
+            found.append(f"{module}:{line} imports the whole of course_lib: name the module it needs")
+        elif target == REGISTRY and lazy and module.split(".")[1] in ("scheme", "observers", "qtensor"):
+            continue
+        elif target in ENTRIES and layer(module) < LAYERS.index("cli"):
+            found.append(f"{module}:{line} imports {target}, which is a command's own module")
+        elif layer(target) > layer(module):
+            found.append(f"{module}:{line} imports {target}, which lies below it")
+    return found
+
+
+@pytest.mark.parametrize("path", modules(), ids=module_name)
+def test_a_module_imports_only_from_above(path):
+    found = violations(path.read_text(encoding="utf-8"), module_name(path), path.name == "__init__.py")
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    "module, source, ok",
+    [
+        ("course_lib.qtensor", "from course_lib.scheme import Scheme", True),
+        ("course_lib.qtensor", "from .scheme import Scheme", True),
+        ("course_lib.scheme", "from course_lib.qtensor import quantize", False),
+        ("course_lib.scheme", "from course_lib import quantize", False),
+        ("course_lib.scheme", "from . import qtensor", False),
+        ("course_lib.scheme", "def f():\n    from course_lib.formats.registry import get", True),
+        ("course_lib.scheme", "from course_lib.formats.registry import get", False),
+        ("course_lib.models.llama", "from course_lib import evaluate", False),
+        ("course_lib.models.llama", "import importlib\nimportlib.import_module('course_lib.viz')", False),
+        ("course_lib.models.llama", "from course_lib.models.card import main", False),
+        ("course_lib.models.card", "from course_lib import evaluate", True),
+        ("course_lib.viz.plots", "import course_lib", False),
+        ("course_lib.viz.plots", "import numpy, torch", True),
+        ("course_lib.checks.prove", "from course_lib import viz", True),
+    ],
+)
+def test_the_rule_itself(module, source, ok):
+    assert (not violations(source, module)) == ok
+
+
+def test_layers_name_only_what_may_exist():
+    assert len(LAYERS) == len(set(LAYERS))
+    assert {home or name for name, home in course_lib._NAMES.items()} <= set(LAYERS)
+
+
+def loaded_by(statement):
+    """Return the top-level names of all modules that a fresh Python holds after a statement."""
+    code = f"{statement}\nimport sys; print(*{{name.split('.')[0] for name in sys.modules}})"
+    return set(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split())
+
+
+def on_disk(name):
+    """Return whether a lazy name's module exists yet."""
+    home = ROOT / (course_lib._NAMES[name] or name)
+    return home.with_suffix(".py").exists() or (home / "__init__.py").exists()
+
+
+def test_importing_the_library_costs_next_to_nothing():
+    assert not {"torch", "numpy"} & loaded_by("import course_lib")
+
+
+def test_public_names_load_no_heavy_package():
+    names = [name for name in course_lib._NAMES if on_disk(name) and name != "viz"]
+    heavy = HEAVY & (loaded_by(f"from course_lib import {', '.join(names)}") - loaded_by("import torch"))
+    assert not heavy, f"importing course_lib's public names loads {heavy}"
+
+
+def test_every_public_name_resolves():
+    for name in filter(on_disk, course_lib._NAMES):
+        assert getattr(course_lib, name) is not None
+    assert set(course_lib.__all__) <= set(dir(course_lib))
+    with pytest.raises(AttributeError, match="quantise.*quantize"):
+        _ = course_lib.quantise
