@@ -78,8 +78,8 @@ def test_break_the_bot(notebook):
     bot.wait_for("The reply is exactly right.")
     bot.press("bits a weight", "ArrowRight", "the refund goes to the wrong order", times=5)
     bot.press("bits a weight", "End", "no longer JSON")
-    bot.press("bits a weight", "ArrowLeft", "the customer gets 94 euros instead of 4")
-    bot.choose("request", "iris-2176: 1 kettle, 2 mug", "the customer gets 90 euros instead of 0")
+    bot.press("bits a weight", "ArrowLeft", "the customer gets 940 euros instead of 40")
+    bot.choose("request", "iris-2176: 1 grey kettle, 2 white mug", "the customer gets 90 euros instead of 0")
 
 
 def test_ruler(notebook):
