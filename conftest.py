@@ -19,7 +19,11 @@ settings.register_profile("random", deadline=None, print_blob=True)  # new ones:
 settings.load_profile("course")
 
 # marker: (what it needs, how to look for it)
-NEEDS = {"browser": ("chromium", doctor.chromium), "sandbox": ("bubblewrap", doctor.bubblewrap)}
+NEEDS = {
+    "browser": ("chromium", doctor.chromium),
+    "sandbox": ("bubblewrap", doctor.bubblewrap),
+    "postgres": ("PostgreSQL", doctor.postgres),
+}
 IN_CI = os.environ.get("CI", "").lower() == "true"
 # The hostile class is not part of `make test` yet: it takes minutes, and two of its tests fail. HOSTILE=1 runs it.
 collect_ignore = [] if os.environ.get("HOSTILE") else ["tests/test_hostile.py"]
@@ -61,7 +65,7 @@ def pytest_runtest_setup(item):
 
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter):
-    """Say in the last lines which tests were skipped because chromium or bubblewrap is missing."""
+    """Say in the last lines which tests were skipped because a program is missing."""
     for program, _ in NEEDS.values():
         skipped = [report for report in terminalreporter.stats.get("skipped", []) if program in str(report.longrepr)]
         if skipped:

@@ -4,6 +4,7 @@ Runs on a bare Python. Exits non-zero only when the course itself cannot run.
 """
 
 import argparse
+import glob
 import importlib.util
 import os
 import shutil
@@ -26,6 +27,7 @@ CHROMIUM_PLACES = (
     "/Applications/Chromium.app/Contents/MacOS/Chromium",
     "C:/Program Files/Google/Chrome/Application/chrome.exe",
 )
+POSTGRES_PLACES = ("/usr/lib/postgresql/*/bin/initdb", "/usr/pgsql-*/bin/initdb")  # Debian, Fedora; psql is not enough
 DISK_GIB = 2
 
 
@@ -46,6 +48,11 @@ def bubblewrap():
         return path if subprocess.run(probe, capture_output=True, timeout=10).returncode == 0 else None
     except (OSError, subprocess.TimeoutExpired):
         return None
+
+
+def postgres():
+    """Return the path of PostgreSQL's `initdb`, which lies beside the server and often not on PATH, or None."""
+    return shutil.which("initdb") or max((path for place in POSTGRES_PLACES for path in glob.glob(place)), default=None)
 
 
 def package(name):
@@ -113,6 +120,7 @@ def pieces():
         Piece("llama.cpp", installed("xllamacpp"), "running our GGUF files in llama.cpp", False),
         Piece("nbgrader", installed("nbgrader"), "`course release` and grading, for teachers", False),
         Piece("bubblewrap", bubblewrap(), "safe grading and its tests, for teachers (Linux only)", False),
+        Piece("PostgreSQL", postgres(), "the test of a gradebook on PostgreSQL; others use SQLite", False),
         Piece("chromium", chromium(), "the browser tests; learners need none of them", False),
         Piece("free disk", disk(), f"room to export models: less than {DISK_GIB} GiB is left", False),
     ]

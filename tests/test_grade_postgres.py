@@ -2,12 +2,17 @@
 
 import os
 import shutil
+import signal
 import subprocess
+import tempfile
+import time
 from pathlib import Path
 
+import psycopg2
 import pytest
 from traitlets.config import Config
 
+from course_lib import doctor
 from course_lib.files import repository
 from course_lib.grading import results, source
 from course_lib.grading.generate import Course, generate
@@ -15,29 +20,46 @@ from course_lib.grading.gradebook import Book
 from course_lib.grading.results import Score
 from course_lib.grading.submission import Submission
 
-pytest.importorskip("psycopg2", reason="psycopg2-binary is not among the course's packages yet")
-PROGRAMS = [*Path("/usr/lib/postgresql").glob("*/bin"), *map(Path, os.environ["PATH"].split(os.pathsep))]
-INITDB = next((folder / "initdb" for folder in PROGRAMS if (folder / "initdb").exists()), None)
-pytestmark = pytest.mark.skipif(INITDB is None, reason="PostgreSQL is not installed here")
+pytestmark = pytest.mark.postgres
+NOBODY = 65534  # the server refuses to run as root
+START_S = 120
 PS01 = source.load(next((repository() / "solutions").glob("ps01-*")))
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory):
-    """The address of a fresh server, which listens on a socket in a folder only."""
-    import tempfile
+def url():
+    """The address of a fresh server, which listens on a socket in a folder only and ends with the tests."""
+    folder = Path(tempfile.mkdtemp(prefix="course-pg-", dir="/tmp"))  # a socket's path must be short
+    server = None
+    try:
+        user = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.getuid() == 0 else {}
+        if user:
+            os.chown(folder, NOBODY, NOBODY)
+        initdb, log = Path(doctor.postgres()).resolve(), folder / "log"
+        with open(log, "wb") as words:
+            said = {"stdin": subprocess.DEVNULL, "stdout": words, "stderr": words, "cwd": folder, **user}
+            make = [initdb, "-D", folder / "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N"]
+            assert subprocess.run(make, **said).returncode == 0, log.read_text()
+            run = [initdb.parent / "postgres", "-D", folder / "data", "-k", folder, "-c", "listen_addresses=", "-F"]
+            server = subprocess.Popen(run, start_new_session=True, **said)  # Ctrl-C is for pytest
+        wait(server, folder, log)
+        yield f"postgresql+psycopg2://postgres@/postgres?host={folder}"
+    finally:
+        if server is not None:
+            server.send_signal(signal.SIGQUIT)  # at once, whoever is connected
+            server.wait(START_S)
+        shutil.rmtree(folder, ignore_errors=True)
 
-    folder = Path(tempfile.mkdtemp(prefix="course-pg-"))  # a socket's path must be short
-    user = {"user": 65534, "group": 65534, "extra_groups": []} if os.getuid() == 0 else {}
-    if user:
-        os.chown(folder, 65534, 65534)
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder, **user}
-    subprocess.run([INITDB, "-D", folder / "data", "-U", "postgres", "-A", "trust"], check=True, **quiet)
-    control = [INITDB.parent / "pg_ctl", "-D", folder / "data", "-w", "-l", folder / "log"]
-    subprocess.run([*control, "-o", f"-k {folder} -c listen_addresses=''", "start"], check=True, **quiet)
-    yield f"postgresql+psycopg2://postgres@/postgres?host={folder}"
-    subprocess.run([*control, "-m", "immediate", "stop"], **quiet)
-    shutil.rmtree(folder, ignore_errors=True)
+
+def wait(server: subprocess.Popen, folder: Path, log: Path) -> None:
+    """Until the server lets a client in."""
+    end = time.monotonic() + START_S
+    while True:
+        try:
+            return psycopg2.connect(host=str(folder), user="postgres", dbname="postgres").close()
+        except psycopg2.OperationalError:
+            assert server.poll() is None and time.monotonic() < end, log.read_text()
+            time.sleep(0.1)
 
 
 def test_the_whole_way_on_postgresql(url, tmp_path):

@@ -1,5 +1,6 @@
 """The set-up: one list of pins, the packages that are installed, make, CI, nbgrader's settings, skipped tests."""
 
+import glob
 import os
 import re
 import shutil
@@ -102,7 +103,8 @@ def test_ci_installs_what_is_missing_then_runs_make_test(machine, tmp_path):
     update, install, make = (tmp_path / "called").read_text().splitlines()
     assert update.startswith("apt-get update") and make == "make test CI=true"
     assert "install --yes" in install and "chromium" in install and "bubblewrap" in install
-    for name in ("chromium", "bwrap"):
+    assert "postgresql" in install or glob.glob("/usr/lib/postgresql/*/bin/initdb")  # Debian keeps it off PATH
+    for name in ("chromium", "bwrap", "initdb"):
         (machine / name).symlink_to(machine / "make")
     (tmp_path / "called").unlink()
     subprocess.run([ROOT / ".ci" / "run"], env=names, check=True, stdin=subprocess.DEVNULL)
@@ -142,6 +144,10 @@ def test_nbgrader_reads_solutions_and_hides_the_rest(tmp_path):
 
 PROBE = """
 import pytest
+from course_lib import doctor
+doctor.POSTGRES_PLACES = ()
+@pytest.mark.postgres
+def test_book(): pass
 @pytest.mark.browser
 def test_page(): pass
 @pytest.mark.sandbox
@@ -154,16 +160,17 @@ def test_plain(): pass
 def test_a_missing_program_is_said_at_the_end_and_fails_in_ci(tmp_path, ci):
     shutil.copy(ROOT / "conftest.py", tmp_path)
     (tmp_path / "test_probe.py").write_text(PROBE)
-    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n  browser: x\n  sandbox: x\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n  browser: x\n  sandbox: x\n  postgres: x\n")
     names = {**os.environ, "CI": ci, "PATH": str(tmp_path), "COURSE_CHROMIUM": ""}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "."],
         cwd=tmp_path, env=names, capture_output=True, text=True,
     )  # fmt: skip
     if ci == "true":
-        assert done.returncode == 1 and "1 passed, 2 errors" in done.stdout
+        assert done.returncode == 1 and "1 passed, 3 errors" in done.stdout
     else:
         assert done.returncode == 0
-        end = "\n".join(done.stdout.splitlines()[-4:])
+        end = "\n".join(done.stdout.splitlines()[-5:])
         assert "SKIPPED because chromium is missing: 1 tests (1 in test_probe.py)" in end
         assert "SKIPPED because bubblewrap is missing: 1 tests (1 in test_probe.py)" in end
+        assert "SKIPPED because PostgreSQL is missing: 1 tests (1 in test_probe.py)" in end
