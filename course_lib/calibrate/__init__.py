@@ -1,5 +1,6 @@
 """Which rounding hurts the output least: methods that turn a model's linears into QTensors."""
 
+from course_lib.calibrate.calibration import calibration_batches
 from course_lib.calibrate.linear import QuantLinear, quantize_activations
 from course_lib.calibrate.pipeline import (
     METHODS,
@@ -10,10 +11,15 @@ from course_lib.calibrate.pipeline import (
     quantized_fraction,
 )
 from course_lib.calibrate.rtn import rtn
+from course_lib.calibrate.stats import Stats, collect, hessian
 
 __all__ = [
     "METHODS",
     "QuantLinear",
+    "Stats",
+    "calibration_batches",
+    "collect",
+    "hessian",
     "map_weights",
     "model_bytes",
     "quantize_activations",
