@@ -70,7 +70,7 @@ class Batch:
     def _measure(self, seed: int) -> str:
         """What all students are measured with: the set, its hidden half, the seed."""
         digest = hashlib.sha256(f"{VERSION} {seed}".encode())
-        paths = [*(self.course.source / self.name).glob("*.ipynb"), *(self.course.root / "graded").rglob("*.py")]
+        paths = [*(self.course.source / self.name).glob("*.ipynb"), *self.course.graded.rglob("*.py")]
         for path in sorted(paths):
             digest.update(path.name.encode() + b"\0" + path.read_bytes())
         return digest.hexdigest()
@@ -81,7 +81,7 @@ class Batch:
             return
         copy = Copy.make()
         folder = self.course.source / self.name
-        setting = Setting(str(self.course.root), str(folder), str(copy.path), seed, self.limits)
+        setting = Setting(str(self.course.graded.parent), str(folder), str(copy.path), seed, self.limits)
         try:
             with Pool(min(self.workers, len(todo)), setting, self.say) as pool:
                 for one, result in pool.run(todo):

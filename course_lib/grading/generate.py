@@ -17,13 +17,19 @@ class ReleaseError(Exception):
 
 @dataclass(frozen=True)
 class Course:
-    """Where the problem sets of a course lie: `root` holds the source folder, exercises/, graded/ and .nbgrader/."""
+    """Where the problem sets of a course lie: graded/ beside `source`, exercises/ and .nbgrader/ in `root`."""
 
     source: Path
+    home: Path | None = None  # where a private folder has its own; else beside the source
 
     @property
     def root(self) -> Path:
-        return self.source.parent
+        return self.home or self.source.parent
+
+    @property
+    def graded(self) -> Path:
+        """The hidden half of the sets."""
+        return self.source.parent / "graded"
 
     @property
     def exercises(self) -> Path:
@@ -61,7 +67,7 @@ def generate(course: Course, name: str, into: Path, gradebook: str | None = None
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])  # for alembic
     config = configuration(course)
     config.CourseDirectory.update(
-        root=str(course.root), source_directory=course.source.name, release_directory=str(into),
+        root=str(course.root), source_directory=str(course.source), release_directory=str(into),
         assignment_id=name, db_url=gradebook or "sqlite://",
     )  # fmt: skip
     if gradebook is None:
