@@ -9,7 +9,7 @@ from pathlib import Path
 from course_lib.files import write_atomic
 from course_lib.grading import results, source, submission, times
 from course_lib.grading.generate import Course, configuration, generate
-from course_lib.grading.gradebook import Book
+from course_lib.grading.gradebook import Book, home
 from course_lib.grading.pool import Pool
 from course_lib.grading.sandbox import Copy, Limits
 from course_lib.grading.submission import Submission
@@ -32,6 +32,7 @@ class Batch:
     new_seed: bool = False
     limits: Limits = field(default_factory=Limits)
     say: Callable[[str], None] = print
+    reason: str = ""  # why it is graded again; the history keeps it
 
     def run(self) -> Iterator[tuple[int, dict]]:
         """(how many there are, one result) for each submission; those graded before come first."""
@@ -39,6 +40,7 @@ class Batch:
         book = Book(self.gradebook, configuration(self.course))
         try:
             self._register(book)
+            book.settle(self.name)
             seed = book.seed(self.name, self.new_seed)
             measure = self._measure(seed)
             handed_in = submission.discover(self.submitted, self.assignment, self.students)
@@ -96,13 +98,11 @@ class Batch:
         folder = self.graded_folder() / unit.account / self.name
         folder.mkdir(parents=True, exist_ok=True)
         write_atomic(folder / f"{self.assignment.notebook}.ipynb", notebook)
-        book.save(self.assignment, unit.account, result, unit.hash, measure, at)
+        book.save(self.assignment, unit.account, result, unit.hash, measure, at, self.reason)
 
     def graded_folder(self) -> Path:
-        """Where nbgrader looks for graded notebooks; beside an SQLite gradebook that is not the course's own."""
-        if self.gradebook.startswith("sqlite:///") and self.gradebook != self.course.gradebook:
-            return Path(self.gradebook.removeprefix("sqlite:///")).resolve().parent / "autograded"
-        return self.course.root / ".nbgrader" / "autograded"
+        """Where nbgrader looks for graded notebooks."""
+        return home(self.course, self.gradebook) / "autograded"
 
 
 def assignment_of(course: Course, wanted: str) -> str:

@@ -51,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     again.add_argument("--resume", action="store_true", help="go on where a batch has stopped (so it does anyway)")
     again.add_argument("--force", action="store_true", help="grade everything again, with the same seed")
     add("--new-seed", action="store_true", help="draw new hidden cases; all are graded again")
+    add("--reason", default="", metavar="TEXT", help="why you grade again; history and feedback show it")
     add("--json", type=Path, metavar="FILE", help="write a report for programs")
     add("--source", type=Path, metavar="DIR", help="another folder of sets; graded/ lies beside it")
     return parser
@@ -69,6 +70,7 @@ def run(options, course: Course) -> list[dict]:
     batch = Batch(
         course, course.sets([options.set])[0], submitted, options.gradebook or course.gradebook,
         tuple(options.student), options.workers, options.force, options.new_seed, say=tqdm.write,
+        reason=options.reason,
     )  # fmt: skip
     home = batch.graded_folder().parent
     home.mkdir(parents=True, exist_ok=True)

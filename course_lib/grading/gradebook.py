@@ -11,6 +11,7 @@ from pathlib import Path
 from sqlalchemy import BigInteger, Column, DateTime, Integer, MetaData, String, Table, Text, func, insert, select
 from sqlalchemy.exc import SAWarning
 
+from course_lib.grading.generate import Course
 from course_lib.grading.source import Assignment
 
 OURS = MetaData()
@@ -24,6 +25,13 @@ RESULTS = Table(  # never changed, only added to: the latest row of a student co
     Column("measure", String(64), nullable=False), Column("graded_at", DateTime, nullable=False),
     Column("result", Text, nullable=False),
 )  # fmt: skip
+
+
+def home(course: Course, url: str) -> Path:
+    """Where autograded/ and feedback/ lie: beside an SQLite gradebook that is not the course's own, else .nbgrader."""
+    if url.startswith("sqlite:///") and url != course.gradebook:
+        return Path(url.removeprefix("sqlite:///")).resolve().parent
+    return course.root / ".nbgrader"
 
 
 def now() -> datetime:
@@ -78,18 +86,28 @@ class Book:
         rows = self.db.execute(select(RESULTS).where(RESULTS.c.id.in_(latest))).all()
         return {row.student: (row.hash, row.measure, json.loads(row.result)) for row in rows}
 
-    def save(self, assignment: Assignment, student: str, result: dict, content: str, measure: str, at=None) -> None:
-        """Write one result: nbgrader's rows and ours in one transaction, so that it is there whole or not at all."""
+    def save(
+        self, assignment: Assignment, student: str, result: dict, content: str, measure: str, at=None, why: str = ""
+    ) -> None:
+        """Write one result: nbgrader's rows and ours in one transaction, so that it is there whole or not at all.
+
+        The row also keeps what the score was and became, a person's points and lateness included, and `why`.
+        """
         self.book.update_or_create_student(student)
         times = {"timestamp": at} if at else {}
         submission = self.book.update_or_create_submission(assignment.name, student, **times)
         try:
             notebook = self.book.find_submission_notebook(assignment.notebook, assignment.name, student)
-            self._grades(notebook, result)
+            earlier = self._latest(assignment.name, student)
+            before = total(self.db, submission) if earlier and earlier["score"] is not None else None
+            self._grades(notebook, result, (earlier or {}).get("texts", {}))
             self._comments(notebook, result)
             self.db.flush()
-            self._penalty(notebook, submission, student)
+            assign_penalty(self.db, self.config, submission)
+            self.db.flush()
+            after = total(self.db, submission) if result["score"] is not None else None
             kept = {key: value for key, value in result.items() if key != "notebook"}
+            kept["change"] = {"before": before, "after": after, "why": why}
             self.db.execute(
                 insert(RESULTS).values(
                     assignment=assignment.name, student=student, hash=content, measure=measure, graded_at=now(),
@@ -101,14 +119,26 @@ class Book:
             self.db.rollback()
             raise
 
-    def _grades(self, notebook, result: dict) -> None:
-        """The automatic scores. A person's score stays; what nobody has scored yet is marked for a person."""
+    def _latest(self, assignment: str, student: str) -> dict | None:
+        """A student's latest result, or None."""
+        rows = select(RESULTS.c.result).where(RESULTS.c.assignment == assignment, RESULTS.c.student == student)
+        latest = self.db.execute(rows.order_by(RESULTS.c.id.desc()).limit(1)).scalars().first()
+        return None if latest is None else json.loads(latest)
+
+    def _grades(self, notebook, result: dict, texts: dict) -> None:
+        """The automatic scores. A person's score stays; what nobody has scored yet is marked for a person.
+
+        So is a written answer that is no longer the one of `texts`, which the person has read; its points stay.
+        """
         scores = {f"{q['id']}-test": q["score"] for q in result["questions"]}
         for grade in notebook.grades:
             if grade.name in result["written"]:
                 touched = result["written"][grade.name]
+                new = result.get("texts", {}).get(grade.name)
+                changed = texts.get(grade.name, new) != new
                 grade.auto_score = None if touched else 0.0
-                grade.needs_manual_grade = touched and grade.manual_score is None
+                unread = touched if grade.manual_score is None else grade.needs_manual_grade or changed
+                grade.needs_manual_grade = unread
             else:
                 grade.auto_score = scores.get(grade.name)
                 grade.needs_manual_grade = grade.auto_score is None and grade.manual_score is None
@@ -118,15 +148,32 @@ class Book:
             if comment.name in result["written"]:
                 comment.auto_comment = None if result["written"][comment.name] else "No response."
 
-    def _penalty(self, notebook, submission, student: str) -> None:
-        """What nbgrader's plugin takes off for lateness."""
-        from nbgrader.preprocessors import AssignLatePenalties
+    def settle(self, assignment: str) -> None:
+        """Take off what lateness costs by now: a person's points or an extension may have come after the grading."""
+        for submission in self.book.assignment_submissions(assignment):
+            assign_penalty(self.db, self.config, submission)
+        self.db.commit()
 
-        notebook.late_submission_penalty = None
-        if submission.total_seconds_late > 0:
-            rule = AssignLatePenalties(config=self.config)
+
+def total(db, submission) -> float:
+    """A submission's points as `nbgrader export` counts them: a person's included, less what lateness costs."""
+    db.refresh(submission, ["score", "late_submission_penalty"])
+    return max(0.0, submission.score - submission.late_submission_penalty)
+
+
+def assign_penalty(db, config, submission) -> None:
+    """What nbgrader's plugin takes off for lateness, as its own autograde would do it."""
+    from nbgrader.preprocessors import AssignLatePenalties
+
+    due = submission.assignment.duedate is not None  # nbgrader stumbles over an extension of no date
+    late = submission.total_seconds_late if due else 0
+    for notebook in submission.notebooks:
+        penalty = None
+        if late > 0:
+            rule = AssignLatePenalties(config=config)
             rule.init_plugin()
-            self.db.refresh(notebook, ["score"])
-            late = rule.plugin_inst.late_submission_penalty(student, notebook.score, submission.total_seconds_late)
-            if late is not None:
-                notebook.late_submission_penalty = rule._check_late_penalty(notebook, late)
+            db.refresh(notebook, ["score"])
+            penalty = rule.plugin_inst.late_submission_penalty(submission.student.id, notebook.score, late)
+            penalty = penalty if penalty is None else rule._check_late_penalty(notebook, penalty)
+        if notebook.late_submission_penalty != penalty:
+            notebook.late_submission_penalty = penalty
