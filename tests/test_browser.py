@@ -131,6 +131,8 @@ def test_explorers_follow_the_dark_theme(notebook, tmp_path):
     assert notebook.page.evaluate(paper) == "#ffffff"
     notebook.theme("JupyterLab Dark")
     assert notebook.page.evaluate(paper) == "#111111"
+    arrow = "()=>getComputedStyle(document.querySelector('.widget-dropdown>select')).backgroundImage"
+    assert "%23ddd" in notebook.page.evaluate(arrow)
     take_shot(notebook.page, "dark", tmp_path)
     notebook.theme("JupyterLab Light")
 

@@ -102,4 +102,4 @@ def describe(value) -> str:
 
 
 def _article(word: str) -> str:
-    return f"an {word}" if word[0] in "aeiou" else f"a {word}"
+    return f"an {word}" if word[0] in "aeiou" and not word.startswith("uint") else f"a {word}"

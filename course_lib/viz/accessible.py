@@ -32,6 +32,14 @@ const mend = left => {
 };
 mend(300);
 """
+_ARROW = (  # of a drop-down list, which ipywidgets draws in dark grey whatever the theme
+    "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 18 18'%3E"
+    "%3Cpath fill='%23ddd' d='M4 7l5 5 5-5z'/%3E%3C/svg%3E"
+)
+_STYLE = (
+    "@keyframes q-shown{from{opacity:.99}}"
+    f'body[data-jp-theme-light="false"]{{--jp-widgets-dropdown-arrow:url("{_ARROW}")}}'
+)
 _HANDLER = escape(" ".join(_ON_SHOWN.split()))
 _LOOK = (
     "margin:6px 0 0;padding:8px 12px;border-left:4px solid var(--jp-brand-color1,#0072b2);max-width:760px;"
@@ -44,6 +52,6 @@ _LOOK = (
 def paragraph(sentence, sliders):
     """The sentence as HTML, with the handler; `sliders` says how many handles there are to name."""
     return (
-        f'<style>@keyframes q-shown{{from{{opacity:.99}}}}</style><p class="q-sentence" data-sliders="{sliders}" '
+        f'<style>{_STYLE}</style><p class="q-sentence" data-sliders="{sliders}" '
         f'style="{_LOOK}" onanimationstart="{_HANDLER}">{escape(sentence)}</p>'
     )
