@@ -1,6 +1,7 @@
 """Which rounding hurts the output least: methods that turn a model's linears into QTensors."""
 
 from course_lib.calibrate.calibration import calibration_batches
+from course_lib.calibrate.gptq import gptq
 from course_lib.calibrate.linear import QuantLinear, quantize_activations
 from course_lib.calibrate.pipeline import (
     METHODS,
@@ -19,6 +20,7 @@ __all__ = [
     "Stats",
     "calibration_batches",
     "collect",
+    "gptq",
     "hessian",
     "map_weights",
     "model_bytes",
