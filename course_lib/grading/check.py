@@ -13,8 +13,8 @@ import re
 import sys
 from pathlib import Path
 
-from course_lib.files import repository
 from course_lib.grading import match, notebooks, source, submission
+from course_lib.grading.generate import root_of
 from course_lib.grading.match import Found
 from course_lib.grading.source import Assignment, Question
 from course_lib.grading.submission import Unreadable
@@ -27,10 +27,12 @@ def main(argv=None) -> int:
     parser = argparse.ArgumentParser(prog="course check", description=__doc__.split("\n\n")[0].partition(": ")[2])
     parser.add_argument("file", type=Path, metavar="FILE.ipynb", help="your copy of a problem set")
     parser.add_argument("--exercises", type=Path, metavar="DIR", help="where the released sets lie; exercises/")
+    parser.add_argument("--source", type=Path, metavar="DIR", help="a teacher's private folder: its exercises/")
     options = parser.parse_args(argv)
     try:
         notebook, repairs = submission.parse(submission.read(options.file))
-        assignment = released(options.exercises or repository() / "exercises", notebook, options.file.stem)
+        exercises = options.exercises or root_of(options.source) / "exercises"
+        assignment = released(exercises, notebook, options.file.stem)
     except (Unreadable, OSError, ValueError) as problem:
         print(problem, file=sys.stderr)
         return 1

@@ -8,9 +8,9 @@ import sys
 from datetime import datetime, timezone
 from pathlib import Path
 
-from course_lib.files import repository, write_atomic
-from course_lib.grading import source, submission, times
-from course_lib.grading.generate import Course, ReleaseError
+from course_lib.files import write_atomic
+from course_lib.grading import overlay, source, submission, times
+from course_lib.grading.generate import ReleaseError
 from course_lib.grading.source import Assignment
 from course_lib.grading.submission import Submission, Unreadable
 
@@ -26,8 +26,8 @@ PATTERNS = (
 def main(argv=None) -> int:
     """Run the command and return its exit status: 0, or 1 with one sentence."""
     options = _parser().parse_args(argv)
-    course = Course((options.source or repository() / "solutions").resolve())
     try:
+        course = overlay.opened(options.source).course
         assignment = source.load(course.source / course.sets([options.set])[0])
         into = options.submitted or course.root / ".nbgrader" / "submitted"
         at = _time(options.at) if options.at else datetime.now(timezone.utc)
@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
         help="when it was handed in, such as 2026-11-30T18:00; now if not given (your time zone)",
     )
     add("--pattern", metavar="REGEX", help="how a path below FOLDER names the student: a group called student")
-    add("--source", type=Path, metavar="DIR", help="another folder of sets")
+    add("--source", type=Path, metavar="DIR", help="your private folder, or a folder of sets")
     return parser
 
 

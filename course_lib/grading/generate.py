@@ -54,6 +54,18 @@ class Course:
         return found
 
 
+def is_private(source: Path) -> bool:
+    """Whether a folder has the layout of the course, and is not itself a folder of sets."""
+    return (source / "solutions").is_dir()
+
+
+def root_of(source: Path | None) -> Path:
+    """The folder that holds exercises/ and .nbgrader/, from what --source says."""
+    if source is None:
+        return repository()
+    return source.resolve() if is_private(source) else source.resolve().parent
+
+
 def generate(course: Course, name: str, into: Path, gradebook: str | None = None) -> dict[str, bytes]:
     """Have nbgrader write the released notebooks of a set below `into`, and return them by file name.
 

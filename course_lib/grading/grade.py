@@ -4,8 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from course_lib.files import repository
-from course_lib.grading import bubblewrap, report
+from course_lib.grading import bubblewrap, overlay, report
 from course_lib.grading.bubblewrap import NoSandbox
 from course_lib.grading.engine import Batch
 from course_lib.grading.generate import Course, ReleaseError
@@ -17,10 +16,11 @@ def main(argv=None) -> int:
     from sqlalchemy.exc import SQLAlchemyError
 
     options = _parser().parse_args(argv)
-    course = Course((options.source or repository() / "solutions").resolve())
     try:
         bubblewrap.find()
-        results = run(options, course)
+        opened = overlay.opened(options.source, options.gradebook, options.cohort)
+        opened.keep(options.gradebook or opened.course.gradebook, opened.course.sets([options.set]))
+        results = run(options, opened.course)
     except (NoSandbox, PoolBroken, ReleaseError, ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -53,7 +53,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--new-seed", action="store_true", help="draw new hidden cases; all are graded again")
     add("--reason", default="", metavar="TEXT", help="why you grade again; history and feedback show it")
     add("--json", type=Path, metavar="FILE", help="write a report for programs")
-    add("--source", type=Path, metavar="DIR", help="another folder of sets; graded/ lies beside it")
+    add("--source", type=Path, metavar="DIR", help="your private folder, laid over the course's; or a folder of sets")
+    add("--cohort", metavar="NAME", help="the class, where the gradebook does not know it from `course release`")
     return parser
 
 

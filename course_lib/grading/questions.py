@@ -119,14 +119,15 @@ def _stub(reference: Callable) -> str:
 def scorer(build: Callable[[int], Sequence[Exercise]], seed: int) -> Callable[..., float]:
     """score(grade id, answer, seed=None): print the lost properties and the likely mistake, return the points earned.
 
-    The seed of the hidden cases is `seed`, unless the call or COURSE_SECRET_SEED names another.
+    The seed of the hidden cases is `seed`, unless the call or COURSE_SECRET_SEED names another. A cohort's values go on
+    to `build`: score("q1", answer, bits=3) scores with build(seed, bits=3).
     """
 
     default, cached = seed, functools.lru_cache(maxsize=4)(build)  # a class is graded with one seed
 
-    def score(name: str, answer, seed: int | None = None) -> float:
+    def score(name: str, answer, seed: int | None = None, **values) -> float:
         chosen = int(os.environ.get("COURSE_SECRET_SEED", default)) if seed is None else seed
-        exercise = {exercise.name: exercise for exercise in cached(chosen)}[name]
+        exercise = {exercise.name: exercise for exercise in cached(chosen, **values)}[name]
         result = exercise.judge(answer, min(SECONDS, time_limit_s()))
         if result.message:  # nothing was run
             print(result.message.split(": write check.")[0])  # a graded question has no check line

@@ -7,15 +7,16 @@ import tempfile
 from pathlib import Path
 
 from course_lib.files import repository, write_atomic
-from course_lib.grading import bundle, leaks, notebooks
+from course_lib.grading import bundle, leaks, notebooks, overlay
 from course_lib.grading.generate import Course, ReleaseError, generate
 
 
 def main(argv=None) -> int:
     """Run the command and return its exit status: 0, or 1 with one sentence for each problem."""
     options = _parser().parse_args(argv)
-    course = Course((options.source or repository() / "solutions").resolve())
     try:
+        opened = overlay.opened(options.source, wanted=options.cohort, redraw=not options.check)
+        course = opened.course
         names = course.sets(options.sets)
         released = prepare(course, names)
         if options.check:
@@ -25,12 +26,15 @@ def main(argv=None) -> int:
         for name in names:
             swap(course.exercises / name, released[name])
             print(f"{_shown(course.exercises / name)}  {', '.join(released[name])}")
+            if name in opened.drawn:
+                print(f"    cohort {opened.drawn[name].cohort or '(none)'}: {opened.drawn[name]}")
         register(course, names)
+        opened.keep(course.gradebook, names)
         if options.bundle:
             size = bundle.write(options.bundle, repository(), course.exercises, names, _secrets(course, names, size=3))
             print(f"{_shown(options.bundle)}  {size / 1e6:.1f} MB, for students")
         return 0
-    except (ReleaseError, OSError) as error:
+    except (ReleaseError, ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
 
@@ -45,7 +49,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--bundle", type=Path, metavar="OUT.zip", help="and write the archive for students")
     parser.add_argument(
-        "--source", type=Path, metavar="DIR", help="another folder of sets; its exercises/ and graded/ lie beside it"
+        "--source",
+        type=Path,
+        metavar="DIR",
+        help="your private folder, laid over the course's sets",
+    )
+    parser.add_argument(
+        "--cohort",
+        metavar="NAME",
+        help="the class, whose name draws the numbers left open",
     )
     return parser
 
