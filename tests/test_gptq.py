@@ -1,18 +1,24 @@
 """GPTQ against a slow one written from the OBQ and GPTQ papers in float64, against laws, and against GPTQModel."""
 
+import functools
+import importlib.util
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 
 from course_lib import Scheme, quantize
 from course_lib.calibrate import gptq, hessian
 from course_lib.calibrate.gptq import inverse_factor
 
 SYMMETRIES = (True, "full", False)
+GOLDEN = Path(__file__).parent / "golden" / "gptq"
 
 
 def layer(out=24, n=64, tokens=256, seed=0, outliers=3):
@@ -91,6 +97,43 @@ def test_group_grids_come_from_the_weights_as_they_stand_also_inside_a_block():
     np.testing.assert_allclose(q.scale, np.stack(scales, 1), rtol=1e-3)
     stale = quantize(w, scheme).scale
     assert torch.allclose(q.scale[:, 0], stale[:, 0]) and not torch.allclose(q.scale[:, 1:], stale[:, 1:], rtol=0.01)
+
+
+# ------------------------------------------------------------------ the peers
+
+
+@pytest.fixture(scope="module")
+def peers():
+    """What GPTQModel and llm-compressor made of one layer (make.py wrote it), the layer, and ours as it is needed."""
+    spec = importlib.util.spec_from_file_location("golden_gptq", GOLDEN / "make.py")
+    make = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(make)
+    about = json.loads((GOLDEN / "errors.json").read_text())
+    w, x, held_out = make.layer()
+    torch.testing.assert_close(w[0, :8], torch.tensor(about["first_weights"]))  # the same layer as then
+    H = hessian(x)
+
+    @functools.cache
+    def ours(setting, bits):
+        symmetric, *flags = make.SETTINGS[setting]
+        scheme = Scheme.int(bits, "full" if symmetric else False, make.GROUP)
+        w_hat = gptq(w, H, scheme, make.PERCDAMP, 128, *flags).dequantize()
+        return w_hat, make.error(held_out, w, w_hat)
+
+    return about["errors"], load_file(GOLDEN / "rows.safetensors"), ours
+
+
+PEERS = [tuple(key.split(" | ")) for key in json.loads((GOLDEN / "errors.json").read_text())["errors"]]
+
+
+@pytest.mark.parametrize("peer, setting, bits", PEERS)
+def test_held_out_error_and_weights_are_those_of_the_peers(peers, peer, setting, bits):
+    errors, rows, ours = peers
+    key = f"{peer} | {setting} | {bits}"
+    w_hat, mine = ours(setting, int(bits))
+    assert mine == pytest.approx(errors[key], rel=0.002)  # 2e-4 at most where it was measured
+    same = torch.isclose(w_hat[: len(rows[key])], rows[key].float(), rtol=2e-3, atol=1e-6)
+    assert same.float().mean() > 0.98
 
 
 # ------------------------------------------------------------------ laws
