@@ -12,6 +12,7 @@ from course_lib.calibrate.pipeline import (
     quantized_fraction,
 )
 from course_lib.calibrate.rtn import rtn
+from course_lib.calibrate.smoothquant import smoothquant
 from course_lib.calibrate.stats import Stats, collect, hessian
 
 __all__ = [
@@ -29,4 +30,5 @@ __all__ = [
     "quantized",
     "quantized_fraction",
     "rtn",
+    "smoothquant",
 ]
