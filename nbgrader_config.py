@@ -24,3 +24,8 @@ c.CourseDirectory.solution_directory = ".nbgrader/solution"
 c.CourseDirectory.db_url = f"sqlite:///{private}/gradebook.db"
 c.NbGrader.logfile = str(private / "nbgrader.log")
 c.Execute.timeout = 60  # seconds a cell: a slow machine needs some to load a model
+
+# nbgrader's own autograde runs a student's code beside its tests, with all your rights. Here the command and the
+# Formgrader's button run `course grade`, and generate_feedback writes the page of `course feedback`.
+c.Autograde.exporter_class = "course_lib.grading.formgrader.Sandboxed"
+c.GenerateFeedback.exporter_class = "course_lib.grading.formgrader.Page"

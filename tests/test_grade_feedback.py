@@ -1,13 +1,25 @@
 """Regrades that keep the old score, and the page that tells a student what was lost and why."""
 
+import html
 import json
+from html.parser import HTMLParser
 
 import pytest
 from sqlalchemy import select
 from traitlets.config import Config
 
 from course_lib.files import repository
-from course_lib.grading import history, results, source
+from course_lib.grading import (
+    autograded,
+    feedback,
+    feedback_page,
+    feedback_view,
+    history,
+    match,
+    notebooks,
+    results,
+    source,
+)
 from course_lib.grading.generate import Course, generate
 from course_lib.grading.gradebook import RESULTS, Book
 from course_lib.grading.results import Score
@@ -110,3 +122,160 @@ def test_another_answer_keeps_its_points_and_is_marked_to_be_read_again(book):
     by_hand(book, "dora", 4.0)
     save(book, "dora", "three", text="b")
     assert unread(book, "dora") == set()
+
+
+# ---- the page
+
+HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>"
+ANSWERS = {
+    "q1": f"def spare_code(w, b):  # {HOSTILE}\n    return None",
+    "q1-test": "### the student's own test",
+    "explain": f"**So** {HOSTILE} \u202e</pre>\x1b[31m",
+}
+REASONS = [
+    "lost 1: the other end (of it) is clipped (the result differs on at least one hidden case). The codes end there.",
+    "Likely mistake: not clipped. A weight may round to 2^(b−1).",
+    f"AssertionError: {HOSTILE}",
+]
+VISIBLE = "q1, what you can see:\n  holds      the example\n  not yet    zeros: your function raised " + "Long " * 30
+TAGS = set("html head meta title style body header h1 h2 p table tr th td a svg rect section div span strong ul li "
+           "details summary pre footer em code ol br".split())  # fmt: skip
+ATTRIBUTES = {"lang", "charset", "http-equiv", "content", "name", "class", "id", "href", "width", "height", "fill",
+              "aria-hidden", "open"}  # fmt: skip
+
+
+class Reader(HTMLParser):
+    """What a browser would find: tags, attributes, and the text between them."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.tags, self.text = [], []
+        self.feed(page)
+        self.said = " ".join("".join(self.text).split())
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        self.text += [] if tag in ("span", "em", "code") else [" "]
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+@pytest.fixture
+def page(book, tmp_path):
+    """page(student, **changes of its result): (View, HTML) of a student whose notebook is hostile."""
+
+    def make(student, notes=(), **more):
+        notebook = notebooks.read(ROOT / "exercises" / PS01.name / f"{PS01.notebook}.ipynb")
+        for raw in notebook["cells"]:
+            raw["source"] = ANSWERS.get(raw["metadata"].get("nbgrader", {}).get("grade_id"), raw["source"])
+        scores = {q.id: Score(4.0) for q in PS01.questions} | {"q1": Score(2.0, REASONS, VISIBLE)}
+        found = results.entry(Submission(student), PS01, "needs_manual", scores, list(notes))
+        found |= {"written": {"explain": True}, "texts": {"explain": "x"}} | more
+        book.save(PS01, student, found, "one", "same")
+        path = tmp_path / "graded.ipynb"
+        path.write_text(autograded.build(PS01, match.find(notebook, PS01), scores, list(notes)), encoding="utf-8")
+        view = feedback_view.view(book, PS01, student, path)
+        return view, feedback_page.render(view)
+
+    return make
+
+
+def test_the_page_says_what_was_lost_and_why(page):
+    view, text = page("ella")
+    said = Reader(text).said
+    assert view.title == "Problem set 1: round trips and scales" and "18 of 25 points so far" in said
+    assert "−1 · the other end (of it) is clipped The result differs on at least one hidden case. The codes end" in said
+    assert "A likely mistake: not clipped A weight may round to 2^(b−1)." in said
+    first, last = view.items[0], view.items[-1]
+    assert (first.title, first.points, first.of) == ("1 · The spare code", 2.0, 4.0)
+    assert first.checks[0] == {"state": "holds", "words": "the example"}
+    assert first.checks[1]["words"] == "zeros: your function raised " + " ".join(["Long"] * 30)
+    assert (last.id, last.points, last.of, last.is_code) == ("explain", None, 5.0, False)
+    assert "def spare_code(w, b):" in said and "**So** <img" in said
+
+
+def test_nothing_on_the_page_is_active_and_nothing_on_it_is_secret(page, tmp_path, book):
+    page("fred")
+    by_hand(book, "fred", 4, comment=f"Read `this`, {HOSTILE} [or](javascript:alert(3)) <b onclick=x>that</b>")
+    view, text = page("fred", notes=[f"The notebook is called {HOSTILE!r}."])
+    read = Reader(text)
+    assert {tag for tag, _ in read.tags} <= TAGS
+    for tag, attributes in read.tags:
+        assert set(attributes) <= ATTRIBUTES, (tag, attributes)
+        assert (attributes.get("href") or "#")[0] == "#"
+    assert "default-src 'none'" in text and "<code>this</code>" in text and HOSTILE in read.said
+    hidden = {line.strip() for q in PS01.questions for line in q.test.hidden.split("\n") if len(line.strip()) > 8}
+    for secret in {*hidden, "graded.ps01", str(ROOT), str(tmp_path), "\x1b", "\u202e"}:
+        assert html.escape(secret) not in text and secret not in read.said
+
+
+def test_points_and_comments_from_the_formgrader_are_on_it(page, book):
+    page("gina")
+    by_hand(book, "gina", 4.5, comment="Good: *see* the table.")
+    by_hand(book, "gina", 3, name="q1-test")
+    view, text = page("gina")
+    said = Reader(text).said
+    assert "23.5 of 25 points" in said and "so far" not in said and not view.waits
+    assert "4.5 of 5 A person has given these points. Comment Good: see the table." in said
+    assert said.count("A person has given these points.") == 2
+
+
+def test_no_score_is_shown_as_none(page):
+    view, text = page("hugo", score=None, status="unreadable", questions=[
+        {"id": q.id, "score": None, "max_score": 4.0, "reasons": []} for q in PS01.questions])  # fmt: skip
+    said = Reader(text).said
+    assert view.points is None and "No score yet" in said and "not a zero" in said and "0 of 25" not in said
+
+
+def test_a_changed_score_is_told_with_its_reason(page, book):
+    page("ina")
+    save(book, "ina", points=(4, 4, 4, 4, 4), why="Question 1 was <unclear>.")
+    view = feedback_view.view(book, PS01, "ina", ROOT / "nowhere.ipynb")
+    said = Reader(feedback_page.render(view)).said
+    assert "Your score has changed" in said and "18 → 20 Graded again. Question 1 was <unclear>." in said
+    assert "Your answer" not in said  # without the graded notebook the page has no answers
+
+
+def test_the_total_is_the_one_that_nbgrader_exports(page, book, tmp_path):
+    from nbgrader.plugins import CsvExportPlugin
+
+    page("jona")
+    by_hand(book, "jona", 2.5)
+    view, _ = page("jona")
+    plugin = CsvExportPlugin()
+    plugin.to = str(tmp_path / "grades.csv")
+    plugin.export(book.book)
+    (line,) = [x for x in (tmp_path / "grades.csv").read_text().splitlines() if ",jona," in x]
+    assert line.split(",")[-2:] == [str(view.points), str(view.of)] == ["20.5", "25.0"]
+
+
+def test_the_command(page, url, tmp_path, capsys):
+    page("kai")
+    page("lea")
+    common = ["ps01", "--gradebook", url, "--out", str(tmp_path)]
+    assert feedback.main([*common, "--student", "kai"]) == 0
+    said = capsys.readouterr().out
+    assert "kai" in said and "18 of 25" in said and "lea" not in said and "an answer waits for you" in said
+    assert f"course grade ps01 --student ID --force --reason TEXT --gradebook {url}" in said
+    (made,) = tmp_path.rglob("*.html")
+    assert made.relative_to(tmp_path).parts == ("kai", PS01.name, f"{PS01.notebook}.html")
+    assert feedback.main(["ps01", "--gradebook", url, "--student", "nobody", "--out", str(tmp_path)]) == 1
+    assert "nobody has no grade for ps01" in capsys.readouterr().err
+    assert feedback.main(["ps01", "--gradebook", "sqlite:////nowhere/book.db"]) == 1
+    assert "There is no gradebook /nowhere/book.db" in capsys.readouterr().err
+
+
+def test_nbgraders_own_feedback_writes_the_same_page(page, book, tmp_path, url):
+    """The exporter that nbgrader_config.py names for generate_feedback and the Formgrader's button."""
+    from nbgrader.converters import GenerateFeedback
+    from nbgrader.coursedir import CourseDirectory
+
+    from course_lib.grading.formgrader import Page
+
+    _, text = page("mia")
+    config = Config(CourseDirectory={"root": str(ROOT), "source_directory": "solutions"})
+    exporter = Page(parent=GenerateFeedback(coursedir=CourseDirectory(config=config), config=config))
+    told = {"db_url": url, "student": "mia", "assignment": PS01.name, "notebook": PS01.notebook}
+    made, resources = exporter.from_filename(str(tmp_path / "graded.ipynb"), {"nbgrader": told})
+    assert made == text and resources["output_extension"] == ".html"

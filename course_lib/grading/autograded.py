@@ -70,6 +70,16 @@ def shown(text: str) -> str:
     return f'<pre style="{BOX}">{letters}</pre>' if text.strip() else ""
 
 
+def letters(markdown: str) -> str:
+    """The student's text in what `shown` has made of it; any other markdown as it is.
+
+    >>> letters(shown("a < b\\nc"))
+    'a < b\\nc'
+    """
+    inside = re.fullmatch(r"<pre style=[^>]*>(.*)</pre>", markdown, re.S)
+    return html.unescape(inside[1]) if inside else markdown
+
+
 def harmless(text: str) -> str:
     """A text without control characters, which a terminal would obey; colours of a traceback go whole."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", text)

@@ -1,5 +1,6 @@
 """nbgrader's gradebook as we write it: its tables for its own steps, and two of ours for seeds and results."""
 
+import contextlib
 import json
 import os
 import secrets
@@ -153,6 +154,19 @@ class Book:
         for submission in self.book.assignment_submissions(assignment):
             assign_penalty(self.db, self.config, submission)
         self.db.commit()
+
+
+@contextlib.contextmanager
+def opened(url: str, config):
+    """A Book that is there already, closed in the end. Errors: ValueError for a file that is not there."""
+    path = Path(url.removeprefix("sqlite:///"))
+    if url.startswith("sqlite:///") and not path.is_file():
+        raise ValueError(f"There is no gradebook {path}; `course grade` makes it.")
+    book = Book(url, config)
+    try:
+        yield book
+    finally:
+        book.close()
 
 
 def total(db, submission) -> float:
