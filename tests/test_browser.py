@@ -22,6 +22,7 @@ CELLS = [
     "viz.explorers.grid(data='after a ReLU')",
     "viz.explorers.planner()",
     "viz.explorers.heatmap()",
+    "viz.explorers.stepper()",
     "viz.show(viz.plots.footprints({'FP16': 140, 'INT4': 35}, limit=80), alt='FP16 is too large, INT4 fits.')",
     "viz.show(viz.plots.pipeline(), alt='Weights become bytes.')",
 ]
@@ -112,8 +113,17 @@ def test_heatmap(notebook):
     heatmap.press("outlier: size", "End", "60 times a typical weight")
 
 
+def test_stepper(notebook):
+    stepper = notebook.explorer("stepper")
+    stepper.wait_for("Nothing is rounded yet")
+    stepper.press("columns rounded", "ArrowRight", "The 4 columns to its right moved", times=2)
+    stepper.press("bits a weight", "End", "Column 2 is rounded: it is off by up to 0.1")
+    stepper.choose("the inputs have", "nothing in common", "No other column moves")
+    stepper.press("columns rounded", "End", "Nobody is left to make up for that.")
+
+
 def test_a_screen_reader_finds_the_picture_by_its_sentence(notebook):
-    for name in ("ruler", "grid", "planner", "heatmap", "break_the_bot"):
+    for name in ("ruler", "grid", "planner", "heatmap", "stepper", "break_the_bot"):
         explorer = notebook.explorer(name)
         assert explorer.picture().count() == 1
         assert explorer.announced() == explorer.sentence()

@@ -1,0 +1,250 @@
+"""ch06.block_loop: GPTQ over all columns, block by block, with a scale for every group of the weights as they stand."""
+
+import torch
+
+from course_lib.checks import Case, Exercise, Wrong, equals_reference, law, relation
+
+
+def block_loop(w, U, b, g, block):
+    qmax, w, (rows, cols) = 2 ** (b - 1) - 1, w.clone(), w.shape
+    q, s = torch.zeros(rows, cols, dtype=torch.int8), torch.ones(rows, cols // g, dtype=torch.float16)
+    for start in range(0, cols, block):
+        end = min(start + block, cols)
+        errors = torch.zeros(rows, end - start)
+        for i in range(start, end):
+            if i % g == 0:  # a group begins: its scale, from the weights as they are now
+                top = w[:, i : i + g].abs().amax(dim=1)
+                s[:, i // g] = torch.where(top > 0, top / qmax, 1.0)
+            step = s[:, i // g].float()
+            q[:, i] = torch.clip(torch.round(w[:, i] / step), -qmax, qmax)
+            e = (w[:, i] - step * q[:, i]) / U[i, i]
+            w[:, i:end] -= e[:, None] * U[i, i:end]  # at once, within the block
+            errors[:, i - start] = e
+        w[:, end:] -= errors @ U[start:end, end:]  # later, for all the rest
+    return q, s
+
+
+def _loop(  # the reference with one part of it changed
+    scale=lambda now, original, i, g: now[:, i : i + g].abs().amax(dim=1),
+    begins=lambda i, start, g: i % g == 0,
+    divide=lambda e, u: e / u,
+    near=lambda i, end, cols: (i, end),
+    lazy=lambda errors, U, start, end: errors @ U[start:end, end:],
+    blocks=lambda cols, block: range(0, cols, block),
+    dtype=torch.float16,
+    sign=1,
+):
+    def answer(w, U, b, g, block):
+        qmax, original, w, (rows, cols) = 2 ** (b - 1) - 1, w, w.clone(), w.shape
+        q, s = torch.zeros(rows, cols, dtype=torch.int8), torch.ones(rows, cols // g, dtype=dtype)
+        for start in blocks(cols, block):
+            end = min(start + block, cols)
+            errors = torch.zeros(rows, end - start)
+            for i in range(start, end):
+                if begins(i, start, g):
+                    top = scale(w, original, i, g)
+                    s[:, i // g] = torch.where(top > 0, top / qmax, 1.0)
+                step = s[:, i // g].float()
+                q[:, i] = torch.clip(torch.round(w[:, i] / step), -qmax, qmax)
+                e = divide(w[:, i] - step * q[:, i], U[i, i])
+                lo, hi = near(i, end, cols)
+                w[:, lo:hi] -= sign * e[:, None] * U[i, lo:hi]
+                errors[:, i - start] = e
+            w[:, end:] -= sign * lazy(errors, U, start, end)
+        return q, s.half()
+
+    return answer
+
+
+def _of_its_group(now, i, g):
+    start = i // g * g
+    return now[:, start : start + g].abs().amax(dim=1)
+
+
+def _rtn(w, U, b, g, block):
+    """Every weight to the nearest mark of its group."""
+    return block_loop(w, torch.eye(w.shape[1]), b, g, w.shape[1])
+
+
+def _unclipped(w, U, b, g, block):
+    """Codes that may leave the range (they can, because the weights move after the scale was found)."""
+    qmax, w, (rows, cols) = 2 ** (b - 1) - 1, w.clone(), w.shape
+    q, s = torch.zeros(rows, cols, dtype=torch.int8), torch.ones(rows, cols // g, dtype=torch.float16)
+    for i in range(cols):
+        if i % g == 0:
+            top = w[:, i : i + g].abs().amax(dim=1)
+            s[:, i // g] = torch.where(top > 0, top / qmax, 1.0)
+        step = s[:, i // g].float()
+        q[:, i] = torch.round(w[:, i] / step)
+        w[:, i:] -= ((w[:, i] - step * q[:, i]) / U[i, i])[:, None] * U[i, i:]
+    return q, s
+
+
+def _codes_fit(got, w, U, b, g, block):
+    q, qmax = got[0], 2 ** (b - 1) - 1
+    if (q.abs() <= qmax).all():
+        return True
+    r, c = (int(i) for i in (q.abs() > qmax).nonzero()[0])
+    return (
+        f"The code at [{r}, {c}] is {int(q[r, c])}; {b} bits end at ±{qmax}. A weight may have moved beyond the last "
+        "mark after its group's scale was found, so clip."
+    )
+
+
+def _block_is_only_speed(run, w, U, b, g, block):
+    cols = w.shape[1]
+    one, whole = run(w, U, b, g, g), run(w, U, b, g, cols)
+    if torch.equal(one[0], whole[0]) and torch.equal(one[1], whole[1]):
+        return True
+    where = (one[0] != whole[0]).any(dim=0).nonzero().flatten().tolist()
+    told = f"codes differ from column {where[0]} on" if where else "scales differ"
+    return f"With blocks of {g} and with one block of {cols} your {told}. The block must change nothing but the time."
+
+
+def _rounds_to_nearest(run, w, U, b, g, block):
+    """Inputs that have nothing to do with each other and are equally loud: nobody can make up for anybody."""
+    q, s = run(w, 3 * torch.eye(w.shape[1]), b, g, block)
+    want, scale = _rtn(w, U, b, g, block)
+    same = torch.equal(q, want) and torch.equal(s, scale)
+    return same or "With U = 3 · I, where H is a multiple of I, the result should be round-to-nearest, and it is not."
+
+
+def _factor(seed, n, tokens=40):
+    """U with UᵀU = H⁻¹, of inputs that go together."""
+    dice = torch.Generator().manual_seed(seed)
+    x = torch.randn(tokens, n, generator=dice) @ (torch.eye(n) + 0.5 * torch.randn(n, n, generator=dice))
+    H = 2 / tokens * x.T @ x + 0.01 * torch.eye(n)
+    return torch.linalg.cholesky(torch.linalg.inv(H), upper=True)
+
+
+def _matrix(seed, rows, cols):
+    return torch.randn(rows, cols, generator=torch.Generator().manual_seed(seed))
+
+
+_CHECKBOOK = torch.linalg.cholesky(torch.linalg.inv(torch.tensor([[25.0, 4.0], [4.0, 1.0]])), upper=True)
+
+EXERCISE = Exercise(
+    id="ch06.block_loop",
+    title="All columns, block by block",
+    spec="block_loop(w, U, b, g, block) is (q, s) as per_group returns them, by GPTQ, with lazy updates per block.",
+    kind="build",
+    stub='''
+def block_loop(w, U, b, g, block):
+    """(q int8 (rows, cols), s float16 (rows, cols // g)); block is a multiple of g, or g of block."""
+    qmax, w, (rows, cols) = 2 ** (b - 1) - 1, w.clone(), w.shape
+    q, s = torch.zeros(rows, cols, dtype=torch.int8), torch.ones(rows, cols // g, dtype=torch.float16)
+    for start in range(0, cols, block):
+        end = min(start + block, cols)
+        ...
+    return q, s
+''',
+    reference=block_loop,
+    piece="block_loop",
+    cases=[
+        Case("the checkbook", torch.tensor([[1.2, 0.8]]), _CHECKBOOK, 2, 2, 2),
+        Case("single columns", _matrix(24, 1, 3), _factor(24, 3), 3, 3, 1),
+        Case("a last block of one", _matrix(29, 1, 3), _factor(29, 3), 3, 1, 2),
+        Case("beyond the last mark", _matrix(76, 1, 3), _factor(76, 3), 3, 3, 3),
+        Case("two blocks", _matrix(10, 1, 4), _factor(10, 4), 3, 4, 2),
+        Case("two groups in a block", _matrix(11, 1, 4), _factor(11, 4), 3, 2, 4),
+        Case("a group and a block of two", _matrix(12, 2, 4), _factor(12, 4), 3, 2, 2),
+        Case("three blocks", _matrix(13, 2, 6), _factor(13, 6), 3, 2, 2),
+        Case("the last block is shorter", _matrix(14, 2, 6), _factor(14, 6), 4, 2, 4),
+        Case("a group of zeros", torch.tensor([[0.0, 0.0, 0.7, -0.3]]), torch.eye(4), 3, 2, 2),
+        Case("four bits, twelve columns", _matrix(15, 4, 12), _factor(15, 12), 4, 4, 4),
+        Case("a group of all columns", _matrix(16, 4, 12), _factor(16, 12), 4, 12, 4),
+        Case("every column a block", _matrix(17, 3, 8), _factor(17, 8), 3, 4, 1),
+    ],
+    properties=[
+        law("codes of b bits", _codes_fit, "Weights move after their group's scale is fixed."),
+        relation("H ∝ I gives round-to-nearest", _rounds_to_nearest, "Then no column knows anything of another."),
+        relation("the block changes nothing", _block_is_only_speed, "It only gathers updates into one product."),
+        equals_reference(why="Codes and stored scales are fixed by the definition."),
+    ],
+    wrong=[
+        Wrong(
+            "round to nearest",
+            _rtn,
+            "No error arrives anywhere: this is round-to-nearest. Inside the block subtract e · U[i, i:end] (U's "
+            "row; its "
+            "column is 0 there), after it errors @ U[start:end, end:].",
+        ),
+        Wrong(
+            "the lazy update forgotten",
+            _loop(lazy=lambda errors, U, start, end: 0),
+            "The columns behind the block never hear of its errors: w[:, end:] −= errors @ U[start:end, end:].",
+        ),
+        Wrong(
+            "only the lazy update",
+            _loop(near=lambda i, end, cols: (i, i + 1)),
+            "Columns of the same block never hear of each other. Inside the block every error is passed on at once.",
+        ),
+        Wrong(
+            "passed on twice",
+            _loop(near=lambda i, end, cols: (i, cols)),
+            "Your inner loop reaches beyond the block, and the lazy update then subtracts the same once more.",
+        ),
+        Wrong(
+            "scales of the weights as they were",
+            _loop(scale=lambda now, original, i, g: original[:, i : i + g].abs().amax(dim=1)),
+            "The scale of a group comes from the weights *now*, after the columns before it have passed on their "
+            "errors. "
+            "Yours comes from the original ones.",
+        ),
+        Wrong(
+            "a scale for every column",
+            _loop(begins=lambda i, start, g: True, scale=lambda now, original, i, g: _of_its_group(now, i, g)),
+            "The scale of a group is found once, at its first column. You find it again at every column, and the codes "
+            "before were made with another one.",
+        ),
+        Wrong(
+            "scales only where a block begins",
+            _loop(begins=lambda i, start, g: i == start and i % g == 0),
+            "A block may hold several groups. Ask whether i is the first column of a *group*: i % g == 0.",
+        ),
+        Wrong(
+            "error not divided by U's diagonal",
+            _loop(divide=lambda e, u: e),
+            "Divide the error of a column by U[i, i], before it is passed on, near or far.",
+        ),
+        Wrong(
+            "wrong sign",
+            _loop(sign=-1),
+            "Errors are subtracted from the columns to come; you add them.",
+        ),
+        Wrong(
+            "U counted from the block's start",
+            _loop(lazy=lambda errors, U, start, end: errors @ U[: end - start, end:]),
+            "The lazy update takes the rows of U that belong to this block: U[start:end, end:], not U[:end − start, "
+            "end:].",
+        ),
+        Wrong(
+            "the last, shorter block left out",
+            _loop(blocks=lambda cols, block: range(0, cols - cols % block, block)),
+            "When block does not divide the columns, the last block is shorter, and yours is never done.",
+        ),
+        Wrong(
+            "codes from the unrounded scale",
+            _loop(dtype=torch.float32),
+            "Decoding uses the scale as stored, in float16. Put it into s first, and take it out again.",
+        ),
+        Wrong(
+            "no clip",
+            _unclipped,
+            "After its scale is found, a weight may still be moved beyond the last mark: clip to ±qmax.",
+        ),
+    ],
+    hints=[
+        "Take column_step, with the end of the block in place of the end of the matrix, and remember every e. After "
+        "the block, one product of all its errors with U[start:end, end:] brings the rest up to date.",
+        "w = [[1.2, 0.8]], 2 bits, one group: s = 1.2. Column 0: code 1, error 0, nothing to pass on. Column 1: "
+        "0.8 / 1.2 rounds to 1. So q = [[1, 1]], s = [[1.2]].",
+        "        errors = torch.zeros(rows, end - start)\n        for i in range(start, end):\n"
+        "            if i % ____ == 0:\n                top = w[:, i : i + g].abs().amax(dim=1)\n"
+        "                s[:, i // g] = torch.where(top > 0, ____, 1.0)\n            step = s[:, i // g].float()\n"
+        "            q[:, i] = torch.clip(torch.round(____), -qmax, qmax)\n"
+        "            e = (w[:, i] - step * q[:, i]) / ____\n            w[:, i:end] -= e[:, None] * ____\n"
+        "            errors[:, i - start] = e\n        w[:, end:] -= errors @ ____",
+    ],
+    passed="That is the whole algorithm. The bot runs on it below.",
+)
