@@ -10,6 +10,7 @@ import pytest
 
 from course_lib.checks import limit, run
 from tests import toys
+from tests.crowd import needs_schedule, one_crowded_processor
 
 
 def busy():
@@ -63,6 +64,23 @@ def test_a_loop_is_stopped_and_nothing_is_left_behind(loop):
     time.sleep(0.1)  # a tick that is still under way would strike here
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0) and signal.getsignal(signal.SIGALRM) is handler
     assert limit.within(lambda: 7, 5) == 7
+
+
+def computes(seconds):
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+    return seconds
+
+
+@needs_schedule
+def test_waiting_for_a_processor_does_not_count():
+    with one_crowded_processor():
+        started = time.monotonic()
+        assert limit.within(lambda: computes(0.4), 1.0) == 0.4
+        assert time.monotonic() - started > 1.5  # it took longer than the limit
+        with pytest.raises(limit.TimeUp):
+            limit.within(lambda: computes(9.0), 0.5)
 
 
 def test_other_threads_have_a_watchdog():

@@ -18,6 +18,7 @@ from course_lib.grading.inside import seccomp
 from course_lib.grading.proxy import Answers, Job
 from course_lib.grading.replies import OtherError, SandboxEnded
 from course_lib.grading.sandbox import Copy, Limits, NoSandbox, Template
+from tests.crowd import needs_schedule, one_crowded_processor
 
 pytestmark = pytest.mark.sandbox
 SMALL = Limits(memory_mb=400, scratch_mb=16, file_mb=8, processes=16, life_s=20.0)
@@ -176,6 +177,33 @@ def test_a_slow_function_is_left_alone_until_the_next_half(ask, monkeypatch):
             f(5)
     answers.renew()
     assert f(0) == 0 and answers.starts == 2
+
+
+COMPUTES = """
+import time
+
+def f(seconds):
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+    return seconds
+
+f(0.6)
+"""
+
+
+@needs_schedule
+def test_waiting_for_a_processor_does_not_count(ask, template, monkeypatch):
+    monkeypatch.setattr(proxy, "CALL_S", 1.5)
+    monkeypatch.setattr(template, "limits", replace(SMALL, life_s=600.0))
+    with one_crowded_processor(pids_below(template.process.pid)):
+        started = time.monotonic()
+        answers = ask(COMPUTES, names="f", cell_s=1.0)
+        f = answers.names()["f"]
+        assert not answers.outcome.errors
+        assert f(0.6) == 0.6 and time.monotonic() - started > 4  # longer than all limits together
+        with pytest.raises(TimeUp):
+            f(9.0)
 
 
 # ---- what a fork can see and reach
@@ -357,9 +385,18 @@ def test_a_cell_that_never_ends(ask):
     assert answers.outcome.errors[0]["type"] == "TimeUp" and answers.names()["v"] == 2
 
 
+DEAF = """
+import signal
+for number in (signal.SIGALRM, signal.SIGPROF):
+    signal.signal(number, signal.SIG_IGN)
+while True:
+    pass
+"""
+
+
 def test_a_cell_that_ignores_signals(ask, monkeypatch):
     monkeypatch.setattr(proxy, "CELLS_S", 2.0)
-    answers = ask("v = 1", "import signal\nsignal.signal(signal.SIGALRM, signal.SIG_IGN)\nwhile True: pass", cell_s=0.5)
+    answers = ask("v = 1", DEAF, cell_s=0.5)
     assert answers.outcome.fatal == 1 and answers.sandbox is None and not answers.names()
 
 

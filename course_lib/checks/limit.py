@@ -3,6 +3,9 @@
 On Unix's main thread an interval timer raises `TimeUp` (a BaseException) and goes on ticking. A bare `except:` that
 swallows it is left at its next line, because from the first tick on a trace function raises there too.
 Elsewhere a watchdog thread sends the same exception. Neither can interrupt one long call into C.
+
+The timer's seconds are those of `now`: on a busy machine the time that code waits for a processor does not count, so
+that a verdict does not depend on what else is running.
 """
 
 import ctypes
@@ -17,6 +20,23 @@ SOON_S = 1e-5
 
 class TimeUp(BaseException):
     """The time limit is over. Not an Exception, so that `except Exception` does not catch it."""
+
+
+elsewhere = None  # a function: the seconds that a sandbox which works for this thread has waited for a processor
+
+
+def now() -> float:
+    """A clock in seconds that stands still while this thread, or its sandbox, waits for a processor."""
+    return time.monotonic() - waited_s() - (elsewhere() if elsewhere else 0.0)
+
+
+def waited_s(path: str = "/proc/thread-self/schedstat") -> float:
+    """Seconds that a thread was ready to run and had no processor, as Linux counts them; 0 where nobody does."""
+    try:
+        with open(path) as file:
+            return int(file.read().split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
 def within(fn, seconds: float):
@@ -40,12 +60,17 @@ def _with_timer(fn, seconds: float):
     def tick(_signum, frame):
         if not active or frame is home:  # home has not begun, or is already leaving
             return
+        left = end - now()
+        if left > 0:  # the machine was busy
+            signal.setitimer(signal.ITIMER_REAL, max(left, SOON_S), TICK_S)
+            return
         while frame is not None and frame is not home:
             frame.f_trace = tracer
             frame = frame.f_back
         sys.settrace(tracer)
         raise TimeUp
 
+    end = now() + seconds
     handler_before = signal.signal(signal.SIGALRM, tick)
     timer_before = signal.setitimer(signal.ITIMER_REAL, seconds, TICK_S)
     started = time.monotonic()

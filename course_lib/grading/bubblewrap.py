@@ -71,7 +71,8 @@ def command(bwrap: str, house: Path, uid: int | None, control: int, cold=None, s
     binds += [(house / "course_lib", f"{COURSE}/course_lib"), (house / "masks", "/masks")]
     engine = house / "course_lib" / "grading" / "inside"
     binds += [(engine / f"{name}.py", f"/engine/inside/{name}.py") for name in ("__init__", *MODULES)]
-    args += bound(binds) + ["--proc", "/proc", "--dev", "/dev"]
+    # A shared mapping of /dev/zero would be memory without a limit; /dev/full holds the same zeros, and has no mapping.
+    args += bound(binds) + ["--proc", "/proc", "--dev", "/dev", "--dev-bind", "/dev/full", "/dev/zero"]
     if cold is None:
         args += ["--dir", "/tmp", "--remount-ro", "/dev"]
     else:

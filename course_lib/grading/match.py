@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from course_lib.grading.source import Assignment, Question
 
+MAX_CELLS = 2000
 MAX_SOURCE = 100_000  # characters of a cell; what the wire takes, in any script
 
 
@@ -87,7 +88,9 @@ def _cells(notebook: dict) -> tuple[list[dict], list[str]]:
     good = [cell for cell in cells or [] if isinstance(cell, dict) and _text(cell) is not None]
     if len(good) != len(cells or []):
         repairs.append("Some cells are damaged; they were left out.")
-    return good, repairs
+    if len(good) > MAX_CELLS:
+        repairs.append(f"The notebook has {len(good):,} cells; the first {MAX_CELLS:,} were read.")
+    return good[:MAX_CELLS], repairs
 
 
 def _inside(value, *keys):

@@ -13,12 +13,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from py_compile import PycInvalidationMode
 
+from course_lib.checks.limit import waited_s
 from course_lib.grading import bubblewrap
 from course_lib.grading.bubblewrap import NoSandbox
 
 PREFIX = "course-grade-"
 COMPILED = (".", "formats")
-START_S, ORDER_S = 120.0, 30.0  # importing torch on a busy machine; an order to a template that waits
+START_S, ORDER_S = 300.0, 300.0  # importing torch, an order to a template that waits: seconds on a very busy machine
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Limits:
 
     memory_mb: int = 1536  # beyond what torch itself takes
     cpu_s: int = 90
-    life_s: float = 120.0
+    life_s: float = 300.0  # whatever happens; what counts is far shorter
     processes: int = 48
     files: int = 256
     file_mb: int = 64
@@ -90,11 +91,31 @@ class Sandbox:
 
     def __init__(self, template: "Template", number: int, channel: socket.socket):
         self.template, self.number, self.channel = template, number, channel
+        self.schedule, self._waited = _schedule(template.process.pid), 0.0
+
+    def waited_s(self) -> float:
+        """Seconds that its first process has waited for a processor."""
+        self._waited = max(self._waited, waited_s(self.schedule))
+        return self._waited
 
     def end(self) -> str:
         """End it and everything that it has started; returns why it had ended before, or "killed"."""
+        self.template.waited += self.waited_s()
+        self.template.sandbox = None
         self.channel.close()
         return self.template.end(self.number)
+
+
+def _schedule(pid: int) -> str:
+    """Where Linux tells how long the fork was kept waiting: it is the youngest process below bubblewrap's."""
+    found = pid
+    while found:
+        pid = found
+        try:
+            found = int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[-1])
+        except (OSError, IndexError):
+            found = 0
+    return f"/proc/{pid}/schedstat"
 
 
 class Template:
@@ -104,6 +125,7 @@ class Template:
         self.copy, self.slot, self.limits, self.cold = copy, slot, limits, cold
         self.bwrap, self.uid = bubblewrap.find(), bubblewrap.user_for(slot)
         self.process, self.numbers = None, 0
+        self.sandbox, self.waited = None, 0.0  # the running fork; how long those before it have waited
         if not cold:
             self.launch()
 
@@ -157,7 +179,12 @@ class Template:
             self.close()
             self.cold = True
             return self.spawn(modules)
-        return Sandbox(self, self.numbers, ours)
+        self.sandbox = Sandbox(self, self.numbers, ours)
+        return self.sandbox
+
+    def waited_s(self) -> float:
+        """Seconds that its forks have waited for a processor, so far."""
+        return self.waited + (self.sandbox.waited_s() if self.sandbox else 0.0)
 
     def end(self, number: int) -> str:
         """End a fork, and say why it had ended before, or "killed"."""

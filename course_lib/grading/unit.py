@@ -1,9 +1,9 @@
 """The unit of work: one submission in, one result out; no file, no gradebook, no other submission."""
 
 import hashlib
-import time
 from dataclasses import dataclass, field
 
+from course_lib.checks.limit import now
 from course_lib.checks.run import time_limit_s
 from course_lib.grading import autograded, match, submission
 from course_lib.grading.match import Found, defines, unchanged
@@ -14,7 +14,7 @@ from course_lib.grading.score import score
 from course_lib.grading.source import Assignment, Question
 from course_lib.grading.submission import Submission, Unreadable
 
-SUBMISSION_S = 180.0  # after so long no further question is begun
+SUBMISSION_S = 180.0  # after so long no further question is begun; in seconds of `limit.now`
 EMPTY = "Not attempted: the cell is empty, or as you found it."
 
 
@@ -42,7 +42,7 @@ def grade(handed_in: Submission, context: Context) -> dict:
     except Unreadable as problem:
         return unreadable(handed_in, context.assignment, str(problem))
     scores, skipped = {}, set()
-    end = time.monotonic() + SUBMISSION_S
+    end = now() + SUBMISSION_S
     for question in context.assignment.questions:
         scores[question.id] = _question(question, found, context, skipped, end)
     answered = [w for w in context.assignment.written if not unwritten(found, w)]
@@ -112,7 +112,7 @@ def _question(question: Question, found: Found, context: Context, skipped: set[i
         return Score(0.0, [f"There is no cell {question.id} in the notebook."])
     if unattempted(found, question):
         return Score(0.0, [EMPTY])
-    if time.monotonic() > end:
+    if now() > end:
         return Score(0.0, ["Not run: the time for the whole notebook was used up before."])
     answers = Answers(context.template, context.job(found, question, skipped))
     own = {cell.at for cell in found.of(question)}

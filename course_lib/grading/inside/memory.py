@@ -2,8 +2,6 @@
 
 import os
 
-PAGE = os.sysconf("SC_PAGE_SIZE")
-
 
 def of_namespace(first: int) -> int:
     """Bytes that the processes in the pid namespace of `first` hold for themselves; 0 if it has ended.
@@ -30,17 +28,17 @@ def _namespace(pid: int) -> str | None:
 
 
 def _private(pid: int) -> int:
-    try:
-        with open(f"/proc/{pid}/statm") as file:
-            _, resident, shared, *_ = map(int, file.read().split())
-    except (OSError, ValueError):
-        return 0
-    return (resident - shared) * PAGE
+    return _sum(f"/proc/{pid}/status", ("RssAnon:", "RssShmem:"))
 
 
 def _proportional(pid: int) -> int:
+    return _sum(f"/proc/{pid}/smaps_rollup", ("Pss_Anon:", "Pss_Shmem:")) or _private(pid)
+
+
+def _sum(path: str, names: tuple[str, ...]) -> int:
+    """The bytes that these lines of a file in /proc add up to; 0 where there is none any more."""
     try:
-        with open(f"/proc/{pid}/smaps_rollup") as file:
-            return sum(int(line.split()[1]) * 1024 for line in file if line.startswith("Pss_Anon"))
-    except OSError:
-        return _private(pid)
+        with open(path) as file:
+            return sum(int(line.split()[1]) * 1024 for line in file if line.startswith(names))
+    except (OSError, ValueError):
+        return 0

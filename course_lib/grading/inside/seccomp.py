@@ -21,18 +21,21 @@ REFUSED = {
     "kexec_file_load": (320, 294), "swapon": (167, 224), "swapoff": (168, 225), "reboot": (169, 142),
     "sethostname": (170, 161), "setdomainname": (171, 162), "quotactl": (179, 60), "acct": (163, 89),
     "settimeofday": (164, 170), "personality": (135, 92), "syslog": (103, 116),
+    # memory that no process need have mapped, so that nobody could be held to a limit
+    "memfd_create": (319, 279), "memfd_secret": (447, 447), "shmget": (29, 194), "msgget": (68, 186),
 }  # fmt: skip
-# machine: (number in seccomp_data.arch, column above, clone, clone3, socket)
-MACHINES = {"x86_64": (0xC000003E, 0, 56, 435, 41), "aarch64": (0xC00000B7, 1, 220, 435, 198)}
+# machine: (number in seccomp_data.arch, column above, clone, clone3, socket, mmap)
+MACHINES = {"x86_64": (0xC000003E, 0, 56, 435, 41, 9), "aarch64": (0xC00000B7, 1, 220, 435, 198, 222)}
+SHARED, ANONYMOUS = 1, 32  # the flags of mmap that make the same kind of memory
 FAMILIES = (1, 2, 10)  # Unix, IPv4 and IPv6, which end at a network namespace; vsock and others do not
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _ALLOW, _KILL, _ERROR = 0x7FFF0000, 0x80000000, 0x00050000
-_NUMBER, _ARCH, _FIRST_ARGUMENT = 0, 4, 16
+_NUMBER, _ARCH, _FIRST_ARGUMENT, _FOURTH_ARGUMENT = 0, 4, 16, 40
 
 
 def program(machine: str) -> list[tuple[int, int, int, int]]:
     """The filter as instructions (code, jump if true, jump if false, constant)."""
-    arch, column, clone, clone3, socket = MACHINES[machine]
+    arch, column, clone, clone3, socket, mmap = MACHINES[machine]
     refuse = [(_RETURN, 0, 0, _ERROR | errno.EPERM)]
     lines = [(_LOAD, 0, 0, _ARCH), (_EQUAL, 1, 0, arch), (_RETURN, 0, 0, _KILL), (_LOAD, 0, 0, _NUMBER)]
     lines += [(_AT_LEAST, 0, 1, 0x40000000), *refuse]  # x32's numbers for the same calls
@@ -42,6 +45,8 @@ def program(machine: str) -> list[tuple[int, int, int, int]]:
     lines += [(_EQUAL, 0, len(FAMILIES) + 3, socket), (_LOAD, 0, 0, _FIRST_ARGUMENT)]
     lines += [(_EQUAL, len(FAMILIES) - at, 0, family) for at, family in enumerate(FAMILIES)]
     lines += [*refuse, (_RETURN, 0, 0, _ALLOW)]
+    lines += [(_EQUAL, 0, 5, mmap), (_LOAD, 0, 0, _FOURTH_ARGUMENT)]
+    lines += [(_ANY_BIT, 0, 2, SHARED), (_ANY_BIT, 0, 1, ANONYMOUS), *refuse, (_RETURN, 0, 0, _ALLOW)]
     lines += [(_EQUAL, 0, 3, clone), (_LOAD, 0, 0, _FIRST_ARGUMENT), (_ANY_BIT, 0, 1, kernel.NAMESPACES), *refuse]
     return [*lines, (_RETURN, 0, 0, _ALLOW)]
 
