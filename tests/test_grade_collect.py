@@ -68,7 +68,7 @@ def test_a_new_version_replaces_the_old_one_and_links_are_left_out(tmp_path):
     (tmp_path / "from" / "bert.ipynb").symlink_to(tmp_path / "from" / "anna" / "a.ipynb")
     put(tmp_path / "from", "<b>.ipynb")
     lines = collect.collect(tmp_path / "from", tmp_path / "to", PS01, AT)
-    assert [line.split(":")[0] for line in lines] == ["left out", "left out", "anna"]
+    assert [line.split(":")[0] for line in lines] == ["left out", "left out", "anna", "1 student"]
     assert handed_in(tmp_path / "to") == {"anna": ["b.ipynb", f"{PS01.notebook}.ipynb"]}
     (tmp_path / "from" / "anna" / "b.ipynb").unlink()
     collect.collect(tmp_path / "from", tmp_path / "to", PS01, AT)
@@ -83,6 +83,45 @@ def test_the_command(tmp_path, capsys):
     for wrong in (["ps77", *where], ["ps01", *where, "--at", "yesterday"], ["ps01", "/no/such", *where[1:]]):
         assert collect.main(wrong) == 1
     assert capsys.readouterr().err.count("\n") == 3
+
+
+# ---- with a roster
+
+ROSTER = (
+    "id,first_name,last_name,email,lms_user_id\nanna,Anna,Lee,a.lee@x.edu,4711\nbert,Bert,O'Neil,b@x.edu,12\ncarl,,,,\n"
+)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "Anna Lee_99_assignsubmission_file_/ps01.ipynb", "leeanna_4711_98_ps01.ipynb", "xyz_LATE_4711_98_ps01.ipynb",
+        "a.lee@x.edu.ipynb", "Lee, Anna/ps01.ipynb", "ANNA-ps01.ipynb",
+    ],
+)  # fmt: skip
+def test_a_roster_turns_names_into_ids(tmp_path, path):
+    put(tmp_path / "from", path)
+    put(tmp_path, "roster.csv", text=ROSTER)
+    lines = collect.collect(tmp_path / "from", tmp_path / "to", PS01, AT, None, tmp_path / "roster.csv")
+    assert list(handed_in(tmp_path / "to")) == ["anna"]
+    assert lines[1:] == ["nothing yet from: bert, carl", "1 student, 3 on the roster"]
+
+
+def test_strangers_are_kept_and_shared_names_are_not_guessed(tmp_path):
+    put(tmp_path / "from", "Dora X/a.ipynb", "Bert O'Neil/a.ipynb", "Max Ito/a.ipynb")
+    put(tmp_path, "roster.csv", text=ROSTER + "max1,Max,Ito,,\nmax2,Max,Ito,,\n")
+    lines = collect.collect(tmp_path / "from", tmp_path / "to", PS01, AT, None, tmp_path / "roster.csv")
+    assert set(handed_in(tmp_path / "to")) == {"Dora X", "Max Ito", "bert"}
+    assert "not on the roster, and kept under this name: 'Dora X', 'Max Ito'" in lines
+
+
+@pytest.mark.parametrize("text", ["", "name\nanna\n", "id\n", "\xff"])
+def test_a_roster_that_is_none_is_one_sentence(tmp_path, capsys, text):
+    put(tmp_path / "from", "anna.ipynb")
+    (tmp_path / "roster.csv").write_bytes(text.encode("latin-1"))
+    where = [str(tmp_path / "from"), "--submitted", str(tmp_path / "to"), "--roster", str(tmp_path / "roster.csv")]
+    assert collect.main(["ps01", *where]) == 1
+    assert capsys.readouterr().err.count("\n") == 1 and not (tmp_path / "to").exists()
 
 
 # ---- check

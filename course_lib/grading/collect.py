@@ -9,15 +9,16 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from course_lib.files import write_atomic
-from course_lib.grading import overlay, source, submission, times
+from course_lib.grading import overlay, roster, source, submission, times
 from course_lib.grading.generate import ReleaseError
+from course_lib.grading.roster import Roster
 from course_lib.grading.source import Assignment
 from course_lib.grading.submission import Submission, Unreadable
 
 # Path below FOLDER, with "/" between folders. The first that fits decides.
 PATTERNS = (
     r"(?P<student>[^/]+?)_\d+_assignsubmission_file_?/[^/]+",  # Moodle's download
-    r"(?P<student>[^/_]+)_(LATE_)?\d+_\d+_[^/]+",  # Canvas's
+    r"(?P<student>[^/_]+)_(LATE_)?(?P<number>\d+)_\d+_[^/]+",  # Canvas's
     r"(?P<student>[^/]+)/(.*/)?[^/]+",  # a folder for each student
     r"(?P<student>[^/]+?)([-_ ]+(?i:{short})[^/]*)?\.ipynb",  # anna.ipynb, anna-ps01.ipynb
 )
@@ -31,7 +32,7 @@ def main(argv=None) -> int:
         assignment = source.load(course.source / course.sets([options.set])[0])
         into = options.submitted or course.root / ".nbgrader" / "submitted"
         at = _time(options.at) if options.at else datetime.now(timezone.utc)
-        lines = collect(options.folder, into, assignment, at, options.pattern)
+        lines = collect(options.folder, into, assignment, at, options.pattern, options.roster)
     except (ReleaseError, ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -55,6 +56,12 @@ def _parser() -> argparse.ArgumentParser:
         help="when it was handed in, such as 2026-11-30T18:00; now if not given (your time zone)",
     )
     add("--pattern", metavar="REGEX", help="how a path below FOLDER names the student: a group called student")
+    add(
+        "--roster",
+        type=Path,
+        metavar="CSV",
+        help="the class, as for `nbgrader db student import`: names become its ids",
+    )
     add("--source", type=Path, metavar="DIR", help="your private folder, or a folder of sets")
     return parser
 
@@ -66,20 +73,22 @@ def _time(text: str) -> datetime:
         raise ValueError(f"--at must be a time such as 2026-11-30T18:00, got {text!r}.") from None
 
 
-def collect(folder: Path, into: Path, assignment: Assignment, at: datetime, pattern: str | None = None) -> list[str]:
+def collect(folder: Path, into: Path, assignment: Assignment, at: datetime, pattern=None, known=None) -> list[str]:
     """Copy each student's notebook, and record the time; what was done, a line each.
 
     A notebook that was collected before, unchanged, keeps its time. Of several notebooks of a student, all are copied.
+    pattern: a regular expression of the teacher's own. known: the file of a roster.
     """
+    known = roster.read(known) if known else None
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder.")
-    found, lines = _by_student(folder, assignment, pattern)
+    found, lines = _by_student(folder, assignment, pattern, known)
     record = times.read(into)
-    known = record.setdefault(assignment.name, {})
+    collected = record.setdefault(assignment.name, {})
     for student, files in sorted(found.items()):
         home = into / student / assignment.name
         content = _hash(files)
-        if known.get(student, {}).get("hash") == content:
+        if collected.get(student, {}).get("hash") == content:
             lines.append(f"{student}: as before")
             continue
         home.mkdir(parents=True, exist_ok=True)
@@ -87,14 +96,29 @@ def collect(folder: Path, into: Path, assignment: Assignment, at: datetime, patt
             old.unlink()
         for name, data in files.items():
             write_atomic(home / name, data)
-        known[student] = {"at": at.replace(microsecond=0).isoformat(), "hash": content}
+        collected[student] = {"at": at.replace(microsecond=0).isoformat(), "hash": content}
         write_atomic(home / "timestamp.txt", f"{at:%Y-%m-%d %H:%M:%S} UTC\n")  # nbgrader's own pages read it
         lines.append(f"{student}: {', '.join(files)}")
     times.write(into, record)
-    return lines
+    return [*lines, *_summary(found, collected, known)]
 
 
-def _by_student(folder: Path, assignment: Assignment, pattern: str | None) -> tuple[dict, list[str]]:
+def _summary(found: dict, collected: dict, known: Roster | None) -> list[str]:
+    """Who is not on the roster, and who has handed in nothing."""
+    if known is None:
+        return [_count(found)]
+    strangers = sorted(set(found) - set(known.ids))
+    lines = [f"not on the roster, and kept under this name: {', '.join(map(repr, strangers))}"] if strangers else []
+    missing = [student for student in known.ids if student not in collected]
+    lines += [f"nothing yet from: {', '.join(missing)}"] if missing else []
+    return [*lines, f"{_count(found)}, {len(known.ids)} on the roster"]
+
+
+def _count(found: dict) -> str:
+    return f"{len(found)} student{'s' * (len(found) != 1)}"
+
+
+def _by_student(folder: Path, assignment: Assignment, pattern: str | None, known) -> tuple[dict, list[str]]:
     """({student: {file name: content}}, a line for each file that was left out)."""
     patterns = [pattern] if pattern else [p.replace("{short}", re.escape(assignment.short)) for p in PATTERNS]
     found, lines = {}, []
@@ -103,7 +127,7 @@ def _by_student(folder: Path, assignment: Assignment, pattern: str | None) -> tu
         for name in sorted(n for n in names if n.endswith(".ipynb") and not n.startswith(".")):
             path = Path(home, name)
             inside = path.relative_to(folder).as_posix()
-            student = _student(inside, patterns)
+            student = _student(inside, patterns, known)
             try:
                 data = submission.read(path)
             except Unreadable as problem:
@@ -117,11 +141,12 @@ def _by_student(folder: Path, assignment: Assignment, pattern: str | None) -> tu
     return found, lines
 
 
-def _student(inside: str, patterns: list[str]) -> str | None:
+def _student(inside: str, patterns: list[str], known: Roster | None) -> str | None:
     for pattern in patterns:
         match = re.fullmatch(pattern, inside)
         if match:
-            return match["student"].strip()
+            name, number = match["student"].strip(), match.groupdict().get("number")
+            return known and known.find(name, number) or name
     return None
 
 
