@@ -1,0 +1,139 @@
+"""BlockType: what all of ggml's block formats share: rows of blocks, a record of named fields, work in chunks."""
+
+from __future__ import annotations
+
+import numpy as np
+
+CHUNK_ELEMENTS = 32 * 1024  # of one array during the search: several of them fit into a core's second-level cache
+F16 = np.dtype("<f2")
+
+
+class BlockType:
+    """One ggml type. `elements` weights of a row become one record of `dtype`, whose fields bear ggml's own names.
+
+    A type defines name, type_id, elements, dtype and two steps over many blocks at once, which lie one a column:
+
+    encode(x (elements, n), w (elements, n) or None) -> records (n,)    w is what each squared error counts
+    decode(records (n,)) -> (n, elements) float32
+    """
+
+    name: str
+    type_id: int
+    elements: int
+    dtype: np.dtype
+    chunk = CHUNK_ELEMENTS
+    uses_imatrix = True  # False where ggml ignores the importance matrix
+
+    @property
+    def block_bytes(self) -> int:
+        return self.dtype.itemsize
+
+    @property
+    def bits_per_weight(self) -> float:
+        """Bits of a block over its weights, such as 4.5 for Q4_0 (18 bytes for 32 weights)."""
+        return 8 * self.block_bytes / self.elements
+
+    def row_bytes(self, cols: int) -> int:
+        """Bytes of a row of `cols` weights; ValueError unless it is whole blocks."""
+        if cols % self.elements or cols == 0:
+            raise ValueError(f"x must have rows of whole {self.name} blocks, a multiple of {self.elements} columns,"
+                             f" got {cols}")  # fmt: skip
+        return cols // self.elements * self.block_bytes
+
+    def importance(self, x: np.ndarray, columns: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Weight of each squared error, like x, from the importance matrix's `columns` (elements, n).
+
+        rows: mean square of each block's whole row, (n,).
+        """
+        raise NotImplementedError
+
+    def encode(self, x: np.ndarray, w: np.ndarray | None) -> np.ndarray:
+        raise NotImplementedError
+
+    def decode(self, blocks: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+    def quantize(self, x: np.ndarray, imatrix: np.ndarray | None = None) -> np.ndarray:
+        """Bytes (rows, row_bytes) of x (rows, cols) float32; imatrix (cols,) weighs the columns."""
+        rows, cols = x.shape
+        records = np.empty(rows * (self.row_bytes(cols) // self.block_bytes), self.dtype)
+        flat = x.reshape(-1, self.elements)
+        if imatrix is not None:
+            with np.errstate(over="ignore"):
+                squares = mean_square(x)
+            columns = imatrix.reshape(-1, self.elements)
+            per_row = len(columns)
+        step = max(1, self.chunk // self.elements)
+        with np.errstate(all="ignore"):  # C computes on through infinities and so do we
+            for first in range(0, len(flat), step):
+                part = slice(first, min(first + step, len(flat)))
+                xt, w = np.ascontiguousarray(flat[part].T), None
+                if imatrix is not None:
+                    at = np.arange(part.start, part.stop)
+                    w = self.importance(xt, np.ascontiguousarray(columns[at % per_row].T), squares[at // per_row])
+                records[part] = self.encode(xt, w)
+        return records.view(np.uint8).reshape(rows, -1)
+
+    def dequantize(self, data: np.ndarray) -> np.ndarray:
+        """float32 (rows, cols) of bytes (rows, row_bytes)."""
+        rows, row_bytes = data.shape
+        if row_bytes % self.block_bytes or row_bytes == 0:
+            raise ValueError(f"blocks must have rows of whole {self.name} blocks, a multiple of {self.block_bytes}"
+                             f" bytes, got {row_bytes}")  # fmt: skip
+        records = np.ascontiguousarray(data).reshape(-1).view(self.dtype)
+        result = np.empty((len(records), self.elements), np.float32)
+        step = max(1, 4 * CHUNK_ELEMENTS // self.elements)
+        with np.errstate(all="ignore"):
+            for first in range(0, len(records), step):
+                result[first : first + step] = self.decode(records[first : first + step])
+        return result.reshape(rows, -1)
+
+
+def mean_square(x: np.ndarray) -> np.ndarray:
+    """Mean of x squared over each row (rows, cols), summed in C's order: from left to right in float32."""
+    return np.add.reduce(np.square(np.ascontiguousarray(x.T)), axis=0) / np.float32(x.shape[1])
+
+
+def nearest_int(v: np.ndarray) -> np.ndarray:
+    """Nearest integer of float32 v, ties to even, as C finds it: the low bits of v + 1.5 * 2^23.
+
+    Beyond ±2^22 those bits are no longer the number's; the masks keep even that as it is in C.
+
+    >>> nearest_int(np.float32([0.5, 1.5, -2.5])).tolist()
+    [0, 2, -2]
+    """
+    bits = (v + np.float32(12582912.0)).view(np.int32)
+    bits &= 0x007FFFFF
+    bits -= 0x00400000
+    return bits
+
+
+def truncate(v: np.ndarray) -> np.ndarray:
+    """float32 -> int8 as C does it on x86-64: through a 32-bit integer that is INT_MIN where v does not fit."""
+    return v.astype(np.int32).astype(np.int8)
+
+
+def first_largest(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(largest magnitude of each column, the number that has it with its sign): the first of several, never a NaN."""
+    magnitude = np.abs(x)
+    at = magnitude.argmax(0)[None]
+    largest = np.take_along_axis(magnitude, at, 0)[0]
+    if np.isnan(largest).any():
+        return first_largest(np.where(np.isnan(x), 0, x))
+    return largest, np.take_along_axis(x, at, 0)[0] + np.float32(0)  # + 0: never -0
+
+
+def inverse(d: np.ndarray) -> np.ndarray:
+    """1/d, and 0 where d is 0."""
+    return np.divide(np.float32(1), d, out=np.zeros_like(d), where=d != 0)
+
+
+def join_nibbles(codes: np.ndarray) -> np.ndarray:
+    """Codes 0…15, (2n, blocks) -> bytes (blocks, n): the first half of a block low, the second half high."""
+    half = len(codes) // 2
+    return (codes[:half] | (codes[half:] << 4)).T
+
+
+def split_nibbles(qs: np.ndarray) -> np.ndarray:
+    """Bytes (blocks, n) -> codes (blocks, 2n): all low nibbles, then all high ones."""
+    return np.concatenate([qs & 0x0F, qs >> 4], axis=1)
