@@ -1,9 +1,10 @@
 """Grade a class: find what was handed in, leave out what is graded, write each result as soon as it is there."""
 
+import contextlib
 import hashlib
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from course_lib.files import write_atomic
@@ -12,6 +13,7 @@ from course_lib.grading.generate import Course, configuration, generate
 from course_lib.grading.gradebook import Book, home
 from course_lib.grading.pool import Pool
 from course_lib.grading.sandbox import Copy, Limits
+from course_lib.grading.scheduler import Cluster
 from course_lib.grading.submission import Submission
 from course_lib.grading.worker import Setting
 
@@ -32,6 +34,7 @@ class Batch:
     new_seed: bool = False
     limits: Limits = field(default_factory=Limits)
     say: Callable[[str], None] = print
+    scheduler: str = ""  # the address of a Dask cluster that grades in the place of workers here
     reason: str = ""  # why it is graded again; the history keeps it
 
     def run(self) -> Iterator[tuple[int, dict]]:
@@ -81,14 +84,24 @@ class Batch:
         """Each submission with its result."""
         if not todo:
             return
-        copy = Copy.make()
+        with self._workers(len(todo), seed) as workers:
+            for one, result in workers.run(todo):
+                note = "The grader's process ended more than once on this notebook."
+                yield one, result or results.unreadable(one, self.assignment, note, status="failed")
+
+    @contextlib.contextmanager
+    def _workers(self, most: int, seed: int) -> Iterator[Pool | Cluster]:
+        """Processes of this machine, at most so many, or a cluster."""
         folder = self.course.source / self.name
-        setting = Setting(str(self.course.graded.parent), str(folder), str(copy.path), seed, self.limits)
+        setting = Setting(str(self.course.graded.parent), str(folder), "", seed, self.limits)
+        if self.scheduler:
+            with Cluster(self.scheduler, setting, self.say) as cluster:
+                yield cluster
+            return
+        copy = Copy.make()
         try:
-            with Pool(min(self.workers, len(todo)), setting, self.say) as pool:
-                for one, result in pool.run(todo):
-                    note = "The grader's process ended twice on this notebook."
-                    yield one, result or results.unreadable(one, self.assignment, note, status="failed")
+            with Pool(min(self.workers, most), replace(setting, copy=str(copy.path)), self.say) as pool:
+                yield pool
         finally:
             copy.remove()
 

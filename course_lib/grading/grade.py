@@ -17,7 +17,8 @@ def main(argv=None) -> int:
 
     options = _parser().parse_args(argv)
     try:
-        bubblewrap.find()
+        if not options.scheduler:
+            bubblewrap.find()
         opened = overlay.opened(options.source, options.gradebook, options.cohort)
         opened.keep(options.gradebook or opened.course.gradebook, opened.course.sets([options.set]))
         results = run(options, opened.course)
@@ -45,6 +46,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--submitted", type=Path, metavar="DIR", help="where the class lies; .nbgrader/submitted if not given")
     add("--student", action="append", default=[], metavar="ID", help="only this student; may be given several times")
     add("--workers", type=int, default=1, metavar="N", help="how many notebooks at a time; 1 if not given")
+    add("--scheduler", default="", metavar="ADDRESS", help="a Dask cluster whose machines grade, as tcp://HOST:8786; "
+        "see teaching/clusters.md")  # fmt: skip
     add("--gradebook", metavar="URL", help="nbgrader's gradebook, as sqlite:///FILE or postgresql+psycopg2://…; graded "
         "notebooks go to autograded/ beside such a FILE, else to .nbgrader/autograded")  # fmt: skip
     again = parser.add_mutually_exclusive_group()
@@ -65,13 +68,15 @@ def run(options, course: Course) -> list[dict]:
 
     if options.workers < 1:
         raise ValueError(f"--workers must be at least 1, got {options.workers}.")
+    if options.workers > 1 and options.scheduler:
+        raise ValueError("--workers is for this machine; with --scheduler the cluster has workers of its own.")
     submitted = options.submitted or course.root / ".nbgrader" / "submitted"
     if not submitted.is_dir():
         raise ValueError(f"There is nothing to grade: {submitted} is not a folder.")
     batch = Batch(
         course, course.sets([options.set])[0], submitted, options.gradebook or course.gradebook,
         tuple(options.student), options.workers, options.force, options.new_seed, say=tqdm.write,
-        reason=options.reason,
+        scheduler=options.scheduler, reason=options.reason,
     )  # fmt: skip
     home = batch.graded_folder().parent
     home.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -17,7 +17,10 @@ DIE_WITH_PARENT = 1
 
 @dataclass(frozen=True)
 class Setting:
-    """What all workers of a batch share. root: the folder that holds graded/; folder: the set in solutions/."""
+    """What all workers of a batch share. root: the folder that holds graded/; folder: the set in solutions/.
+
+    copy: where the sandbox's course_lib lies. time_limit: COURSE_TIME_LIMIT where the batch was started.
+    """
 
     root: str
     folder: str
@@ -25,6 +28,8 @@ class Setting:
     seed: int
     limits: Limits = Limits()
     cold: bool = False
+    first_slot: int = 0
+    time_limit: str = field(default_factory=lambda: os.environ.get("COURSE_TIME_LIMIT", ""))
 
 
 def main(pipe: Connection, slot: int, setting: Setting) -> None:
@@ -32,9 +37,12 @@ def main(pipe: Connection, slot: int, setting: Setting) -> None:
     ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the batch's own process decides
     os.environ["COURSE_SECRET_SEED"] = str(setting.seed)
+    if setting.time_limit:
+        os.environ["COURSE_TIME_LIMIT"] = setting.time_limit
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     template = None
     try:
+        slot += setting.first_slot
         template = Template(Copy(Path(setting.copy)), slot, setting.limits, setting.cold)  # imports torch meanwhile
         context = prepare(setting, template)
         template.warm_up()
