@@ -35,7 +35,7 @@ def quantize(x, name: str, imatrix=None):
     blocks, and for an importance that is negative, not finite or of another length.
 
     >>> quantize(torch.linspace(-1, 1, 32)[None], "Q4_0")[0, :4].tolist()  # d = 0.125 as fp16, little-endian
-    [0, 48, 128, 144]
+    [0, 48, 128, 145]
     """
     kind = block_type(name)
     values = _matrix(x)
@@ -50,7 +50,7 @@ def dequantize(blocks, name: str):
     """float32 (rows, cols) of blocks uint8 (rows, row_bytes); a tensor for a tensor, an array for an array.
 
     >>> dequantize(quantize(torch.full((1, 32), 0.5), "Q8_0"), "Q8_0").unique().tolist()
-    [0.4999847412109375]
+    [0.499969482421875]
     """
     kind = block_type(name)
     data = blocks.detach().cpu().numpy() if isinstance(blocks, Tensor) else np.asarray(blocks)
