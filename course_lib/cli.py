@@ -25,6 +25,7 @@ COMMANDS = {
     "grade": ("course_lib.grading.grade", "main", "grade what a class has handed in, each notebook in a sandbox"),
     "insights": ("course_lib.grading.insights", "main", "which named mistakes a class has made, and how often"),
     "feedback": ("course_lib.grading.feedback", "main", "write a page for each student: what was lost and why"),
+    "export": ("course_lib.grading.export", "main", "write a set's grades as CSV: for Canvas, for Moodle or plain"),
     "train": ("course_lib.models.train", "main", "rebuild the bundled model from its texts"),
     "card": ("course_lib.models.card", "main", "measure the bundled model's figures again"),
     "pictures": ("course_lib.viz.pictures", "main", "draw the explorers' still pictures again"),

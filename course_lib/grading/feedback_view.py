@@ -79,7 +79,7 @@ def view(book: Book, assignment: Assignment, student: str, notebook: Path) -> Vi
     person, changed = submission.student, history.changes(book.db, assignment.name, student)
     unscored = result["score"] is None and all(item.points is None for item in items)
     return View(
-        title=_headings(assignment)[0], name=" ".join(filter(None, [person.first_name, person.last_name])),
+        title=title(assignment), name=" ".join(filter(None, [person.first_name, person.last_name])),
         student=student, points=None if unscored else total(book.db, submission), of=submission.max_score,
         penalty=submission.late_submission_penalty, status=result["status"], notes=result["notes"], items=items,
         changes=[change for change in changed if change.matters],
@@ -96,7 +96,7 @@ def _cells(notebook: Path) -> dict[str, dict]:
 
 def _question(question, result: dict, grade, cells: dict, assignment: Assignment) -> Item:
     reasons = next(q["reasons"] for q in result["questions"] if q["id"] == question.id)
-    item = Item(question.id, _title(assignment, question.id), _points(grade), grade.max_score)
+    item = Item(question.id, _headings(assignment, question.id)[-1], _points(grade), grade.max_score)
     item.by_hand = grade.manual_score is not None
     for reason in reasons:
         lost, mistake = LOST.fullmatch(reason), MISTAKE.fullmatch(reason)
@@ -114,7 +114,8 @@ def _question(question, result: dict, grade, cells: dict, assignment: Assignment
 
 
 def _written(answer, grade, cells: dict, assignment: Assignment) -> Item:
-    item = Item(answer.id, _title(assignment, answer.id), _points(grade), grade.max_score, is_code=answer.is_code)
+    heading = _headings(assignment, answer.id)[-1]
+    item = Item(answer.id, heading, _points(grade), grade.max_score, is_code=answer.is_code)
     item.by_hand = grade.manual_score is not None
     source = letters(cells.get(answer.id, {}).get("source", ""))
     item.answer = "" if source.split() == answer.stub.split() else source
@@ -136,5 +137,6 @@ def _headings(assignment: Assignment, until: str | None = None) -> list[str]:
     return found or [assignment.name]
 
 
-def _title(assignment: Assignment, id: str) -> str:
-    return _headings(assignment, id)[-1]
+def title(assignment: Assignment) -> str:
+    """The set's own heading."""
+    return _headings(assignment)[0]

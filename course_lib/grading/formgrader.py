@@ -1,8 +1,8 @@
 """What nbgrader's own buttons and commands do in this course.
 
-`nbgrader autograde` and the Formgrader's lightning run a student's code with all rights of the teacher, beside the tests, in
-one process. nbgrader_config.py names these two classes as exporters, so that autograde becomes
-`course grade`, and generate_feedback writes the page of `course feedback`.
+`nbgrader autograde` and the Formgrader's lightning run a student's code with all rights of the teacher, and the tests
+beside it. nbgrader_config.py names these two classes as exporters, so that autograde becomes `course grade`, and
+generate_feedback writes the page of `course feedback`.
 """
 
 import os

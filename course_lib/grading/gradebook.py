@@ -9,6 +9,7 @@ import warnings
 from datetime import datetime, timezone
 from pathlib import Path
 
+import sqlalchemy
 from sqlalchemy import BigInteger, Column, DateTime, Integer, MetaData, String, Table, Text, func, insert, select
 from sqlalchemy.exc import SAWarning
 
@@ -83,9 +84,7 @@ class Book:
 
     def results(self, assignment: str) -> dict[str, tuple[str, str, dict]]:
         """{student: (hash, measure, result)}, the latest of each."""
-        latest = select(func.max(RESULTS.c.id)).where(RESULTS.c.assignment == assignment).group_by(RESULTS.c.student)
-        rows = self.db.execute(select(RESULTS).where(RESULTS.c.id.in_(latest))).all()
-        return {row.student: (row.hash, row.measure, json.loads(row.result)) for row in rows}
+        return latest(self.db, assignment)
 
     def save(
         self, assignment: Assignment, student: str, result: dict, content: str, measure: str, at=None, why: str = ""
@@ -151,9 +150,16 @@ class Book:
 
     def settle(self, assignment: str) -> None:
         """Take off what lateness costs by now: a person's points or an extension may have come after the grading."""
-        for submission in self.book.assignment_submissions(assignment):
-            assign_penalty(self.db, self.config, submission)
-        self.db.commit()
+        settle(self.book, self.config, assignment)
+
+
+def latest(db, assignment: str) -> dict[str, tuple[str, str, dict]]:
+    """{student: (hash, measure, result)}, the latest of each; none in a gradebook that is only nbgrader's."""
+    if not sqlalchemy.inspect(db.get_bind()).has_table(RESULTS.name):
+        return {}
+    last = select(func.max(RESULTS.c.id)).where(RESULTS.c.assignment == assignment).group_by(RESULTS.c.student)
+    rows = db.execute(select(RESULTS).where(RESULTS.c.id.in_(last))).all()
+    return {row.student: (row.hash, row.measure, json.loads(row.result)) for row in rows}
 
 
 @contextlib.contextmanager
@@ -173,6 +179,13 @@ def total(db, submission) -> float:
     """A submission's points as `nbgrader export` counts them: a person's included, less what lateness costs."""
     db.refresh(submission, ["score", "late_submission_penalty"])
     return max(0.0, submission.score - submission.late_submission_penalty)
+
+
+def settle(gradebook, config, assignment: str) -> None:
+    """The same for nbgrader's Gradebook."""
+    for submission in gradebook.assignment_submissions(assignment):
+        assign_penalty(gradebook.db, config, submission)
+    gradebook.db.commit()
 
 
 def assign_penalty(db, config, submission) -> None:
