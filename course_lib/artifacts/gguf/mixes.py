@@ -1,0 +1,129 @@
+"""Which tensor gets which type: llama.cpp's named mixes for dense Llama-like models, as in its llama-quant.cpp.
+
+A mix such as Q4_K_M is a base type and a few exceptions: tensors whose errors hurt most get more bits.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from course_lib.artifacts.gguf.tensors import kind, type_id
+
+
+class Model(NamedTuple):
+    """What the rules ask about a model: layers, query heads per key/value head, and what stands in the file."""
+
+    layers: int
+    gqa: int
+    tied: bool  # token_embd is also the output layer
+    imatrix: bool = False
+    layers_70b: bool = False  # llama.cpp's "70B" type: 80 layers with 8 query heads per key/value head
+
+
+BASE = {  # mix: (base type, llama.cpp's number in general.file_type)
+    "F32": ("F32", 0), "F16": ("F16", 1), "BF16": ("BF16", 32), "Q4_0": ("Q4_0", 2), "Q4_1": ("Q4_1", 3),
+    "Q8_0": ("Q8_0", 7), "Q5_0": ("Q5_0", 8), "Q5_1": ("Q5_1", 9), "Q2_K": ("Q2_K", 10), "Q3_K_S": ("Q3_K", 11),
+    "Q3_K_M": ("Q3_K", 12), "Q3_K_L": ("Q3_K", 13), "Q4_K_S": ("Q4_K", 14), "Q4_K_M": ("Q4_K", 15),
+    "Q5_K_S": ("Q5_K", 16), "Q5_K_M": ("Q5_K", 17), "Q6_K": ("Q6_K", 18), "IQ4_NL": ("IQ4_NL", 25),
+    "IQ3_S": ("IQ3_S", 26), "IQ3_M": ("IQ3_S", 27), "IQ4_XS": ("IQ4_XS", 30),
+}  # fmt: skip
+FALLBACK = {"Q2_K": "Q4_0", "Q3_K": "Q4_0", "Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0", "IQ4_XS": "IQ4_NL",
+            "IQ3_S": "IQ4_NL"}  # fmt: skip
+_IDS = {"IQ3_S": 21}  # written by llama.cpp only; the mixes know its size
+
+
+def use_more_bits(layer: int, layers: int) -> bool:
+    """The first and the last eighth of the layers, and every third one between.
+
+    >>> [i for i in range(16) if use_more_bits(i, 16)]
+    [0, 1, 4, 7, 10, 13, 14, 15]
+    """
+    return layer < layers // 8 or layer >= 7 * layers // 8 or (layer - layers // 8) % 3 == 2
+
+
+def tensor_type(name: str, shape: tuple[int, ...], mix: str, model: Model) -> str:
+    """The type of one tensor under a mix, the fallback for rows that are not whole blocks included.
+
+    >>> tensor_type("blk.0.attn_v.weight", (1024, 4096), "Q4_K_M", Model(32, 4, False))
+    'Q6_K'
+    >>> tensor_type("blk.0.ffn_up.weight", (96, 160), "Q4_K_M", Model(4, 1, False))
+    'Q5_0'
+    """
+    if mix not in BASE:
+        raise ValueError(f"mix must be one of {', '.join(BASE)}, got {mix!r}")
+    base = BASE[mix][0]
+    if len(shape) < 2 or "_norm." in name or not name.endswith("weight"):
+        return "F32"
+    if base in ("F32", "F16", "BF16"):
+        return base
+    if name == "output.weight" or (model.tied and name == "token_embd.weight"):
+        chosen = "Q8_0" if base == "Q8_0" or shape[-1] % _size(base).elements else "Q6_K"
+    else:
+        chosen = _exception(name, mix, model) or base
+    if shape[-1] % _size(chosen).elements:
+        chosen = FALLBACK.get(chosen, "F16")
+    return chosen if shape[-1] % _size(chosen).elements == 0 else "F16"
+
+
+def bits_per_weight(shapes: dict[str, tuple[int, ...]], mix: str, model: Model) -> float:
+    """Bits of all tensors over their number of weights: shapes by tensor name."""
+    bits = weights = 0
+    for name, shape in shapes.items():
+        n, k = 1, _size(tensor_type(name, shape, mix, model))
+        for axis in shape:
+            n *= axis
+        bits, weights = bits + 8 * n // k.elements * k.bytes, weights + n
+    return bits / weights
+
+
+def _size(name: str):
+    return kind(_IDS[name] if name in _IDS else type_id(name))
+
+
+def _exception(name: str, mix: str, model: Model) -> str | None:
+    """The type of a tensor inside a layer where it is not the mix's base type."""
+    parts = name.split(".")
+    if len(parts) != 4 or parts[0] != "blk":
+        return None
+    layer, role, n = int(parts[1]), parts[2], model.layers
+    rule = {"attn_v": _attn_v, "ffn_down": _ffn_down, "attn_output": _attn_output}.get(role)
+    return rule(mix, layer, n, model) if rule else None
+
+
+def _attn_v(mix, layer, layers, model):
+    many = model.gqa >= 4
+    chosen = {
+        "Q2_K": "Q4_K" if many else "Q3_K",
+        "Q3_K_M": "Q5_K" if layer < 2 else "Q4_K",
+        "Q3_K_L": "Q5_K",
+        "Q4_K_S": "Q5_K" if layer < 4 else None,
+        "Q4_K_M": "Q6_K" if use_more_bits(layer, layers) else None,
+        "Q5_K_M": "Q6_K" if use_more_bits(layer, layers) else None,
+        "IQ4_NL": "Q5_K" if many else None,
+        "IQ4_XS": "Q5_K" if many else None,
+        "IQ3_S": "Q4_K" if many else None,
+        "IQ3_M": "Q4_K",
+    }.get(mix)
+    few = (chosen or BASE[mix][0]) in ("Q3_K", "Q4_K")
+    return "Q5_K" if model.layers_70b and few else chosen
+
+
+def _ffn_down(mix, layer, layers, model):
+    early, more = layer < layers // 8, use_more_bits(layer, layers)
+    return {
+        "Q2_K": "Q3_K",
+        "Q3_K_M": "Q5_K" if layer < layers // 16 else "Q4_K",
+        "Q3_K_L": "Q5_K",
+        "Q4_K_S": "Q5_K" if early else None,
+        "Q4_K_M": "Q6_K" if more else None,
+        "Q5_K_M": "Q6_K" if more else None,
+        "IQ4_NL": "Q5_K" if early and not model.imatrix else None,
+        "IQ4_XS": "Q5_K" if early and not model.imatrix else None,
+        "IQ3_M": "Q4_K" if early else None,
+        "Q4_0": "Q4_1" if early and model.imatrix else None,
+        "Q5_0": "Q5_1" if early and model.imatrix else None,
+    }.get(mix)
+
+
+def _attn_output(mix, layer, layers, model):
+    return {"Q2_K": "Q3_K", "Q3_K_M": "Q4_K", "Q3_K_L": "Q5_K", "IQ3_M": "Q4_K"}.get(mix)

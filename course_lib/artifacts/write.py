@@ -1,0 +1,107 @@
+"""save: a quantized model becomes a checkpoint directory that transformers, GPTQModel and vLLM read."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from course_lib.artifacts.layout import Layout
+from course_lib.artifacts.layouts import by_name
+from course_lib.artifacts.state import untied
+from course_lib.calibrate import QuantLinear
+from course_lib.files import write_atomic
+from course_lib.qtensor import QTensor
+
+
+def save(model: nn.Module, out, layout: str = "gptq", tokenizer=None) -> Path:
+    """Write what `quantize_model` returned to a new directory `out` (config, packed weights, tokenizer) and return it.
+
+    layout   "gptq"                GPTQ, zero point - 1 (v1, read everywhere); 2, 3, 4, 8 bits
+             "gptq_v2"             GPTQ, the zero point itself; holds every asymmetric tensor
+             "awq"                 AWQ's GEMM order; 4 bits, symmetric=False
+             "compressed-tensors"  pack-quantized; 4 or 8 bits
+
+    All but AWQ hold symmetric="full" and False. Scales are stored in 16 bits and must have been computed so
+    (scale_dtype=torch.float16), hence `load` gives back the same codes, scales and zero points. All else is stored in
+    the dtype of the scales. The directory appears whole or not at all. ValueError for what a layout cannot hold;
+    FileExistsError where `out` is there already.
+    """
+    lay, out = by_name(layout), Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise FileExistsError(f"out must be a new or empty directory, got {str(out)!r}, which holds files")
+    if not out.parent.is_dir():
+        raise FileNotFoundError(f"out: its parent directory {str(out.parent)!r} does not exist")
+    quantized = _quantized(model)
+    scheme = lay.check({name: linear.qtensor for name, linear in quantized.items()})
+    tensors = {f"{name}.{suffix}": part for name, linear in quantized.items()
+               for suffix, part in lay.pack(name, linear.qtensor).items()}  # fmt: skip
+    tensors |= _rest(model, quantized, scheme.scale_dtype)
+    config = _config(model, lay, {name: linear.qtensor for name, linear in quantized.items()}, scheme.scale_dtype)
+    _write(out, config, tensors, model, tokenizer)
+    return out
+
+
+def _quantized(model: nn.Module) -> dict[str, QuantLinear]:
+    """Name -> module of every quantized linear, none of which quantizes its inputs."""
+    if not isinstance(model, nn.Module) or not hasattr(model, "config"):
+        raise TypeError(f"model must be a causal language model from quantize_model, got {type(model).__name__}")
+    found = {name: module for name, module in model.named_modules() if isinstance(module, QuantLinear)}
+    if not found:
+        raise ValueError("model must hold QuantLinear modules, as quantize_model makes them; it has none")
+    for name, linear in found.items():
+        if linear.activations is not None:
+            raise ValueError(f"{name} quantizes its inputs ({linear.activations.name}), which these layouts, being for"
+                             " weights alone, cannot hold")  # fmt: skip
+    return found
+
+
+def _rest(model: nn.Module, quantized: dict[str, QuantLinear], dtype: torch.dtype) -> dict[str, Tensor]:
+    """All that is not quantized, in 16 bits; of tensors that are tied the first only."""
+    codes = {f"{name}.weight" for name in quantized}
+    rest = {}
+    for name, tensor in untied(model).items():
+        if name in codes:
+            continue
+        if tensor.dim() > 2:
+            raise ValueError(f"{name}: fused expert weights of shape {tuple(tensor.shape)} cannot be written yet")
+        small = tensor.detach().cpu().to(dtype) if tensor.is_floating_point() else tensor.detach().cpu()
+        if small.is_floating_point() and not torch.isfinite(small).all():
+            raise ValueError(f"{name}: its largest value, {tensor.abs().max().item():.4g}, does not fit {dtype}")
+        rest[name] = small.clone(memory_format=torch.contiguous_format)
+    return rest
+
+
+def _config(model: nn.Module, layout: Layout, qtensors: dict[str, QTensor], dtype: torch.dtype) -> dict:
+    """config.json: the model's own, with the class, the dtype and what the layout has to say."""
+    left = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    config = json.loads(model.config.to_json_string(use_diff=False))
+    config["architectures"] = [type(model).__name__]
+    config["dtype"] = str(dtype).removeprefix("torch.")
+    config["quantization_config"] = layout.config(qtensors, left)
+    return config
+
+
+def _write(out: Path, config: dict, tensors: dict[str, Tensor], model: nn.Module, tokenizer) -> None:
+    """Fill a temporary directory beside `out`, then give it its name."""
+    from safetensors.torch import save_file
+
+    folder = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    try:
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+        write_atomic(folder / "config.json", json.dumps(config, indent=2) + "\n")
+        if getattr(model, "generation_config", None) is not None:
+            model.generation_config.save_pretrained(folder)
+        if tokenizer is not None:
+            tokenizer.save_pretrained(folder)
+        for file in folder.rglob("*"):
+            file.chmod(0o755 if file.is_dir() else 0o644)
+        folder.chmod(0o755)
+        folder.replace(out)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
