@@ -1,5 +1,6 @@
 """Which rounding hurts the output least: methods that turn a model's linears into QTensors."""
 
+from course_lib.calibrate.awq import awq
 from course_lib.calibrate.calibration import calibration_batches
 from course_lib.calibrate.gptq import gptq
 from course_lib.calibrate.linear import QuantLinear, quantize_activations
@@ -19,6 +20,7 @@ __all__ = [
     "METHODS",
     "QuantLinear",
     "Stats",
+    "awq",
     "calibration_batches",
     "collect",
     "gptq",

@@ -11,19 +11,22 @@ from torch import Tensor, nn
 from course_lib.calibrate.linear import QuantLinear
 from course_lib.calibrate.progress import each
 from course_lib.calibrate.rtn import rtn
+from course_lib.calibrate.sequential import by_awq, by_gptq
+from course_lib.calibrate.solve import check_scheme, named, own, said
 from course_lib.calibrate.targets import DEFAULT_SKIP, check_activations, linears_of
 from course_lib.qtensor import QTensor
 from course_lib.scheme import Scheme
 
 # A method sees the whole model, which is already a copy that it may rescale, and returns one QTensor a linear.
-Method = Callable[[nn.Module, dict[str, nn.Linear], Scheme, "Iterable | None", "bool | None"], dict[str, QTensor]]
+# It is called with (model, linears, scheme, calibration, progress) and its own options.
+Method = Callable[..., dict[str, QTensor]]
 
 
 def _rtn(model, linears, scheme, calibration, progress) -> dict[str, QTensor]:
-    return {name: _named(name, rtn, linear.weight, scheme) for name, linear in each(linears, "rounding", progress)}
+    return {name: named(name, rtn, linear.weight, scheme) for name, linear in each(linears, "rounding", progress)}
 
 
-METHODS: dict[str, Method] = {"rtn": _rtn}
+METHODS: dict[str, Method] = {"rtn": _rtn, "gptq": by_gptq, "awq": by_awq}
 
 
 def quantize_model(
@@ -34,29 +37,31 @@ def quantize_model(
     skip: Iterable[str] = DEFAULT_SKIP,
     activations: Scheme | None = None,
     progress: bool | None = None,
+    **options,
 ) -> nn.Module:
     """A copy of `model` whose linears are QuantLinear modules; it works with `generate`, and `model` stays untouched.
 
-    method       "rtn", or a function (w (out, in), scheme) -> QTensor such as your own quantizer
-    calibration  data for methods that look at activations; "rtn" looks at none and ignores it
+    method       "rtn", "gptq", "awq", or a function (w (out, in), scheme) -> QTensor such as your own quantizer
+    calibration  text for "gptq" and "awq", as in `collect`: "prose", "code", "task", a file, texts or token tensors
     skip         linears that stay as they are: the end of a dotted name ("lm_head", "mlp.down_proj") or a regular
                  expression for all of it (r"model\\.layers\\.0\\..*"); embeddings and norms are never quantized, and a
                  head tied to the embedding, if not skipped, gets a weight of its own
     activations  Scheme of every quantized linear's inputs (see QuantLinear), or None
+    options      of the method: for "gptq" those of `gptq` (act_order=True …) or solve=your (w, H, scheme) -> QTensor,
+                 for "awq" those of `awq` (alpha_grid, clip, duo)
 
     The copy has `.qtensors` (name -> QTensor) and `.quantized_fraction` (share of the parameters). A quantized copy
     may be quantized again: linears skipped the first time get the second scheme, which is how mixes are made.
     ValueError names a linear that does not fit the scheme, a skip entry without a match, and fused 3-D experts.
     """
-    if not isinstance(scheme, Scheme):
-        raise TypeError(f"scheme must be a Scheme, such as Scheme.int(4, group=128), got {type(scheme).__name__}")
+    check_scheme(scheme)
     solve = _method(method)
     linears = linears_of(model, skip)
     check_activations(activations, linears)
     with torch.no_grad():
         result = copy.deepcopy(model)
         linears = {name: result.get_submodule(name) for name in linears}
-        qtensors = solve(result, linears, scheme, calibration, progress)
+        qtensors = solve(result, linears, scheme, calibration, progress, **options)
         for name, q in qtensors.items():
             linear = linears[name]
             _replace(result, name, QuantLinear(q, linear.bias, activations, linear.weight.dtype))
@@ -81,7 +86,7 @@ def map_weights(
             new = function(linear.weight.detach().clone())
             if not isinstance(new, Tensor) or new.shape != linear.weight.shape or not torch.isfinite(new).all():
                 shape = tuple(linear.weight.shape)
-                raise ValueError(f"function must return a finite tensor of shape {shape} for {name}, got {_said(new)}")
+                raise ValueError(f"function must return a finite tensor of shape {shape} for {name}, got {said(new)}")
             linear.weight = nn.Parameter(new.detach().clone().to(linear.weight.dtype), requires_grad=False)
         _untie(result, names)
     return result
@@ -111,32 +116,10 @@ def _method(method) -> Method:
         return METHODS[method]
     if callable(method):
         return lambda model, linears, scheme, calibration, progress: {
-            name: _own(name, method, linear.weight, scheme)
-            for name, linear in each(linears, "your quantizer", progress)
+            name: own(name, method, linear.weight, scheme) for name, linear in each(linears, "your quantizer", progress)
         }
     known = ", ".join(repr(name) for name in METHODS)
     raise ValueError(f"method must be {known} or a function (w, scheme) -> QTensor, got {method!r}")
-
-
-def _own(name: str, method, weight: Tensor, scheme: Scheme) -> QTensor:
-    """What somebody's own quantizer returns for one weight, checked and copied (its buffers may be reused)."""
-    q = method(weight.detach().float().clone(), scheme)
-    if not isinstance(q, QTensor):
-        raise TypeError(f"method must return a QTensor for {name}, got {_said(q)}")
-    if q.shape != tuple(weight.shape):
-        raise ValueError(
-            f"method must keep the shape {tuple(weight.shape)} of {name}, got a QTensor of shape {q.shape}"
-        )
-    if not torch.isfinite(q.dequantize()).all():
-        raise ValueError(f"method must return finite weights for {name}, got NaN or infinity after dequantize()")
-    return copy.deepcopy(q)
-
-
-def _named(name: str, method, weight: Tensor, scheme: Scheme) -> QTensor:
-    try:
-        return method(weight, scheme)
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from error
 
 
 def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
@@ -149,7 +132,3 @@ def _untie(model: nn.Module, names: Iterable[str]) -> None:
     config = getattr(model, "config", None)
     if getattr(config, "tie_word_embeddings", False) and "lm_head" in names:
         config.tie_word_embeddings = False
-
-
-def _said(value) -> str:
-    return f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__

@@ -179,4 +179,4 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 def _spaced(x: Tensor, n: int) -> Tensor:
     """A copy of at most n rows of x, evenly spaced."""
     n = min(n, len(x))
-    return x[torch.arange(n, device=x.device) * len(x) // n]
+    return x[:0].clone() if n == 0 else x[torch.arange(n, device=x.device) * len(x) // n]

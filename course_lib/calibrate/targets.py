@@ -56,6 +56,15 @@ def check_activations(scheme: Scheme | None, linears: dict[str, nn.Linear]) -> N
             raise ValueError(f"activations of {name}: {error}") from error
 
 
+def check_fit(scheme: Scheme, linears: dict[str, nn.Linear]) -> None:
+    """Complain before the work starts where a scheme's blocks do not divide a weight."""
+    for name, linear in linears.items():
+        try:
+            block_size(linear.weight.shape, scheme.block)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+
+
 def _matches(entry: str, name: str) -> bool:
     return name == entry or name.endswith("." + entry) or re.fullmatch(entry, name) is not None
 

@@ -1,0 +1,153 @@
+"""A model one decoder block at a time: what flows into each block, and in which order its linears run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from course_lib.calibrate.stats import Running, listening
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a block: its first argument, and all the others (masks, rotary angles)."""
+
+    hidden: Tensor  # (rows, length, features)
+    others: dict
+
+
+class Flow:
+    """The hidden states of every calibration batch in front of one block; `advance` moves on to the next.
+
+    Only the inputs of one block are in memory. The other arguments are recorded once for each shape of a batch.
+    """
+
+    def __init__(self, model: nn.Module, names: list[str], batches: list[Tensor]):
+        """names: the blocks, in the order in which they run; batches: tokens (rows, length)."""
+        self.model, self.blocks, self.at = model, [model.get_submodule(name) for name in names], 0
+        self.hidden: list[Tensor] = []
+        self._others: dict[tuple, list[dict]] = {}  # shape of a batch -> each block's arguments
+        self._shapes = [tuple(ids.shape) for ids in batches]
+        for ids in batches:
+            self.hidden.append(self._enter(ids))
+
+    def calls(self) -> Iterator[Call]:
+        """The calls of the present block, one a batch."""
+        for hidden, shape in zip(self.hidden, self._shapes, strict=True):
+            yield Call(hidden, self._others[shape][self.at])
+
+    def advance(self) -> None:
+        """Run the present block on every batch, and stand in front of the next one."""
+        for i, call in enumerate(self.calls()):
+            self.hidden[i] = run(self.blocks[self.at], call)
+        self.at += 1
+
+    def _enter(self, ids: Tensor) -> Tensor:
+        """What the first block is called with; a batch of a new shape runs through, so that every block is heard."""
+        seen: list[Call] = []
+        known = tuple(ids.shape) in self._others
+
+        def hear(_, args, kwargs):
+            if args:
+                kwargs = {"hidden_states": args[0]} | kwargs
+            seen.append(Call(kwargs["hidden_states"], {k: v for k, v in kwargs.items() if k != "hidden_states"}))
+            if known:
+                raise _Enough
+
+        handles = [block.register_forward_pre_hook(hear, with_kwargs=True) for block in self.blocks]
+        try:
+            self.model(input_ids=ids, use_cache=False)
+        except _Enough:
+            pass
+        finally:
+            for handle in handles:
+                handle.remove()
+        self._others.setdefault(tuple(ids.shape), [call.others for call in seen])
+        return seen[0].hidden
+
+
+class _Enough(Exception):
+    """Raised by a hook to leave a forward pass that has shown what was wanted."""
+
+
+def run(block: nn.Module, call: Call) -> Tensor:
+    """The hidden states behind a block."""
+    out = block(call.hidden, **call.others)
+    return out[0] if isinstance(out, tuple) else out
+
+
+@contextmanager
+def stopping_at(linear: nn.Module) -> Iterator[None]:
+    """Inside the `with`, a forward pass ends (see `run_until`) when it is about to call this linear."""
+
+    def stop(*_):
+        raise _Enough
+
+    handle = linear.register_forward_pre_hook(stop)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def inputs_of(
+    linears: dict[str, nn.Linear], block: nn.Module, calls, make: Callable[[], Running]
+) -> dict[str, Running]:
+    """Name -> Running of the inputs of these linears of a block, which runs no further than the last of them."""
+    *_, last = linears.values()
+    with listening(linears, make) as found, stopping_at(last):
+        for call in calls:
+            try:
+                run(block, call)
+            except _Enough:
+                pass
+    return found
+
+
+def order_of(linears: dict[str, nn.Linear], block: nn.Module, call: Call) -> list[dict[str, nn.Linear]]:
+    """The linears of a block in the order in which they run, those with one and the same input together.
+
+    A Llama block gives [q, k, v], [o], [gate, up], [down]. Linears that did not run come last.
+    """
+    groups: list[dict[str, nn.Linear]] = []
+    last: list = [None]
+
+    def hear(name: str, x: Tensor) -> None:
+        if x is not last[0]:
+            groups.append({})
+        groups[-1][name] = linears[name]
+        last[0] = x
+
+    handles = [
+        m.register_forward_pre_hook(lambda _, args, name=name: hear(name, args[0])) for name, m in linears.items()
+    ]
+    try:
+        run(block, call)
+    finally:
+        for handle in handles:
+            handle.remove()
+    silent = {name: linear for name, linear in linears.items() if not any(name in group for group in groups)}
+    return [*groups, silent] if silent else groups
+
+
+def blocks_of(model: nn.Module, linears: dict[str, nn.Linear]) -> dict[str, dict[str, nn.Linear]]:
+    """Name of each decoder block -> its linears: the members of the longest nn.ModuleList that holds linears.
+
+    >>> model = nn.ModuleDict({"layers": nn.ModuleList([nn.Sequential(nn.Linear(2, 2)) for _ in range(2)])})
+    >>> [list(part) for part in blocks_of(model, {"layers.0.0": None, "layers.1.0": None}).values()]
+    [['layers.0.0'], ['layers.1.0']]
+    """
+    best: dict[str, dict[str, nn.Linear]] = {}
+    for home, module in model.named_modules():
+        if isinstance(module, nn.ModuleList):
+            names = [f"{home}.{i}" if home else str(i) for i in range(len(module))]
+            parts = {name: {k: v for k, v in linears.items() if k.startswith(name + ".")} for name in names}
+            if sum(map(len, parts.values())) > sum(map(len, best.values())):
+                best = parts
+    if not best:
+        kind = type(model).__name__
+        raise ValueError(f"model must have decoder blocks in an nn.ModuleList, such as model.layers; {kind} has none")
+    return best
