@@ -11,7 +11,19 @@ import pytest
 from test_release import cell
 
 from course_lib.files import repository
-from course_lib.grading import check, cohort, collect, insights, notebooks, overlay, release, source
+from course_lib.grading import (
+    check,
+    cohort,
+    collect,
+    export,
+    feedback,
+    insights,
+    notebooks,
+    overlay,
+    release,
+    source,
+)
+from course_lib.grading.generate import root_of
 
 ROOT = repository()
 PS01 = source.load(next((ROOT / "solutions").glob("ps01-*")))
@@ -182,6 +194,13 @@ def public_sets():
     return sorted(path.name for path in (ROOT / "solutions").iterdir() if path.is_dir())
 
 
+def test_nbgraders_own_pages_know_the_private_folder(private):
+    course = overlay.opened(private).course
+    assert overlay.opened(private / "solutions").course == course and course.root == private
+    assert overlay.opened(ROOT).course == overlay.opened(None).course == overlay.opened(ROOT / "solutions").course
+    assert [root_of(p) for p in (private, private / "solutions", ROOT, None)] == [private, private, ROOT, ROOT]
+
+
 # ---- grade, from the release to the insights
 
 
@@ -205,6 +224,11 @@ def test_a_class_is_graded_with_its_own_numbers(private, tmp_path, capsys):
     assert {s: e["score"] for s, e in found.items()} == {"anna": 20.0, "bert": 16.0, "carl": 16.0}
     assert insights.main(["ps01", "--source", str(private)]) == 0
     assert "1  the factor forgotten. Multiply." in capsys.readouterr().out
+    assert feedback.main(["ps01", "--source", str(private)]) == 0
+    page = next((private / ".nbgrader" / "feedback" / "bert").rglob("*.html")).read_text(encoding="utf-8")
+    assert "the factor forgotten" in page and "the_private_secret_line" not in page
+    assert export.main(["ps01", "--source", str(private), "--out", str(tmp_path / "grades.csv")]) == 0
+    assert "anna" in (tmp_path / "grades.csv").read_text(encoding="utf-8-sig")
     recorded, graded = cohort.recorded(f"sqlite:///{private}/.nbgrader/gradebook.db", PS01.name)
     assert recorded == ("autumn", {"factor": number}) and graded
     # another gradebook: the class's numbers come along, and the public set still is what it was

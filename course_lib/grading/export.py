@@ -4,8 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from course_lib.files import repository, write_atomic
-from course_lib.grading import export_rows, source
+from course_lib.files import write_atomic
+from course_lib.grading import export_rows, overlay, source
 from course_lib.grading.export_rows import Line
 from course_lib.grading.feedback_view import title
 from course_lib.grading.generate import Course, ReleaseError, configuration
@@ -18,7 +18,7 @@ def main(argv=None) -> int:
 
     options = _parser().parse_args(argv)
     try:
-        found, path = run(options, Course((options.source or repository() / "solutions").resolve()))
+        found, path = run(options, overlay.opened(options.source, options.gradebook).course)
     except (ReleaseError, ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
         "'Title (12345)'; the set's title if not given, which makes a new assignment")  # fmt: skip
     add("--by", choices=("email", "username"), default="email", help="how Moodle finds a student; email if not given")
     add("--gradebook", metavar="URL", help="nbgrader's gradebook, as for `course grade`")
-    add("--source", type=Path, metavar="DIR", help="another folder of sets")
+    add("--source", type=Path, metavar="DIR", help="your private folder, or a folder of sets")
     return parser
 
 

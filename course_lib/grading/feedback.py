@@ -5,8 +5,8 @@ import shlex
 import sys
 from pathlib import Path
 
-from course_lib.files import repository, write_atomic
-from course_lib.grading import feedback_page, feedback_view, history, source
+from course_lib.files import write_atomic
+from course_lib.grading import feedback_page, feedback_view, history, overlay, source
 from course_lib.grading.generate import Course, ReleaseError, configuration
 from course_lib.grading.gradebook import home, opened
 
@@ -17,7 +17,7 @@ def main(argv=None) -> int:
 
     options = _parser().parse_args(argv)
     try:
-        print(run(options, Course((options.source or repository() / "solutions").resolve())))
+        print(run(options, overlay.opened(options.source, options.gradebook).course))
     except (ReleaseError, ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -39,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--gradebook", metavar="URL", help="nbgrader's gradebook, as for `course grade`")
     add("--out", type=Path, metavar="DIR", help="where to put DIR/STUDENT/PSNN…/….html; feedback/ beside the graded "
         "notebooks if not given, where `nbgrader release_feedback` looks for it")  # fmt: skip
-    add("--source", type=Path, metavar="DIR", help="another folder of sets")
+    add("--source", type=Path, metavar="DIR", help="your private folder, or a folder of sets")
     return parser
 
 

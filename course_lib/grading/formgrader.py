@@ -14,14 +14,14 @@ from nbconvert.exporters import Exporter, NotebookExporter
 from nbgrader.converters.base import NbGraderException
 
 from course_lib.files import repository
-from course_lib.grading import feedback_page, feedback_view, source
+from course_lib.grading import feedback_page, feedback_view, overlay, source
 from course_lib.grading.generate import Course
 from course_lib.grading.gradebook import opened
 
 
 def course_of(coursedir) -> Course:
     """The course that nbgrader works on."""
-    return Course(Path(coursedir.root, coursedir.source_directory).resolve())
+    return overlay.opened(Path(coursedir.root, coursedir.source_directory)).course
 
 
 class Sandboxed(NotebookExporter):
@@ -38,8 +38,8 @@ class Sandboxed(NotebookExporter):
         one = [] if here.student_id == "*" else ["--student", here.student_id]
         command = [
             sys.executable, "-m", "course_lib", "grade", here.assignment_id, *one, *(["--force"] * autograde.force),
-            "--source", course_of(here).source, "--submitted", Path(here.root, here.submitted_directory).resolve(),
-            "--gradebook", here.db_url,
+            "--source", Path(here.root, here.source_directory).resolve(),
+            "--submitted", Path(here.root, here.submitted_directory).resolve(), "--gradebook", here.db_url,
         ]  # fmt: skip
         path = os.pathsep.join(filter(None, [str(repository()), os.environ.get("PYTHONPATH")]))
         done = subprocess.run(

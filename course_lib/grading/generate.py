@@ -54,16 +54,25 @@ class Course:
         return found
 
 
-def is_private(source: Path) -> bool:
-    """Whether a folder has the layout of the course, and is not itself a folder of sets."""
-    return (source / "solutions").is_dir()
+OVERLAY = ".nbgrader/overlay"
+
+
+def private_home(source: Path | None) -> Path | None:
+    """The private folder that --source names, or None: the course's own sets, or a folder of sets that stand alone.
+
+    nbgrader names the folder of sets inside; it is a private one if it was laid over the course's sets before.
+    """
+    source = (source or repository()).resolve()
+    if source.name == "solutions" and (source.parent / OVERLAY).is_dir():
+        return source.parent
+    return source if (source / "solutions").is_dir() and source != repository() else None
 
 
 def root_of(source: Path | None) -> Path:
     """The folder that holds exercises/ and .nbgrader/, from what --source says."""
-    if source is None:
+    if source is None or source.resolve() == repository():
         return repository()
-    return source.resolve() if is_private(source) else source.resolve().parent
+    return private_home(source) or source.resolve().parent
 
 
 def generate(course: Course, name: str, into: Path, gradebook: str | None = None) -> dict[str, bytes]:

@@ -24,7 +24,7 @@ from pathlib import Path
 from course_lib.files import repository
 from course_lib.grading import cohort, notebooks
 from course_lib.grading.cohort import Drawn
-from course_lib.grading.generate import Course, configuration, is_private
+from course_lib.grading.generate import OVERLAY, Course, configuration, private_home
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,12 @@ def opened(source: Path | None, url: str | None = None, wanted: str | None = Non
 
     url: the gradebook, if it is not the course's own. redraw: a set of which nothing is graded may change its cohort.
     """
-    if source is None or not is_private(source):
+    home = private_home(source)
+    if home is None:
         if wanted:
             raise ValueError("--cohort is for a private folder, --source DIR, with a graded/psNN/cohort.toml.")
-        return Opened(Course(source.resolve() if source else repository() / "solutions"))
-    home = source.resolve()
+        alone = source is not None and source.resolve() != repository()
+        return Opened(Course(source.resolve() if alone else repository() / "solutions"))
     public, private = Course(repository() / "solutions"), Course(home / "solutions")
     files = {path: data for course in (public, private) for path, data in _graded(course).items()}
     drawn = {}
@@ -67,7 +68,7 @@ def opened(source: Path | None, url: str | None = None, wanted: str | None = Non
             files[f"solutions/{name}/{file}"] = json.dumps(one, ensure_ascii=False, indent=1).encode()
     if wanted and not drawn:
         raise ValueError(f"--cohort: there is no graded/psNN/{cohort.FILE} in {source}.")
-    return Opened(Course(_written(home / ".nbgrader" / "overlay", files) / "solutions", home), drawn)
+    return Opened(Course(_written(home / OVERLAY, files) / "solutions", home), drawn)
 
 
 def _graded(course: Course) -> dict[str, bytes]:
