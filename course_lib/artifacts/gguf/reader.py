@@ -49,7 +49,7 @@ class GGUFFile:
         return {key: field.value for key, field in self.fields.items()}
 
     def data(self, name: str) -> np.ndarray:
-        """The bytes of one tensor, a view of the file; KeyError lists near names."""
+        """The bytes of one tensor, a view of the file."""
         info = self.tensors[name]
         begin = self.data_start + info.offset
         return self._buffer[begin : begin + info.nbytes]

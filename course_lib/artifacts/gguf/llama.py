@@ -1,0 +1,181 @@
+"""A Llama checkpoint of Hugging Face as GGUF: names, the q/k permutation, keys, tokenizer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from course_lib.artifacts.gguf import mixes
+from course_lib.artifacts.gguf.tensors import FLOATS, type_id
+from course_lib.artifacts.gguf.writer import Part, write
+from course_lib.formats import ggml
+
+OUTSIDE = {
+    "model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output",
+}  # fmt: skip
+INSIDE = {
+    "input_layernorm": "attn_norm", "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output", "post_attention_layernorm": "ffn_norm",
+    "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
+}  # fmt: skip
+PRE_TOKENIZERS = {  # the split's regular expression: llama.cpp's name of it
+    None: "gpt-2",
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+": "llama-bpe",
+}  # fmt: skip
+
+
+def gguf_name(name: str) -> str:
+    """llama.cpp's name of a parameter; ValueError for one that it does not know.
+
+    >>> gguf_name("model.layers.3.self_attn.q_proj.weight")
+    'blk.3.attn_q.weight'
+    """
+    stem, _, leaf = name.rpartition(".")
+    if stem in OUTSIDE:
+        return f"{OUTSIDE[stem]}.{leaf}"
+    parts = stem.split(".", 3)
+    if len(parts) == 4 and parts[:2] == ["model", "layers"] and parts[3] in INSIDE:
+        return f"blk.{int(parts[2])}.{INSIDE[parts[3]]}.{leaf}"
+    raise ValueError(f"{name} has no counterpart in a llama GGUF file: only Llama-like dense models are written")
+
+
+def hf_name(name: str) -> str:
+    """The way back from gguf_name."""
+    stem, _, leaf = name.rpartition(".")
+    outside = {ours: theirs for theirs, ours in OUTSIDE.items()}
+    if stem in outside:
+        return f"{outside[stem]}.{leaf}"
+    parts, inside = stem.split("."), {ours: theirs for theirs, ours in INSIDE.items()}
+    if len(parts) == 3 and parts[0] == "blk" and parts[1].isdecimal() and parts[2] in inside:
+        return f"model.layers.{int(parts[1])}.{inside[parts[2]]}.{leaf}"
+    raise ValueError(f"{name} is no tensor of a Llama model")
+
+
+def permute(w: Tensor, heads: int) -> Tensor:
+    """Rows of q or k (heads * head_dim, in) in ggml's order: rotated pairs side by side instead of half a head apart.
+
+    Hugging Face turns row j with row j + head_dim/2 of a head, ggml row 2j with row 2j + 1. Forget it, and the model
+    still loads and still speaks, nonsense.
+
+    >>> permute(torch.arange(8)[:, None], heads=2).flatten().tolist()
+    [0, 2, 1, 3, 4, 6, 5, 7]
+    """
+    half = w.shape[0] // heads // 2
+    return w.reshape(heads, 2, half, *w.shape[1:]).transpose(1, 2).reshape(w.shape)
+
+
+def unpermute(w: Tensor, heads: int) -> Tensor:
+    """The way back from permute."""
+    half = w.shape[0] // heads // 2
+    return w.reshape(heads, half, 2, *w.shape[1:]).transpose(1, 2).reshape(w.shape)
+
+
+def export(model, tokenizer, path, mix: str = "F16", imatrix: Mapping | None = None):
+    """Write a Hugging Face Llama `model` and its tokenizer as the GGUF file `path`, its tensors typed by `mix`.
+
+    mix      F32, F16, BF16 or one of llama.cpp's mixes, such as "Q4_K_M" (mixes.BASE)
+    imatrix  importance of each column, by tensor name of the file ("blk.0.attn_q.weight") -> (in,)
+
+    One tensor at a time is converted. ValueError names what such a file cannot hold.
+    """
+    metadata = keys(model.config, mix, len(tokenizer)) | tokenizer_keys(tokenizer)
+    shape = mixes.Model(
+        model.config.num_hidden_layers,
+        model.config.num_attention_heads // model.config.num_key_value_heads,
+        bool(model.config.tie_word_embeddings),
+        imatrix is not None,
+    )
+    parts = [_part(name, w, mix, shape, imatrix or {}) for name, w in tensors(model)]
+    return write(path, metadata, parts)
+
+
+def tensors(model) -> Iterator[tuple[str, Tensor]]:
+    """(name in the file, weight in ggml's order) of every parameter; a tied head is left out."""
+    c = model.config
+    tied = bool(c.tie_word_embeddings)
+    heads = {"attn_q": c.num_attention_heads, "attn_k": c.num_key_value_heads}
+    for theirs, w in model.state_dict().items():
+        if tied and theirs == "lm_head.weight":
+            continue
+        name = gguf_name(theirs)
+        role = name.split(".")[-2]
+        yield name, permute(w, heads[role]) if role in heads else w
+
+
+def _part(name: str, w: Tensor, mix: str, shape: mixes.Model, imatrix: Mapping) -> Part:
+    number = type_id(mixes.tensor_type(name, tuple(w.shape), mix, shape))
+    return Part(name, tuple(w.shape), number, lambda: stored(w, number, imatrix.get(name)))
+
+
+def stored(w: Tensor, number: int, importance=None) -> np.ndarray:
+    """The bytes of w as the tensor type of this id."""
+    if number == 30:
+        return w.to(torch.bfloat16).contiguous().view(torch.uint8).numpy()
+    if number in FLOATS:
+        return w.float().numpy().astype(FLOATS[number][1])
+    return ggml.quantize(w.float().numpy(), ggml.BY_ID[number].name, importance)
+
+
+def keys(config, mix: str, vocabulary: int) -> dict:
+    """The keys of general.* and llama.* that llama.cpp needs to build the model."""
+    if config.model_type not in ("llama", "mistral"):
+        raise ValueError(f"model must be a Llama or Mistral, got model_type {config.model_type!r}")
+    rope = getattr(config, "rope_parameters", None) or {"rope_theta": getattr(config, "rope_theta", 10_000.0)}
+    if rope.get("rope_type", "default") != "default":
+        raise ValueError(f"model must have plain rotary positions, got rope_type {rope['rope_type']!r}")
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return {
+        "general.architecture": "llama",
+        "general.name": str(getattr(config, "_name_or_path", "") or "llama").rstrip("/").split("/")[-1],
+        "general.file_type": mixes.BASE[mix][1],
+        "general.quantization_version": 2,
+        "llama.vocab_size": vocabulary,
+        "llama.context_length": config.max_position_embeddings,
+        "llama.embedding_length": config.hidden_size,
+        "llama.block_count": config.num_hidden_layers,
+        "llama.feed_forward_length": config.intermediate_size,
+        "llama.attention.head_count": config.num_attention_heads,
+        "llama.attention.head_count_kv": config.num_key_value_heads,
+        "llama.attention.key_length": head_dim,
+        "llama.attention.value_length": head_dim,
+        "llama.attention.layer_norm_rms_epsilon": float(config.rms_norm_eps),
+        "llama.rope.dimension_count": head_dim,
+        "llama.rope.freq_base": float(rope["rope_theta"]),
+    }
+
+
+def tokenizer_keys(tokenizer) -> dict:
+    """The keys of tokenizer.ggml.*: tokens, kinds and merges of a byte-level BPE."""
+    described = json.loads(tokenizer.backend_tokenizer.to_str())
+    if described["model"]["type"] != "BPE":
+        raise ValueError(f"tokenizer must be a byte-level BPE, got {described['model']['type']}")
+    tokens = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    special = {t["id"] for t in described["added_tokens"] if t["special"]}
+    merges = [m if isinstance(m, str) else " ".join(m) for m in described["model"]["merges"]]
+    result = {
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": _pre_tokenizer(described["pre_tokenizer"]),
+        "tokenizer.ggml.tokens": [token for token, _ in tokens],
+        "tokenizer.ggml.token_type": np.array([3 if number in special else 1 for _, number in tokens], np.int32),
+        "tokenizer.ggml.merges": merges,
+        "tokenizer.ggml.add_bos_token": False,
+    }
+    for key, number in (("bos", tokenizer.bos_token_id), ("eos", tokenizer.eos_token_id),
+                        ("padding", tokenizer.pad_token_id)):  # fmt: skip
+        if number is not None:
+            result[f"tokenizer.ggml.{key}_token_id"] = number
+    return result
+
+
+def _pre_tokenizer(described: dict) -> str:
+    """llama.cpp's name of the split before the merges; a wrong one gives other tokens without a word."""
+    steps = described.get("pretokenizers", [described]) if described else []
+    splits = [step["pattern"].get("Regex") for step in steps if step["type"] == "Split"] or [None]
+    if [step["type"] for step in steps if step["type"] != "Split"] != ["ByteLevel"] or splits[0] not in PRE_TOKENIZERS:
+        raise ValueError(f"tokenizer must split as GPT-2 or Llama 3 does, got {[step['type'] for step in steps]}")
+    return PRE_TOKENIZERS[splits[0]]
