@@ -171,8 +171,12 @@ def test_query_heads_that_share_a_value_head_share_its_scales():
 
 @settings(max_examples=30, deadline=None)
 @given(
-    seed=st.integers(0, 999), kv=st.integers(1, 3), shared=st.integers(1, 3), width=st.integers(1, 4), norm=st.booleans(),
-)  # fmt: skip
+    seed=st.integers(0, 999),
+    kv=st.integers(1, 3),
+    shared=st.integers(1, 3),
+    width=st.integers(1, 4),
+    norm=st.booleans(),
+)
 def test_a_fold_cancels_for_any_scale(seed, kv, shared, width, norm):
     g = torch.Generator().manual_seed(seed)
     x = torch.randn(5, 6, generator=g).double()
@@ -189,6 +193,11 @@ def test_a_fold_cancels_for_any_scale(seed, kv, shared, width, norm):
         before, fold = whole(), Fold(prev, [linear], heads=heads)
         fold.apply(fold.tied(0.1 + torch.rand(linear.in_features, generator=g).double() * 5))
         torch.testing.assert_close(whole(), before)
+
+
+def test_tied_channels_get_the_mean_of_their_query_heads():
+    fold = Fold(nn.Linear(1, 2), [], heads=(2, 2, 1))
+    assert fold.tied(torch.tensor([1.0, 3.0, 0.0, 8.0])).tolist() == [2, 2, 4, 4]
 
 
 @settings(max_examples=30, deadline=None)
