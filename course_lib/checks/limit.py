@@ -9,6 +9,7 @@ that a verdict does not depend on what else is running.
 """
 
 import ctypes
+import os
 import signal
 import sys
 import threading
@@ -32,9 +33,12 @@ def now() -> float:
 
 def waited_s(path: str = "/proc/thread-self/schedstat") -> float:
     """Seconds that a thread was ready to run and had no processor, as Linux counts them; 0 where nobody does."""
-    try:
-        with open(path) as file:
-            return int(file.read().split()[1]) / 1e9
+    try:  # not open(), which takes three times as long, and this is asked often
+        file = os.open(path, os.O_RDONLY)
+        try:
+            return int(os.read(file, 100).split()[1]) / 1e9
+        finally:
+            os.close(file)
     except (OSError, ValueError, IndexError):
         return 0.0
 
