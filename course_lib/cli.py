@@ -26,8 +26,10 @@ COMMANDS = {
     "insights": ("course_lib.grading.insights", "main", "which named mistakes a class has made, and how often"),
     "feedback": ("course_lib.grading.feedback", "main", "write a page for each student: what was lost and why"),
     "export": ("course_lib.grading.export", "main", "write a set's grades as CSV: for Canvas, for Moodle or plain"),
+    "gguf": ("course_lib.artifacts.gguf.show", "main", "show the keys, tensors and types of a GGUF file"),
     "train": ("course_lib.models.train", "main", "rebuild the bundled model from its texts"),
     "card": ("course_lib.models.card", "main", "measure the bundled model's figures again"),
+    "quantize": ("course_lib.calibrate.quantize", "main", "quantize a checkpoint: GPTQ, AWQ, in layouts others load"),
     "pictures": ("course_lib.viz.pictures", "main", "draw the explorers' still pictures again"),
     "env": ("course_lib.environment", "main", "prepare .venv, as `make env` does"),
 }

@@ -19,7 +19,7 @@ _CONFIG_BYTES = 2**24  # no config.json comes near
 
 
 def load(path, dtype: torch.dtype | None = None):
-    """Return `(model, tokenizer)` from a checkpoint directory: GPTQ v1 or v2, AWQ, compressed-tensors, or 16 bits.
+    """Return `(model, tokenizer)` from a checkpoint (GPTQ v1 or v2, AWQ, compressed-tensors, 16 bits) or a GGUF file.
 
     The linears that are stored as codes become QuantLinear modules, with codes, scales, zero points and g_idx as
     stored; `.qtensors` and `.quantized_fraction` are those of `quantize_model`. The dtype is that of `models.load`:
@@ -28,6 +28,11 @@ def load(path, dtype: torch.dtype | None = None):
     a config.json that does not agree with the tensors.
     """
     folder = Path(path)
+    if folder.is_file() and folder.suffix == ".gguf":
+        from course_lib.artifacts.gguf.load import load as load_gguf
+
+        model, tokenizer = load_gguf(folder)
+        return model.to(dtype or torch.float32), tokenizer
     config = _read_config(folder / "config.json") if (folder / "config.json").is_file() else {}
     if config.get("quantization_config") is None:
         return models.load(path, dtype)
