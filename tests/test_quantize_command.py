@@ -1,0 +1,84 @@
+"""`course quantize` on a tiny checkpoint: the directory it leaves, and what it says when it cannot."""
+
+import re
+
+import pytest
+import tiny
+import torch
+
+from course_lib import artifacts
+from course_lib.calibrate import calibration_batches, quantize_model
+from course_lib.cli import main
+from course_lib.scheme import Scheme
+
+TEXT = "the mug is broken, please send money back to my card. " * 60
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny")
+    tiny.llama().save_pretrained(folder)
+    tiny.tokenizer().save_pretrained(folder)
+    (folder / "text.txt").write_text(TEXT, encoding="utf-8")
+    return folder
+
+
+def call(checkpoint, out, *options):
+    text = ("--calibration", str(checkpoint / "text.txt"), "--samples", "4", "--length", "32")
+    return main(["quantize", str(checkpoint), str(out), "--group", "16", *text, *options])
+
+
+@pytest.mark.parametrize(
+    "method, layout, symmetric",
+    [
+        ("gptq", "gptq", "full"),
+        ("gptq", "gptq_v2", "full"),
+        ("awq", "awq", False),
+        ("awq", "compressed-tensors", "full"),
+        ("rtn", "gptq", "full"),
+    ],
+)
+def test_the_directory_holds_what_quantize_model_made(checkpoint, tmp_path, capsys, method, layout, symmetric):
+    assert call(checkpoint, tmp_path / "new" / "out", "--method", method, "--layout", layout) == 0
+    assert f"{method} int4 g16" in capsys.readouterr().out
+    loaded, tokenizer = artifacts.load(tmp_path / "new" / "out")
+    ids = calibration_batches(tokenizer, [TEXT], 4, 32)
+    scheme = Scheme.int(4, symmetric, 16, scale_dtype=torch.float16)
+    want = quantize_model(tiny.llama(), scheme, method, ids).qtensors
+    assert want.keys() == loaded.qtensors.keys()
+    assert all(torch.equal(q.codes, loaded.qtensors[name].codes) for name, q in want.items())
+
+
+def test_act_order_and_two_bits(checkpoint, tmp_path):
+    assert call(checkpoint, tmp_path / "out", "--bits", "2", "--act-order") == 0
+    loaded, _ = artifacts.load(tmp_path / "out")
+    assert {q.scheme.bits for q in loaded.qtensors.values()} == {2}
+    assert loaded.qtensors["model.layers.0.mlp.down_proj"].g_idx is not None
+
+
+@pytest.mark.parametrize(
+    "options, names",
+    [
+        (("--bits", "3", "--layout", "awq"), "--bits must be one of 4 for --layout awq, got 3"),
+        (("--group", "24"), "q_proj: .*24 columns does not divide"),
+        (("--calibration", "proze"), "calibration must be one of prose, code, task or a text file, got 'proze'"),
+        (("--length", "5000", "--calibration", "missing.txt"), "missing.txt"),
+        (("--samples", "0"), "samples must be at least 1"),
+    ],
+)
+def test_errors_are_one_sentence_and_leave_nothing(checkpoint, tmp_path, capsys, options, names):
+    (folder := tmp_path / "folder").mkdir()
+    assert call(checkpoint, folder / "out", *options) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and said.startswith("course quantize: ") and "Traceback" not in said
+    assert re.search(names, said)
+    assert not list(folder.iterdir())
+
+
+def test_a_full_directory_and_a_missing_model_are_refused(checkpoint, tmp_path, capsys):
+    (folder := tmp_path / "folder").mkdir()
+    (folder / "kept.txt").write_text("mine")
+    assert call(checkpoint, folder) == 1
+    assert "which holds files" in capsys.readouterr().err and [p.name for p in folder.iterdir()] == ["kept.txt"]
+    assert main(["quantize", str(tmp_path / "none"), str(tmp_path / "out")]) == 1
+    assert "expected a checkpoint directory" in capsys.readouterr().err
