@@ -1,14 +1,17 @@
 """Batches with stand-ins for the workers: what is graded again and what is not, workers that die, wrong usage."""
 
+import importlib
 import json
 import os
+import subprocess
+import sys
 import time
 from types import SimpleNamespace
 
 import pytest
 
 from course_lib.files import repository
-from course_lib.grading import bubblewrap, engine, pool, results, source
+from course_lib.grading import bubblewrap, engine, pool, quick, results, source
 from course_lib.grading.bubblewrap import NoSandbox
 from course_lib.grading.generate import Course
 from course_lib.grading.grade import main
@@ -222,3 +225,14 @@ def test_graded_notebooks_lie_beside_the_gradebook_or_where_nbgrader_looks(cours
     for url in (home.gradebook, "postgresql+psycopg2://localhost/grades"):
         batch = engine.Batch(home, PS01.name, course.path, url)
         assert batch.graded_folder() == ROOT / ".nbgrader" / "autograded"
+
+
+def test_nbgrader_is_imported_without_a_grammar_that_nobody_uses():
+    code = "import sys; from course_lib.grading import quick; quick.nbgrader(); from nbgrader.api import Gradebook\n"
+    code += "assert 'jsonschema' in sys.modules and 'rfc3987_syntax' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+    with quick.without("json"):  # is loaded already
+        assert importlib.import_module("json") is json
+    with quick.without("wave"), pytest.raises(ImportError):
+        importlib.import_module("wave")
+    assert importlib.import_module("wave")

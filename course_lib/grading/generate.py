@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from course_lib.files import repository
+from course_lib.grading import quick
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 
@@ -81,6 +82,7 @@ def generate(course: Course, name: str, into: Path, gradebook: str | None = None
     The bytes depend on the sources only. With a gradebook nbgrader also records the cells there, for its next steps.
     ReleaseError with nbgrader's own words where it refuses.
     """
+    quick.nbgrader()
     from nbgrader.converters import GenerateAssignment
     from nbgrader.coursedir import CourseDirectory
     from nbgrader.utils import capture_log

@@ -13,6 +13,7 @@ import sqlalchemy
 from sqlalchemy import BigInteger, Column, DateTime, Integer, MetaData, String, Table, Text, func, insert, select
 from sqlalchemy.exc import SAWarning
 
+from course_lib.grading import quick
 from course_lib.grading.generate import Course
 from course_lib.grading.source import Assignment
 
@@ -45,6 +46,7 @@ class Book:
     """An open gradebook; one writer at a time."""
 
     def __init__(self, url: str, config):
+        quick.nbgrader()
         from nbgrader.api import Gradebook
 
         os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])  # alembic
