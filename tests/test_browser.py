@@ -22,6 +22,7 @@ CELLS = [
     "viz.explorers.grid(data='after a ReLU')",
     "viz.explorers.planner()",
     "viz.explorers.heatmap()",
+    "viz.explorers.migrate()",
     "viz.explorers.stepper()",
     "viz.show(viz.plots.footprints({'FP16': 140, 'INT4': 35}, limit=80), alt='FP16 is too large, INT4 fits.')",
     "viz.show(viz.plots.pipeline(), alt='Weights become bytes.')",
@@ -120,6 +121,14 @@ def test_stepper(notebook):
     stepper.press("bits a weight", "End", "Column 2 is rounded: it is off by up to 0.1")
     stepper.choose("the inputs have", "nothing in common", "No other column moves")
     stepper.press("columns rounded", "End", "Nobody is left to make up for that.")
+
+
+def test_migrate(notebook):
+    migrate = notebook.explorer("migrate")
+    migrate.wait_for("31 times less than without smoothing")
+    migrate.press("alpha", "ArrowRight", "α = 0.55", times=1)
+    migrate.press("contract", "ArrowRight", "Under W4A8")
+    migrate.choose("scales of inputs", "each token has its own", "Under W4A8")
 
 
 def test_a_screen_reader_finds_the_picture_by_its_sentence(notebook):

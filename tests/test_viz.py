@@ -28,6 +28,7 @@ MAKERS = {
     "grid": explorers.grid,
     "planner": explorers.planner,
     "heatmap": explorers.heatmap,
+    "migrate": explorers.migrate,
     "stepper": explorers.stepper,
 }
 

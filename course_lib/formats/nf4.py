@@ -34,7 +34,7 @@ def normal_levels(bits: int) -> Tensor:
     For 4 bits these are LEVELS, within 2e-7 (those were computed in single precision).
 
     >>> [round(v, 3) for v in normal_levels(2).tolist()]
-    [-1.0, 0.0, 0.375, 1.0]
+    [-1.0, 0.0, 0.436, 1.0]
     """
     n = 2 ** (bits - 1)
     p = 1 - (1 / (2 * n) + 1 / (2 * n - 1)) / 4

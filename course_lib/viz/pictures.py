@@ -15,6 +15,7 @@ STILLS = {
     "02": ("grid", {"data": "after a ReLU", "kept": 98.0}),
     "03": ("planner", {"device": "rtx-4090", "params": 32e9, "weights": (4, 128)}),
     "04": ("heatmap", {"group": 32}),
+    "05": ("migrate", {"alpha": 0.5}),
     "06": ("stepper", {"done": 3}),
 }
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks" / "img"

@@ -8,6 +8,7 @@ _MODULES = {
     "grid": ".ch02_grid",
     "planner": ".ch03_planner",
     "heatmap": ".ch04_heatmap",
+    "migrate": ".ch05_migrate",
     "stepper": ".ch06_stepper",
 }
 __all__ = list(_MODULES)
