@@ -1,5 +1,6 @@
 """Find a student's answers in whatever became of the notebook, and say what had to be repaired."""
 
+import functools
 import io
 import re
 import tokenize
@@ -174,6 +175,7 @@ def unchanged(source: str, stub: str) -> bool:
     return _tokens(source) == _tokens(stub)
 
 
+@functools.lru_cache(maxsize=64)  # the same stubs for a whole class, and an answer is looked at more than once
 def _tokens(source: str) -> list:
     left_out = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.ENDMARKER)
     try:

@@ -1,0 +1,287 @@
+"""How long a class takes: `course grade` beside stock `nbgrader autograde`, on the same submissions, in turns.
+
+    python benchmarks/grade_speed.py [--submissions 50] [--rounds 3] [--write]
+
+The class is made from ps01's solutions: right answers, answers with a known mistake, untouched stubs, functions that
+raise. A round runs stock nbgrader, one worker, two workers, a Dask cluster of two workers on this machine, and the
+one-worker gradebook again, where nothing is left to do; every second round in the other order. All grade with the same
+secret seed and must give the same scores. CPU seconds are those of all processes together: a busy machine disturbs
+them less than the clock. "Once running" leaves out the time until the first results, as the gradebook has recorded it.
+"""
+
+import argparse
+import json
+import os
+import random
+import shutil
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import psutil
+from record import record
+
+from course_lib.files import repository
+from course_lib.grading import notebooks, source
+from course_lib.grading.generate import Course, generate
+
+ROOT = repository()
+FOLDER = next((ROOT / "solutions").glob("ps01-*"))
+SET = source.load(FOLDER)
+SIZES = (10, 1000, 100_000)
+SEED = 2026  # of both graders' hidden cases
+MISTAKES = {  # what a wrong answer has in the place of the right one
+    "q1": [("-top, top - 1", "-top, top"), ("/ -top", "/ top"), ("w[w.abs().argmax()]", "w.max()")],
+    "q2": [("near.float() < s, above, near", "near.float() <= s, above, near"), ("math.inf", "-math.inf")],
+    "q3": [("squared[~clipped].sum", "squared[~clipped].mean"), ("10 * math", "20 * math"), ("w = w.double()", "")],
+    "q4": [("range(2, 9)", "range(2, 8)"), (">= target_db", "> target_db"), ("return None", "return 8")],
+    "q5": [("min(w.min().item(), 0.0)", "w.min().item()"), ("round(-low / s)", "int(-low / s)"), ("z, 0,", "z, 1,")],
+}  # fmt: skip
+
+
+def hand_in(submitted: Path, students: int) -> None:
+    """A class: three answers of four are right, one of eight has a mistake, the rest are stubs or raise."""
+    draw = random.Random(1)
+    released = json.loads((ROOT / "exercises" / SET.name / f"{SET.notebook}.ipynb").read_text(encoding="utf-8"))
+    right = {c.grade_id: notebooks.without_markers(c.source) for c in SET.cells if c.solution and not c.grade}
+    for number in range(students):
+        notebook = json.loads(json.dumps(released))
+        for cell in notebook["cells"]:
+            name = cell["metadata"].get("nbgrader", {}).get("grade_id")
+            if name in right:
+                cell["source"] = answer(right[name], name, cell["source"], draw)
+        folder = submitted / f"s{number:03}" / SET.name
+        folder.mkdir(parents=True)
+        (folder / f"{SET.notebook}.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
+
+
+def answer(right: str, name: str, stub: str, draw: random.Random) -> str:
+    """One student's answer to one question."""
+    kind = draw.random()
+    if kind < 0.75:
+        return right
+    if kind < 0.875:
+        before, after = draw.choice(MISTAKES[name])
+        assert before in right, (name, before)
+        return right.replace(before, after)
+    head = right[: right.index(":\n") + 2]
+    return stub if kind < 0.94 else f"{head}    raise ValueError(1)\n"
+
+
+class Place:
+    """A folder with one gradebook, and the two graders on the class."""
+
+    def __init__(self, path: Path, submitted: Path, registered: Path):
+        self.path, self.submitted, self.book = path, submitted, path / "gradebook.db"
+        path.mkdir()
+        shutil.copy(registered, self.book)
+
+    def stock(self) -> list[str]:
+        """To be run in this folder: the course's own nbgrader_config.py has autograde call `course grade`."""
+        (self.path / "submitted").symlink_to(self.submitted)
+        options = {"root": self.path, "db_url": f"sqlite:///{self.book}", "submitted_directory": "submitted",
+                   "autograded_directory": "autograded"}  # fmt: skip
+        options = [f"--CourseDirectory.{name}={value}" for name, value in options.items()]
+        return [sys.executable, "-m", "nbgrader", "autograde", SET.name, "--Execute.timeout=60", *options]
+
+    def course(self, *more: str) -> list[str]:
+        options = ["--submitted", self.submitted, "--gradebook", f"sqlite:///{self.book}", *more]
+        return [sys.executable, "-m", "course_lib", "grade", "ps01", *map(str, options)]
+
+    def running_s(self, workers: int) -> float:
+        """Seconds from one result to the next while all workers work."""
+        with sqlite3.connect(self.book) as book:
+            said = [row[0] for row in book.execute("select graded_at from course_result order by id")]
+        times = [datetime.fromisoformat(text) for text in said]
+        return (times[-1] - times[workers - 1]).total_seconds() / (len(times) - workers)
+
+    def scores(self) -> dict[str, float]:
+        """{student: points that were given automatically}."""
+        ask = """select student.id, sum(grade.auto_score) from grade
+                 join submitted_notebook n on n.id = grade.notebook_id
+                 join submitted_assignment a on a.id = n.assignment_id
+                 join student on student.id = a.student_id group by student.id"""
+        with sqlite3.connect(self.book) as book:
+            return dict(book.execute(ask))
+
+
+class Cpu(threading.Thread):
+    """Adds up the CPU seconds of a process and all below it, also of those that nobody waits for."""
+
+    def __init__(self, pid: int):
+        super().__init__(daemon=True)
+        self.root, self.total, self.home, self.done = psutil.Process(pid), 0.0, 0.0, threading.Event()
+        self.start()
+
+    def run(self):
+        before = 0.0
+        while not self.done.wait(0.1):
+            now = self.look()
+            self.total += max(0.0, now - before)  # a process that is reaped moves to its parent; one that is lost, ends
+            before = now
+
+    def look(self) -> float:
+        found = 0.0
+        try:
+            for process in [self.root, *self.root.children(recursive=True)]:
+                times = process.cpu_times()
+                found += sum(times[:4])
+                if process == self.root:
+                    self.home = times.user + times.system
+        except psutil.Error:
+            pass
+        return found
+
+
+def run(command: list[str], folder: Path = ROOT) -> dict:
+    """Run a grader to its end: wall and CPU seconds, those of its first process alone, and the load before it."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COURSE_SECRET_SEED": str(SEED)}
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"  # nbgrader calls alembic by name
+    load, began = os.getloadavg()[0], time.perf_counter()
+    process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    cpu = Cpu(process.pid)
+    said, _ = process.communicate()
+    wall = time.perf_counter() - began
+    cpu.done.set()
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)}\nended with {process.returncode}:\n{said.decode()[-3000:]}")
+    return {"wall_s": wall, "cpu_s": cpu.total, "home_cpu_s": cpu.home, "load_before": load}
+
+
+def one_round(folder: Path, submitted: Path, registered: Path, backwards: bool) -> dict[str, dict]:
+    """Every run of one round, by name."""
+    folder.mkdir()
+    places = {name: Place(folder / name, submitted, registered) for name in ("nbgrader", "one", "two", "cluster")}
+    steps = {
+        "nbgrader": lambda: run(places["nbgrader"].stock(), places["nbgrader"].path),
+        "one": lambda: run(places["one"].course()),
+        "two": lambda: run(places["two"].course("--workers", "2")),
+        "cluster": lambda: on_cluster(places["cluster"]),
+    }
+    found = {}
+    for name in reversed(steps) if backwards else steps:
+        found[name] = steps[name]()
+        if name != "nbgrader":
+            found[name]["running_s"] = places[name].running_s(1 if name == "one" else 2)
+        print(f"  {name:9}", *(f"{key} {value:8.3f}" for key, value in found[name].items()), flush=True)
+    found["again"] = run(places["one"].course())
+    scores = {name: place.scores() for name, place in places.items()}
+    assert all(one == scores["nbgrader"] for one in scores.values()), scores
+    return found
+
+
+def on_cluster(place: Place) -> dict:
+    """The class on two Dask workers of this machine."""
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50) as cluster:
+        return run(place.course("--scheduler", cluster.scheduler_address))
+
+
+def registered_book(folder: Path) -> Path:
+    """A gradebook that knows the set and has the seed that both graders use."""
+    from course_lib.grading.generate import configuration
+    from course_lib.grading.gradebook import SEEDS, Book, insert, now
+
+    course, book = Course(ROOT / "solutions"), folder / "registered.db"
+    generate(course, SET.name, folder / "release", f"sqlite:///{book}")
+    open_book = Book(f"sqlite:///{book}", configuration(course))
+    open_book.db.execute(insert(SEEDS).values(assignment=SET.name, seed=SEED, drawn_at=now()))
+    open_book.db.commit()
+    open_book.close()
+    return book
+
+
+def summary(rounds: list[dict], students: int) -> dict[str, float]:
+    """Medians over the rounds: ratios, and seconds a submission."""
+
+    def median(name: str, key: str) -> float:
+        return statistics.median(one[name][key] for one in rounds)
+
+    wall = {name: median(name, "wall_s") for name in rounds[0]}
+    cpu = {name: median(name, "cpu_s") for name in rounds[0]}
+    one, two = median("one", "running_s"), median("two", "running_s")
+    figures = {
+        "throughput of one worker, times nbgrader's": wall["nbgrader"] / wall["one"],
+        "the same by CPU seconds": cpu["nbgrader"] / cpu["one"],
+        "throughput of two workers, times one's, whole command": wall["one"] / wall["two"],
+        "the same once running": one / two,
+        "s a submission, nbgrader": wall["nbgrader"] / students,
+        "s a submission, one worker, whole command": wall["one"] / students,
+        "s a submission, two workers, whole command": wall["two"] / students,
+        "s a submission, one worker, once running": one,
+        "s a submission, two workers, once running": two,
+        "CPU s a submission, nbgrader": cpu["nbgrader"] / students,
+        "CPU s a submission, one worker": cpu["one"] / students,
+        "s to begin and end, one worker": wall["one"] - one * students,
+        "s to begin and end, cluster": wall["cluster"] - median("cluster", "running_s") * students,
+        "CPU s a submission of the writer at home": writer(rounds, students),
+        "s to find that all are graded": wall["again"],
+    }
+    return {name: round(value, 4) for name, value in figures.items()}
+
+
+def writer(rounds: list[dict], students: int) -> float:
+    """CPU seconds that the home process needs for one result from a cluster; the whole class cannot be quicker."""
+    return statistics.median(one["cluster"]["home_cpu_s"] - one["again"]["home_cpu_s"] for one in rounds) / students
+
+
+def projection(figures: dict[str, float]) -> list[str]:
+    """A table in Markdown: how long classes of three sizes would take, worked out from the figures."""
+    begin, far = figures["s to begin and end, one worker"], figures["s to begin and end, cluster"]
+    one, two = (figures[f"s a submission, {name}, once running"] for name in ("one worker", "two workers"))
+    least = figures["CPU s a submission of the writer at home"]
+    ways = {
+        "stock nbgrader, one process": lambda n: n * figures["s a submission, nbgrader"],
+        "`--workers 1`": lambda n: begin + n * one,
+        "`--workers 2`": lambda n: begin + n * two,
+        "10 machines of two cores": lambda n: far + n * max(two / 10, least),
+        "100 machines of two cores": lambda n: far + n * max(two / 100, least),
+    }
+    lines = [f"| | {' | '.join(f'{n:,}' for n in SIZES)} |", "|---" * (len(SIZES) + 1) + "|"]
+    return lines + [f"| {way} | {' | '.join(duration(of(n)) for n in SIZES)} |" for way, of in ways.items()]
+
+
+def duration(seconds: float) -> str:
+    """A time for people: 42 s, 3.5 min, 12 h."""
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}" if seconds < 20 * size else f"{seconds / size:,.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--submissions", type=int, default=50)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--write", action="store_true", help="record the result in benchmarks/results/grade_speed.json")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="grade-speed-") as name:
+        folder = Path(name)
+        hand_in(folder / "submitted", args.submissions)
+        registered = registered_book(folder)
+        rounds = []
+        for number in range(args.rounds):
+            print(f"round {number + 1}, load average {os.getloadavg()[0]:.2f}")
+            rounds.append(one_round(folder / f"round{number}", folder / "submitted", registered, number % 2 == 1))
+            shutil.rmtree(folder / f"round{number}" / "nbgrader", ignore_errors=True)
+    figures = summary(rounds, args.submissions)
+    for title, value in figures.items():
+        print(f"{title:56} {value:8.3f}")
+    table = projection(figures)
+    print(*table, sep="\n")
+    if args.write:
+        about = {"set": SET.name, "submissions": args.submissions, "priority": os.nice(0)}
+        about["packages"] = {name: version(name) for name in ("nbgrader", "dask", "distributed")}
+        record("grade_speed", {"figures": figures, "projection": table, "rounds": rounds}, **about)
+
+
+if __name__ == "__main__":
+    main()
