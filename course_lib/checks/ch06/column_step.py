@@ -115,6 +115,7 @@ def column_step(w, U, i, s):
     return w
 ''',
     reference=column_step,
+    piece="column_step",
     cases=[
         Case("the checkbook", torch.tensor([[1.2, 0.8]]), _CHECKBOOK, 0, torch.tensor([1.0])),
         Case("steps of 0.3", torch.tensor([[1.3, 0.8]]), _CHECKBOOK, 0, torch.tensor([0.3])),
