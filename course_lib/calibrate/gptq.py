@@ -39,8 +39,9 @@ def gptq(
     static_groups  all grids are found on w beforehand, in the order of w: with act_order, g_idx stays trivial
     mse            a group's range is searched: least sum of |Δw|^2.4 (100 steps, shrunk by at most 0.8)
 
-    Cost: out · in² multiply-adds for the updates and about 2/3 · in³ for U, after tokens · in² for H; in passes over
-    `out` numbers. ValueError for shapes that do not fit, NaN, an H that is not positive definite at this percdamp.
+    Cost in multiply-adds: tokens · in² / 2 for H, 2/3 · in³ for U, out · in² / 2 for the updates; beside them `in`
+    short passes over `out` numbers (benchmarks/gptq_speed.py measures it). ValueError for shapes that do not fit, NaN,
+    and an H that is not positive definite at this percdamp.
 
     >>> H = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.9], [0.0, 0.9, 1.0]])  # inputs 2 and 3 go together
     >>> w, s = torch.tensor([[1.0, 0.4, 0.4]]), Scheme.int(2)  # levels -1, 0, 1
