@@ -236,6 +236,7 @@ def test_slots_of_one_machine_differ_and_come_free():
     "more, said",
     [(["--scheduler", "tcp://127.0.0.1:9"], "No Dask scheduler answers at tcp://127.0.0.1:9"),
      (["--scheduler", "nonsense://"], "No Dask scheduler answers at nonsense://"),
+     (["--scheduler", "tls://127.0.0.1:9"], "tls:// needs certificates"),
      (["--scheduler", "tcp://127.0.0.1:9", "--workers", "2"], "--workers is for this machine"),
      (["--scheduler", "without"], "pip install distributed")],
 )  # fmt: skip

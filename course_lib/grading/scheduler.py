@@ -38,7 +38,7 @@ class Cluster:
 
     def __enter__(self):
         try:
-            from distributed import Client
+            from distributed import Security
 
             from course_lib.grading import remote
         except ImportError as error:
@@ -46,15 +46,23 @@ class Cluster:
                 f"--scheduler needs Dask's scheduler ({error}); install it with `pip install distributed`. "
                 "Nothing was graded."
             ) from None
+        if self.address.startswith("tls:") and not Security().get_connection_args("client").get("ssl_context"):
+            raise NoCluster("tls:// needs certificates, and Dask has none here; see teaching/clusters.md.")
+        self.client = self._connect()
+        self.client.register_plugin(remote.Grader(remote.Parcel.pack(self.name, self.setting)), name=self.name)
+        return self
+
+    def _connect(self):
+        """A client of the scheduler. Errors: NoCluster."""
+        from distributed import Client
+
         for name in ("distributed", "distributed.client"):  # what it says of lost workers is dealt with here
             logging.getLogger(name).setLevel(logging.CRITICAL)
         try:
-            self.client = Client(self.address, timeout=CONNECT_S, set_as_default=False)
-        except (OSError, ValueError, RuntimeError) as error:
+            return Client(self.address, timeout=CONNECT_S, set_as_default=False)
+        except Exception as error:  # each kind of connection has errors of its own
             why = str(error).strip().split("\n")[0] or type(error).__name__
             raise NoCluster(f"No Dask scheduler answers at {self.address} ({why}). Nothing was graded.") from None
-        self.client.register_plugin(remote.Grader(remote.Parcel.pack(self.name, self.setting)), name=self.name)
-        return self
 
     def __exit__(self, *_):
         try:
