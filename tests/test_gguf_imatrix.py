@@ -100,3 +100,33 @@ def test_course_gguf(bundled, tmp_path, capsys):
     assert cli.main(["gguf", str(tmp_path / "bad.gguf")]) == 1
     assert capsys.readouterr().err.startswith("bad.gguf: at byte ")
     assert cli.main(["gguf", str(tmp_path / "none.gguf")]) == 1
+
+
+def test_course_quantize_writes_gguf(tmp_path, capsys):
+    """Plain, with an importance matrix made from text, and with the same one from a file: the last two agree."""
+    out = {name: tmp_path / f"{name}.gguf" for name in ("plain", "text", "file")}
+    assert cli.main(["quantize", "bundled", str(out["plain"]), "--gguf", "Q4_K_M"]) == 0
+    assert "Q4_K_M, 1.67 MB" in capsys.readouterr().out
+    assert cli.main(["quantize", "bundled", str(out["text"]), "--gguf", "Q4_K_M", "--calibration", "task"]) == 0
+    model, tokenizer = models.load("bundled")
+    stats = calibrate.collect(model, calibrate.calibration_batches(tokenizer, "task"), hessian=False, progress=False)
+    matrix = imatrix.save(tmp_path / "i.gguf", imatrix.of_stats(stats))
+    assert cli.main(["quantize", "bundled", str(out["file"]), "--gguf", "Q4_K_M", "--imatrix", str(matrix)]) == 0
+    same = [read(out["text"]).data(name).tobytes() == read(out["file"]).data(name).tobytes()
+            for name in read(out["text"]).tensors]  # fmt: skip
+    assert sum(same) >= len(same) - 2  # float32 sums in a file: a scale may round the other way
+    assert out["plain"].read_bytes() != out["text"].read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--gguf", "Q4_K_XL"], "--gguf must be one of F32, "),
+        (["--gguf", "IQ3_M"], "--gguf must be one of F32, "),
+        (["--gguf", "Q4_0", "--imatrix", "x", "--calibration", "prose"], "cannot both be given"),
+        (["--gguf", "Q4_0", "--imatrix", "none.gguf"], "none.gguf"),
+    ],
+)
+def test_course_quantize_says_what_is_wrong(tmp_path, capsys, options, words):
+    assert cli.main(["quantize", "bundled", str(tmp_path / "x.gguf"), *options]) == 1
+    assert words in capsys.readouterr().err and not (tmp_path / "x.gguf").exists()

@@ -1,4 +1,4 @@
-"""`course quantize MODEL OUT`: a checkpoint in, a quantized checkpoint out that other programs load."""
+"""`course quantize MODEL OUT`: a checkpoint in, a quantized checkpoint or GGUF file out that other programs load."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from pathlib import Path
 
 from course_lib import artifacts, models
 from course_lib.artifacts import LAYOUTS
+from course_lib.artifacts.gguf import imatrix, llama, mixes
 from course_lib.calibrate.calibration import LENGTH, SAMPLES, calibration_batches
 from course_lib.calibrate.pipeline import model_bytes, quantize_model
+from course_lib.calibrate.stats import collect
 from course_lib.scheme import Scheme
 
 
@@ -18,17 +20,22 @@ def parser() -> argparse.ArgumentParser:
     """The options of the command."""
     result = argparse.ArgumentParser(prog="course quantize", description="Quantize a causal language model.")
     result.add_argument("model", help='"bundled", a checkpoint directory or a hub id')
-    result.add_argument("out", help="directory to write, which must not hold files yet")
+    result.add_argument("out", help="directory to write, which must not hold files yet; a file with --gguf")
     result.add_argument("--method", choices=("gptq", "awq", "rtn"), default="gptq")
     result.add_argument("--bits", type=int, default=4)
     result.add_argument("--group", type=int, default=64, help="weights that share a scale; -1 is a whole row")
     result.add_argument("--layout", choices=tuple(LAYOUTS), default="gptq", help="how the files are laid out")
     result.add_argument("--asymmetric", action="store_true", help="grids with a zero point of their own")
-    result.add_argument("--calibration", default="prose", metavar="TEXT", help="prose, code, task or a text file")
+    result.add_argument(
+        "--calibration", metavar="TEXT", help="prose (the default of gptq and awq), code, task or a file"
+    )
     result.add_argument("--samples", type=int, default=SAMPLES, help="windows of calibration text")
     result.add_argument("--length", type=int, default=LENGTH, help="tokens in a window")
     result.add_argument("--act-order", action="store_true", help="gptq: the most active columns first")
     result.add_argument("--duo", action="store_true", help="awq: scale by weights too")
+    gguf = result.add_argument_group("GGUF, instead of --method, --bits, --group and --layout")
+    gguf.add_argument("--gguf", metavar="MIX", help=f"write a GGUF file: {', '.join(mixes.WRITTEN)}")
+    gguf.add_argument("--imatrix", metavar="FILE", help="importance matrix; --calibration makes one from text")
     return result
 
 
@@ -51,10 +58,7 @@ def quantize(args) -> str:
         raise FileExistsError(f"OUT must be a new or empty directory, got {args.out!r}, which holds files")
     model, tokenizer = models.load(args.model)
     chosen = {"gptq": {"act_order": args.act_order}, "awq": {"duo": args.duo}}.get(args.method, {})
-    batches = None
-    if args.method != "rtn":
-        length = min(args.length, getattr(model.config, "max_position_embeddings", args.length))
-        batches = calibration_batches(tokenizer, args.calibration, args.samples, length)
+    batches = None if args.method == "rtn" else _batches(args, model, tokenizer)
     result = quantize_model(model, scheme, args.method, batches, **chosen)
     out.parent.mkdir(parents=True, exist_ok=True)
     artifacts.save(result, out, args.layout, tokenizer)
@@ -63,10 +67,37 @@ def quantize(args) -> str:
             f" in {time.perf_counter() - began:.0f} s")  # fmt: skip
 
 
+def quantize_gguf(args) -> str:
+    """Write a GGUF file under one of llama.cpp's mixes, and sum it up in a line."""
+    began, out, weights = time.perf_counter(), Path(args.out), None
+    if args.gguf not in mixes.WRITTEN:
+        raise ValueError(f"--gguf must be one of {', '.join(mixes.WRITTEN)}, got {args.gguf!r}")
+    if args.imatrix and args.calibration:
+        raise ValueError("--imatrix and --calibration cannot both be given: the first is what the second makes")
+    if out.exists():
+        raise FileExistsError(f"OUT must be a new file, got {args.out!r}, which is there already")
+    model, tokenizer = models.load(args.model)
+    if args.imatrix:
+        weights = imatrix.importance(imatrix.load(args.imatrix))
+    elif args.calibration:
+        stats = collect(model, _batches(args, model, tokenizer), hessian=False)
+        weights = imatrix.importance(imatrix.of_stats(stats))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    llama.export(model, tokenizer, out, args.gguf, weights)
+    after, bits = out.stat().st_size, 8 * out.stat().st_size / sum(p.numel() for p in model.parameters())
+    return (f"{out}: {args.gguf}{' with importance matrix' if weights else ''}, {after / 1e6:.2f} MB, {bits:.2f} bits a"
+            f" weight, in {time.perf_counter() - began:.0f} s")  # fmt: skip
+
+
+def _batches(args, model, tokenizer):
+    length = min(args.length, getattr(model.config, "max_position_embeddings", args.length))
+    return calibration_batches(tokenizer, args.calibration or "prose", args.samples, length)
+
+
 def main(argv=None) -> int:
     args = parser().parse_args(argv)
     try:
-        print(quantize(args))
+        print(quantize_gguf(args) if args.gguf else quantize(args))
     except (ValueError, OSError) as error:
         print(f"course quantize: {error}", file=sys.stderr)
         return 1

@@ -83,6 +83,8 @@ def export(model, tokenizer, path, mix: str = "F16", imatrix: Mapping | None = N
 
     One tensor at a time is converted. ValueError names what such a file cannot hold.
     """
+    if mix not in mixes.WRITTEN:
+        raise ValueError(f"mix must be one of {', '.join(mixes.WRITTEN)}, got {mix!r}")
     metadata = keys(model.config, mix, len(tokenizer)) | tokenizer_keys(tokenizer)
     shape = mixes.Model(
         model.config.num_hidden_layers,

@@ -27,6 +27,7 @@ BASE = {  # mix: (base type, llama.cpp's number in general.file_type)
     "Q5_K_S": ("Q5_K", 16), "Q5_K_M": ("Q5_K", 17), "Q6_K": ("Q6_K", 18), "IQ4_NL": ("IQ4_NL", 25),
     "IQ3_S": ("IQ3_S", 26), "IQ3_M": ("IQ3_S", 27), "IQ4_XS": ("IQ4_XS", 30),
 }  # fmt: skip
+WRITTEN = tuple(mix for mix, (base, _) in BASE.items() if base != "IQ3_S")  # the course has no IQ3_S quantizer
 FALLBACK = {"Q2_K": "Q4_0", "Q3_K": "Q4_0", "Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0", "IQ4_XS": "IQ4_NL",
             "IQ3_S": "IQ4_NL"}  # fmt: skip
 _IDS = {"IQ3_S": 21}  # written by llama.cpp only; the mixes know its size
