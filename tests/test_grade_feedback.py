@@ -233,7 +233,7 @@ def test_a_changed_score_is_told_with_its_reason(page, book):
     save(book, "ina", points=(4, 4, 4, 4, 4), why="Question 1 was <unclear>.")
     view = feedback_view.view(book, PS01, "ina", ROOT / "nowhere.ipynb")
     said = Reader(feedback_page.render(view)).said
-    assert "Your score has changed" in said and "18 → 20 Graded again. Question 1 was <unclear>." in said
+    assert "Graded again" in said and "18 → 20 Graded again. Question 1 was <unclear>." in said
     assert "Your answer" not in said  # without the graded notebook the page has no answers
 
 

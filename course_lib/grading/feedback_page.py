@@ -101,7 +101,7 @@ TEMPLATE = """<!DOCTYPE html>
 {% endfor %}
 {% if v.changes %}
 <section>
-<h2>Your score has changed</h2>
+<h2>Graded again</h2>
 <table>{% for change in v.changes %}
 <tr><td>{{ change.at.strftime("%Y-%m-%d %H:%M") }} UTC</td>
 <td class="n">{{ points(change.before) }} → {{ points(change.after) }}</td>
