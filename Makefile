@@ -8,7 +8,7 @@ ARGS ?=
 JOBS ?= 2
 VENV := .venv/bin
 
-.PHONY: help env lab doctor test lint lock pictures train card exercises
+.PHONY: help env lab doctor test lint lock pictures train card exercises peers
 
 help:
 	@sed -n '1,4s/^# //p' Makefile
@@ -38,3 +38,15 @@ pictures train card: env
 # the problem sets that students get, made from solutions/
 exercises: env
 	@$(VENV)/course release $(ARGS)
+
+# our GPTQ and our checkpoints beside GPTQModel, llm-compressor and HQQ, in an environment of their own
+PEERS := .course-peers
+
+peers: $(PEERS)/ready
+	@PYTHONPATH=. $(PEERS)/bin/python benchmarks/peers/run.py $(ARGS)
+
+$(PEERS)/ready: benchmarks/peers/requirements.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/pip install --upgrade pip setuptools wheel $$(grep -E '^(torch|numpy)==' $<)
+	$(PEERS)/bin/pip install --no-build-isolation -r $<
+	touch $@

@@ -1,0 +1,129 @@
+"""Directories that we wrote, read by transformers with gptqmodel and compressed-tensors; theirs, read by us.
+
+Both sides see the same tokens. Theirs computes in float16, so the yardstick is what float16 does to *our* model: the
+largest difference between our logits in float32 and in float16. Theirs may differ from ours by at most twice that.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from course_lib import Scheme, artifacts, models
+from course_lib.calibrate import calibration_batches, quantize_model
+
+# layout, bits, symmetric, group, method, its options
+CASES = [
+    ("gptq", 2, "full", 64, "gptq", {}),
+    ("gptq", 3, "full", 64, "gptq", {}),
+    ("gptq", 4, "full", 64, "gptq", {}),
+    ("gptq", 4, "full", 64, "gptq", {"act_order": True}),
+    ("gptq", 8, "full", None, "gptq", {}),
+    ("gptq_v2", 3, False, 64, "gptq", {"act_order": True}),
+    ("gptq_v2", 4, False, 64, "gptq", {}),
+    ("awq", 4, False, 64, "awq", {}),
+    ("compressed-tensors", 4, "full", 64, "gptq", {}),
+    ("compressed-tensors", 4, False, 64, "gptq", {"act_order": True, "static_groups": True}),
+    ("compressed-tensors", 8, False, None, "rtn", {}),
+]
+
+
+def bundled() -> tuple[nn.Module, object, object]:
+    """The course's model, its tokenizer and a little to calibrate it with."""
+    model, tokenizer = models.load("bundled")
+    return model, tokenizer, calibration_batches(tokenizer, "prose", samples=8, length=256)
+
+
+def qwen2() -> tuple[nn.Module, object, object]:
+    """A random model of Qwen2's shape: grouped queries, biases on q, k and v, a head of its own."""
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    torch.manual_seed(0)
+    config = Qwen2Config(
+        vocab_size=1024, hidden_size=256, intermediate_size=512, num_hidden_layers=3, num_attention_heads=8,
+        num_key_value_heads=2, max_position_embeddings=512, tie_word_embeddings=False, initializer_range=0.08,
+    )  # fmt: skip
+    model = Qwen2ForCausalLM(config).eval()
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            nn.init.normal_(parameter, std=0.1)
+    return model.half().float(), None, [torch.randint(0, 1024, (8, 256))]
+
+
+def theirs(folder: Path, layout: str) -> nn.Module:
+    """transformers' own reading; GPTQ and AWQ in gptqmodel's plain torch kernels, which multiply in float16."""
+    from transformers import AutoModelForCausalLM, AwqConfig, GPTQConfig
+
+    more = {}
+    if layout.startswith("gptq"):
+        more = {"quantization_config": GPTQConfig(bits=4, backend="gptq_torch")}
+    elif layout == "awq":
+        more = {"quantization_config": AwqConfig(bits=4, backend="awq_torch")}
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float16, **more).eval()
+
+
+def differences(ours: nn.Module, other: nn.Module) -> dict:
+    """Largest difference of logits between ours in float32 and theirs, and what float16 alone does to ours."""
+    ids = torch.randint(0, 1024, (2, 64), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        reference, other_logits = ours(ids).logits, other(ids).logits.float()
+        in_half = ours.half()(ids).logits.float()
+    found = {
+        "max_difference": round((reference - other_logits).abs().max().item(), 5),
+        "float16_alone": round((reference - in_half).abs().max().item(), 5),
+        "same_argmax": round((reference.argmax(-1) == other_logits.argmax(-1)).float().mean().item(), 4),
+        "largest_logit": round(reference.abs().max().item(), 2),
+    }
+    return found | {"within": found["max_difference"] <= 2 * found["float16_alone"]}
+
+
+def forth(makers=(bundled, qwen2)) -> dict[str, dict]:
+    """ "model: layout scheme method" -> differences, for every case: ours written, theirs read."""
+    table = {}
+    for make in makers:
+        model, tokenizer, calibration = make()
+        for layout, bits, symmetric, group, method, options in CASES:
+            scheme = Scheme.int(bits, symmetric, group, scale_dtype=torch.float16)
+            quantized = quantize_model(model, scheme, method, calibration, progress=False, **options)
+            key = " ".join([f"{make.__name__}: {layout}", scheme.name, method, *options])
+            with tempfile.TemporaryDirectory() as parent:
+                folder = artifacts.save(quantized, Path(parent) / "out", layout, tokenizer)
+                table[key] = differences(artifacts.load(folder)[0], theirs(folder, layout))
+            print(key, table[key], flush=True)
+    return table
+
+
+def back() -> dict[str, dict]:
+    """Who wrote it -> differences: theirs written, from the bundled model, ours and theirs read."""
+    table = {}
+    for name, write, layout in (("GPTQModel", _by_gptqmodel, "gptq"), ("llm-compressor", _by_llmcompressor, "")):
+        with tempfile.TemporaryDirectory() as parent:
+            folder = Path(parent) / "out"
+            write(folder)
+            table[name] = differences(artifacts.load(folder)[0], theirs(folder, layout))
+        print(f"{name} wrote it:", table[name], flush=True)
+    return table
+
+
+def _by_gptqmodel(folder: Path) -> None:
+    from gptqmodel import GPTQModel, QuantizeConfig
+
+    _, tokenizer = models.load("bundled")
+    texts = [" ".join(models.texts.train("prose")[i : i + 4]) for i in range(0, 32, 4)]
+    config = QuantizeConfig(bits=4, group_size=64, offload_to_disk=False)
+    model = GPTQModel.load(str(models.BUNDLED), config)
+    model.quantize([tokenizer(text, return_tensors="pt") for text in texts], batch_size=1)
+    model.save(str(folder))
+
+
+def _by_llmcompressor(folder: Path) -> None:
+    from llmcompressor import oneshot
+    from llmcompressor.modifiers.quantization import QuantizationModifier
+
+    model, tokenizer = models.load("bundled", dtype=torch.float16)
+    oneshot(model=model, recipe=QuantizationModifier(targets="Linear", scheme="W4A16", ignore=["lm_head"]))
+    model.save_pretrained(folder, save_compressed=True)
+    tokenizer.save_pretrained(folder)
