@@ -34,6 +34,11 @@ class Flow:
         for ids in batches:
             self.hidden.append(self._enter(ids))
 
+    @property
+    def block(self) -> nn.Module:
+        """The present block."""
+        return self.blocks[self.at]
+
     def calls(self) -> Iterator[Call]:
         """The calls of the present block, one a batch."""
         for hidden, shape in zip(self.hidden, self._shapes, strict=True):
@@ -42,35 +47,42 @@ class Flow:
     def advance(self) -> None:
         """Run the present block on every batch, and stand in front of the next one."""
         for i, call in enumerate(self.calls()):
-            self.hidden[i] = run(self.blocks[self.at], call)
+            self.hidden[i] = run(self.block, call)
         self.at += 1
 
     def _enter(self, ids: Tensor) -> Tensor:
-        """What the first block is called with; a batch of a new shape runs through, so that every block is heard."""
+        """What the first block is called with. A batch of a new shape meets all blocks, which pass it on as it is."""
         seen: list[Call] = []
-        known = tuple(ids.shape) in self._others
+        wanted = 1 if tuple(ids.shape) in self._others else len(self.blocks)
 
-        def hear(_, args, kwargs):
+        def hear(*args, **kwargs):
             if args:
                 kwargs = {"hidden_states": args[0]} | kwargs
             seen.append(Call(kwargs["hidden_states"], {k: v for k, v in kwargs.items() if k != "hidden_states"}))
-            if known:
+            if len(seen) == wanted:
                 raise _Enough
+            return kwargs["hidden_states"]
 
-        handles = [block.register_forward_pre_hook(hear, with_kwargs=True) for block in self.blocks]
+        kept = [vars(block).get("forward") for block in self.blocks]
+        for block in self.blocks:
+            block.forward = hear  # shadows the method of the class
         try:
             self.model(input_ids=ids, use_cache=False)
         except _Enough:
             pass
         finally:
-            for handle in handles:
-                handle.remove()
+            for block, forward in zip(self.blocks, kept, strict=True):
+                del block.forward
+                if forward is not None:
+                    block.forward = forward
+        if len(seen) < wanted:
+            raise ValueError(f"model must run all of its {wanted} decoder blocks, but {wanted - len(seen)} did not run")
         self._others.setdefault(tuple(ids.shape), [call.others for call in seen])
         return seen[0].hidden
 
 
 class _Enough(Exception):
-    """Raised by a hook to leave a forward pass that has shown what was wanted."""
+    """Raised to leave a forward pass that has shown what was wanted."""
 
 
 def run(block: nn.Module, call: Call) -> Tensor:

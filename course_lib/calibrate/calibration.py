@@ -50,15 +50,17 @@ def batches_for(model: nn.Module, calibration, tokenizer=None) -> list[Tensor]:
     """
     if calibration is None:
         raise ValueError('calibration must be "prose", "code", "task", a file, texts or token tensors, got None')
+    device = next(model.parameters()).device
     if isinstance(calibration, Tensor):
         calibration = [calibration]
     if not isinstance(calibration, str | Path):
         calibration = list(calibration)
         if calibration and all(isinstance(t, Tensor) for t in calibration):
-            return [_checked(model, t) for t in calibration]
+            return [check_tokens(model, t).to(device) for t in calibration]
     tokenizer = tokenizer or _tokenizer_of(model)
     context = getattr(model.config, "max_position_embeddings", LENGTH)
-    return [_checked(model, t) for t in calibration_batches(tokenizer, calibration, length=min(LENGTH, context))]
+    batches = calibration_batches(tokenizer, calibration, length=min(LENGTH, context))
+    return [check_tokens(model, t).to(device) for t in batches]
 
 
 def _documents(source, samples: int) -> tuple[str, Iterable[str]]:
@@ -83,8 +85,8 @@ def _documents(source, samples: int) -> tuple[str, Iterable[str]]:
     return f"{len(texts)} texts", texts
 
 
-def _checked(model: nn.Module, tokens: Tensor) -> Tensor:
-    """Tokens as (rows, length) on the model's device, all of them inside its vocabulary."""
+def check_tokens(model: nn.Module, tokens: Tensor) -> Tensor:
+    """Tokens as (rows, length), int64, all of them inside the model's vocabulary; or one clear sentence."""
     if tokens.is_floating_point() or tokens.dim() not in (1, 2) or tokens.numel() == 0:
         raise ValueError(f"calibration tokens must be whole numbers of shape (length,) or (rows, length), got"
                          f" {tokens.dtype} of shape {tuple(tokens.shape)}")  # fmt: skip
@@ -92,8 +94,7 @@ def _checked(model: nn.Module, tokens: Tensor) -> Tensor:
     vocabulary = model.get_input_embeddings().num_embeddings
     if lo < 0 or hi >= vocabulary:
         raise ValueError(f"calibration tokens must lie in 0…{vocabulary - 1}, the model's vocabulary, got {lo}…{hi}")
-    device = next(model.parameters()).device
-    return tokens.to(device, torch.int64).reshape(-1, tokens.shape[-1])
+    return tokens.to(torch.int64).reshape(-1, tokens.shape[-1])
 
 
 def _start_token(tokenizer) -> int:

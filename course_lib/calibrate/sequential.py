@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from torch import Tensor, nn
+from torch import nn
 
 from course_lib.calibrate.awq import rescale
 from course_lib.calibrate.blocks import Flow, blocks_of, inputs_of, order_of
@@ -17,63 +17,87 @@ from course_lib.calibrate.stats import Running, collect, evaluating, require_all
 from course_lib.calibrate.targets import check_fit
 from course_lib.qtensor import QTensor
 
+# (flow, linears of the block in front of which it stands, scheme, **options) -> QTensors; the block is rounded in place
+OneBlock = Callable[..., dict[str, QTensor]]
 
-def by_gptq(model, linears, scheme, calibration, progress, solve: Callable | None = None, **options):
+
+def gptq_block(flow: Flow, inside: dict[str, nn.Linear], scheme, solve=None, **options) -> dict[str, QTensor]:
     """GPTQ in true-sequential order: H of o is measured behind the quantized q, k, v, and so on.
 
     options are those of `gptq`; solve is a function (w, H, scheme) -> QTensor, such as your own, to use instead.
     """
-    blocks, batches = _prepared(model, linears, scheme, calibration)
+    done: dict[str, QTensor] = {}
+    for group in order_of(inside, flow.block, next(flow.calls())) if inside else []:
+        found = inputs_of(group, flow.block, flow.calls(), lambda: Running(sample_rows=0))
+        require_all(found, group)
+        done |= _solved(group, {name: running.H for name, running in found.items()}, scheme, solve, **options)
+    return done
 
-    def solve_all(group: dict[str, nn.Linear], H: dict) -> dict[str, QTensor]:
-        done = {}
-        for name, linear in group.items():
-            if solve is None:
-                done[name] = named(name, gptq, linear.weight, H[name], scheme, **options)
-            else:
-                done[name] = own(name, solve, linear.weight, H[name].clone(), scheme)
-            round_in_place(linear, done[name])
-        return done
 
-    qtensors: dict[str, QTensor] = {}
-    with evaluating(model):
-        flow = Flow(model, list(blocks), batches)
-        for name, inside in each(blocks, "gptq", progress):
-            block = model.get_submodule(name)
-            for group in order_of(inside, block, next(flow.calls())) if inside else []:
-                found = inputs_of(group, block, flow.calls(), lambda: Running(sample_rows=0))
-                require_all(found, group)
-                qtensors |= solve_all(group, {name: running.H for name, running in found.items()})
-            flow.advance()
-    outside = {name: linear for name, linear in linears.items() if name not in qtensors}
+def awq_block(flow: Flow, inside: dict[str, nn.Linear], scheme, **options) -> dict[str, QTensor]:
+    """AWQ: rescale, fold and clip the block, then round it."""
+    if inside:
+        rescale(flow.block, list(flow.calls()), scheme, inside, **options)
+    return _rounded(inside, scheme)
+
+
+def rtn_block(flow: Flow, inside: dict[str, nn.Linear], scheme) -> dict[str, QTensor]:
+    """Round to nearest, which looks at nothing."""
+    return _rounded(inside, scheme)
+
+
+ONE_BLOCK: dict[str, OneBlock] = {"gptq": gptq_block, "awq": awq_block, "rtn": rtn_block}
+
+
+def by_gptq(model, linears, scheme, calibration, progress, solve=None, **options) -> dict[str, QTensor]:
+    """`gptq_block` for every block; then linears outside the blocks, with H measured behind all of them."""
+    batches = _batches(model, linears, scheme, calibration)
+    done = _blocks("gptq", model, linears, scheme, batches, progress, solve=solve, **options)
+    outside = {name: linear for name, linear in linears.items() if name not in done}
     if outside:
         H = {name: stats.H for name, stats in collect(model, batches, outside, progress=progress).items()}
-        qtensors |= solve_all(outside, H)
-    return qtensors
+        done |= _solved(outside, H, scheme, solve, **options)
+    return done
 
 
-def by_awq(model, linears, scheme, calibration, progress, **options):
-    """AWQ block after block: rescale, fold, clip, then round; linears outside the blocks are only rounded."""
-    blocks, batches = _prepared(model, linears, scheme, calibration)
-    qtensors: dict[str, QTensor] = {}
+def by_awq(model, linears, scheme, calibration, progress, **options) -> dict[str, QTensor]:
+    """`awq_block` for every block; linears outside the blocks are only rounded."""
+    batches = _batches(model, linears, scheme, calibration)
+    done = _blocks("awq", model, linears, scheme, batches, progress, **options)
+    return done | _rounded({name: linear for name, linear in linears.items() if name not in done}, scheme)
+
+
+def _blocks(method: str, model, linears, scheme, batches, progress, **options) -> dict[str, QTensor]:
+    blocks, done = blocks_of(model, linears), {}
     with evaluating(model):
         flow = Flow(model, list(blocks), batches)
-        for name, inside in each(blocks, "awq", progress):
-            block = model.get_submodule(name)
-            if inside:
-                rescale(block, list(flow.calls()), scheme, inside, **options)
-            for linear_name, linear in inside.items():
-                qtensors[linear_name] = named(linear_name, rtn, linear.weight, scheme)
-                round_in_place(linear, qtensors[linear_name])
+        for _, inside in each(blocks, method, progress):
+            done |= ONE_BLOCK[method](flow, inside, scheme, **options)
             flow.advance()
-    for name, linear in linears.items():
-        if name not in qtensors:
-            qtensors[name] = named(name, rtn, linear.weight, scheme)
-    return qtensors
+    return done
 
 
-def _prepared(model, linears, scheme, calibration) -> tuple[dict[str, dict[str, nn.Linear]], list[Tensor]]:
-    """The blocks with their linears, and the batches; what can be refused is refused here, before the work starts."""
+def _batches(model, linears, scheme, calibration):
+    """Batches of calibration tokens; what can be refused is refused here, before the work starts."""
     check_fit(scheme, linears)
-    blocks = blocks_of(model, linears)
-    return blocks, batches_for(model, calibration)
+    blocks_of(model, linears)
+    return batches_for(model, calibration)
+
+
+def _solved(group: dict[str, nn.Linear], H: dict, scheme, solve, **options) -> dict[str, QTensor]:
+    done = {}
+    for name, linear in group.items():
+        if solve is None:
+            done[name] = named(name, gptq, linear.weight, H[name], scheme, **options)
+        else:
+            done[name] = own(name, solve, linear.weight, H[name].clone(), scheme)
+        round_in_place(linear, done[name])
+    return done
+
+
+def _rounded(linears: dict[str, nn.Linear], scheme) -> dict[str, QTensor]:
+    done = {}
+    for name, linear in linears.items():
+        done[name] = named(name, rtn, linear.weight, scheme)
+        round_in_place(linear, done[name])
+    return done

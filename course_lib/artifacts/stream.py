@@ -1,0 +1,198 @@
+"""Quantize a checkpoint that does not fit in memory: one block at a time, shard by shard, and resumable."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from course_lib.artifacts.layouts import by_name
+from course_lib.artifacts.write import _config
+from course_lib.calibrate.blocks import Flow, blocks_of
+from course_lib.calibrate.calibration import check_tokens
+from course_lib.calibrate.progress import bar
+from course_lib.calibrate.sequential import ONE_BLOCK
+from course_lib.calibrate.stats import evaluating
+from course_lib.calibrate.targets import DEFAULT_SKIP, check_fit, linears_of
+from course_lib.files import write_atomic
+from course_lib.qtensor import QTensor
+from course_lib.scheme import Scheme
+
+
+def stream(
+    source,
+    out,
+    scheme: Scheme,
+    method: str,
+    batches: list[Tensor],
+    layout: str = "gptq",
+    skip: Iterable[str] = DEFAULT_SKIP,
+    tokenizer=None,
+    progress: bool | None = None,
+    **options,
+) -> Path:
+    """What `quantize_model` and `save` do, for a checkpoint directory `source`, with one block in memory at a time.
+
+    In memory are: embedding and head, one block in float32 with its Hessians, and the hidden states of `batches`
+    (tokens (rows, length)). Every block leaves a shard in `.OUT.partial` beside `out`; a run that was interrupted goes
+    on behind the last whole shard, and the directory gets its name when all is there.
+
+    Linears outside the blocks stay at 16 bits. ValueError where an interrupted run had other settings, or where the
+    checkpoint lacks a tensor; FileExistsError where `out` holds files.
+    """
+    source, out, lay = Path(source), Path(out), by_name(layout)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise FileExistsError(f"out must be a new or empty directory, got {str(out)!r}, which holds files")
+    files = _files(source)
+    model = _skeleton(source)
+    batches = [check_tokens(model, ids) for ids in batches]
+    linears = linears_of(model, skip)
+    check_fit(scheme, linears)
+    blocks = blocks_of(model, linears)
+    work = _work(out, source, scheme, method, batches, layout, skip, options)
+    with evaluating(model):
+        _load(model, "", [n for n in model.state_dict() if not n.startswith(tuple(f"{b}." for b in blocks))], files)
+        model.tie_weights()
+        _rebuild_buffers(model, list(blocks))
+        flow = Flow(model, list(blocks), batches)
+        last = max(i for i, inside in enumerate(blocks.values()) if inside)
+        start = _resume(flow, work)
+        example: dict[str, QTensor] = {}
+        for i, (name, inside) in bar(list(enumerate(blocks.items()))[start:], method, progress):
+            block = flow.block
+            _load(block, name + ".", list(block.state_dict()), files)
+            done = ONE_BLOCK[method](flow, {n: model.get_submodule(n) for n in inside}, scheme, **options)
+            example = done or example
+            write_atomic(work / f"model-{i + 1:05}.safetensors", save(_shard(block, name, done, lay, scheme)))
+            flow.advance()
+            block.to("meta")
+            if i < last:  # the last block is done again after an interruption, for what config.json says of it
+                hidden = {str(j): t.contiguous() for j, t in enumerate(flow.hidden)}
+                write_atomic(work / "hidden.safetensors", save(hidden, {"blocks": str(i + 1)}))
+    return _finish(model, blocks, linears, example, lay, scheme, work, out, source, tokenizer)
+
+
+def _files(source: Path) -> dict[str, Path]:
+    """Name of each tensor -> the file that holds it."""
+    found = {}
+    for file in sorted(source.glob("*.safetensors")):
+        with safe_open(file, "pt") as opened:
+            found |= dict.fromkeys(opened.keys(), file)
+    if not found:
+        raise FileNotFoundError(f"source must be a checkpoint directory with safetensors files, got {str(source)!r}")
+    return found
+
+
+def _skeleton(source: Path) -> nn.Module:
+    """The model without memory for its weights."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(source), dtype=torch.float32)
+
+
+def _load(module: nn.Module, prefix: str, names: list[str], files: dict[str, Path]) -> None:
+    """Give a module its tensors in float32; a tensor that the checkpoint lacks must be tied to another."""
+    state = {}
+    for name in names:
+        if prefix + name in files:
+            with safe_open(files[prefix + name], "pt") as opened:
+                state[name] = opened.get_tensor(prefix + name).float()
+        elif prefix:
+            raise ValueError(f"the checkpoint lacks {prefix}{name}")
+    module.load_state_dict(state, strict=False, assign=True)
+
+
+def _rebuild_buffers(model: nn.Module, blocks: list[str]) -> None:
+    """Buffers that no checkpoint holds (rotary frequencies) are computed by building their module anew."""
+    for name, module in list(model.named_modules()):
+        if name.startswith(tuple(blocks)) or all(not b.is_meta for b in module.buffers(recurse=False)):
+            continue
+        model.set_submodule(name, type(module)(model.config))
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if tensor.is_meta and not name.startswith(tuple(f"{block}." for block in blocks)):
+            raise ValueError(f"the checkpoint lacks {name}")
+
+
+def _work(out: Path, source: Path, scheme: Scheme, method: str, batches, layout: str, skip, options: dict) -> Path:
+    """The directory of an unfinished run, new or with the same settings."""
+    tokens = hashlib.sha256(b"".join(ids.numpy().tobytes() for ids in batches)).hexdigest()
+    settings = {"source": str(source.resolve()), "scheme": scheme.to_dict(), "method": method, "layout": layout,
+                "skip": list(skip), "options": options, "tokens": tokens}  # fmt: skip
+    work, text = out.parent / f".{out.name}.partial", json.dumps(settings, indent=1) + "\n"
+    if (work / "settings.json").exists():
+        if (work / "settings.json").read_text(encoding="utf-8") != text:
+            raise ValueError(f"out: {str(work)!r} holds an interrupted run with other settings: delete it, or repeat it"
+                             " with its own")  # fmt: skip
+        return work
+    work.mkdir(parents=True, exist_ok=True)
+    write_atomic(work / "settings.json", text)
+    return work
+
+
+def _resume(flow: Flow, work: Path) -> int:
+    """Stand in front of the first block that is not known to be done, and say which one that is."""
+    if not (work / "hidden.safetensors").exists():
+        return 0
+    with safe_open(work / "hidden.safetensors", "pt") as opened:
+        done = int(opened.metadata()["blocks"])
+    hidden = load_file(work / "hidden.safetensors")
+    flow.hidden, flow.at = [hidden[str(j)] for j in range(len(hidden))], done
+    return done
+
+
+def _shard(block: nn.Module, name: str, done: dict[str, QTensor], lay, scheme: Scheme) -> dict[str, Tensor]:
+    """Tensors of one finished block as they are stored."""
+    if done:
+        lay.check(done)
+    packed = {f"{n}.{suffix}": part for n, q in done.items() for suffix, part in lay.pack(n, q).items()}
+    codes = {f"{n}.weight" for n in done}
+    rest = {f"{name}.{n}": t for n, t in block.state_dict().items()}
+    return packed | {n: _stored(n, t, scheme.scale_dtype) for n, t in rest.items() if n not in codes}
+
+
+def _stored(name: str, t: Tensor, dtype: torch.dtype) -> Tensor:
+    """A tensor that stays as it is, in the dtype of the scales; ValueError where that overflows."""
+    small = (t.detach().to(dtype) if t.is_floating_point() else t.detach()).contiguous()
+    if not torch.isfinite(small).all():
+        raise ValueError(f"{name}: its largest value, {t.abs().max().item():.4g}, does not fit {dtype}")
+    return small
+
+
+def _finish(model, blocks, linears, example, lay, scheme, work: Path, out: Path, source: Path, tokenizer) -> Path:
+    """The rest of the model, the index and the configuration; then the directory gets its name."""
+    inside = tuple(f"{name}." for name in blocks)
+    seen: set[int] = set()
+    rest = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if not name.startswith(inside) and id(tensor) not in seen:
+            rest[name] = _stored(name, tensor, scheme.scale_dtype)
+            seen.add(id(tensor))
+    write_atomic(work / f"model-{len(blocks) + 1:05}.safetensors", save(rest, {"format": "pt"}))
+    weight_map, size = {}, 0
+    for file in sorted(work.glob("model-*.safetensors")):
+        with safe_open(file, "pt") as opened:
+            weight_map |= dict.fromkeys(opened.keys(), file.name)
+        size += file.stat().st_size
+    index = {"metadata": {"total_size": size}, "weight_map": weight_map}
+    write_atomic(work / "model.safetensors.index.json", json.dumps(index, indent=1) + "\n")
+    quantized = [name for part in blocks.values() for name in part]
+    one = next((q for q in example.values() if q.g_idx is not None), next(iter(example.values())))
+    for name in quantized:  # the linears that are left are those that _config names as not quantized
+        model.set_submodule(name, nn.Identity())
+    config = _config(model, lay, dict.fromkeys(quantized, one), scheme.scale_dtype)
+    write_atomic(work / "config.json", json.dumps(config, indent=2) + "\n")
+    if (source / "generation_config.json").exists():
+        write_atomic(work / "generation_config.json", (source / "generation_config.json").read_bytes())
+    if tokenizer is not None:
+        tokenizer.save_pretrained(work)
+    for name in ("hidden.safetensors", "settings.json"):
+        (work / name).unlink()
+    work.replace(out)
+    return out

@@ -1,0 +1,120 @@
+"""One block at a time and shard by shard gives what quantize_model and save give, also after an interruption."""
+
+import json
+
+import pytest
+import tiny
+import torch
+from test_calibrate_pipeline import family, tokens
+
+from course_lib import Scheme, artifacts
+from course_lib.artifacts import stream as module
+from course_lib.artifacts.stream import stream
+from course_lib.calibrate import quantize_model
+
+INT4 = Scheme.int(4, "full", 16, scale_dtype=torch.float16)
+BATCHES = [tokens(seed=0), tokens(3, 17, seed=1)]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny")
+    tiny.llama(num_hidden_layers=3).save_pretrained(folder)
+    return folder
+
+
+def same(a, b):
+    assert a.qtensors.keys() == b.qtensors.keys()
+    for name, q in a.qtensors.items():
+        other = b.qtensors[name]
+        assert torch.equal(q.codes, other.codes) and torch.equal(q.scale, other.scale), name
+        assert (q.g_idx is None) == (other.g_idx is None)
+    ids = tokens(seed=9, vocabulary=50)
+    with torch.no_grad():
+        torch.testing.assert_close(a(input_ids=ids).logits, b(input_ids=ids).logits, rtol=2e-2, atol=2e-2)
+
+
+@pytest.mark.parametrize(
+    "method, options, layout",
+    [("gptq", {}, "gptq"), ("gptq", {"act_order": True}, "gptq_v2"), ("awq", {}, "gptq"), ("rtn", {}, "gptq")],
+)
+def test_it_is_what_quantize_model_and_save_give(checkpoint, tmp_path, method, options, layout):
+    out = stream(checkpoint, tmp_path / "out", INT4, method, BATCHES, layout, **options)
+    loaded, _ = artifacts.load(out)
+    whole = quantize_model(tiny.llama(num_hidden_layers=3), INT4, method, BATCHES, **options)
+    same(whole, loaded)
+    artifacts.save(whole, tmp_path / "whole", layout)
+    one, other = (json.loads((folder / "config.json").read_text()) for folder in (out, tmp_path / "whole"))
+    assert one["quantization_config"] == other["quantization_config"]
+    assert not list(tmp_path.glob(".out*"))
+    index = json.loads((out / "model.safetensors.index.json").read_text())["weight_map"]
+    assert len(set(index.values())) == 4 and set(index.values()) == {p.name for p in out.glob("*.safetensors")}
+
+
+@pytest.mark.parametrize("name", ["Qwen2", "Mistral"])
+def test_other_families_with_heads_of_their_own(tmp_path, name):
+    model = family(name, tie_word_embeddings=False)
+    model.save_pretrained(tmp_path / "model")
+    batches = [tokens(vocabulary=60)]
+    out = stream(tmp_path / "model", tmp_path / "out", INT4, "gptq", batches, skip=("lm_head", "q_proj"))
+    same(quantize_model(model, INT4, "gptq", batches, skip=("lm_head", "q_proj")), artifacts.load(out)[0])
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_an_interrupted_run_goes_on(checkpoint, tmp_path, monkeypatch, at):
+    real, calls = module.ONE_BLOCK["gptq"], []
+
+    def breaks(*args, **options):
+        calls.append(1)
+        if len(calls) == at:
+            raise KeyboardInterrupt
+        return real(*args, **options)
+
+    monkeypatch.setitem(module.ONE_BLOCK, "gptq", breaks)
+    with pytest.raises(KeyboardInterrupt):
+        stream(checkpoint, tmp_path / "out", INT4, "gptq", BATCHES)
+    assert not (tmp_path / "out").exists() and (tmp_path / ".out.partial").is_dir()
+    with pytest.raises(ValueError, match="interrupted run with other settings"):
+        stream(checkpoint, tmp_path / "out", INT4, "gptq", BATCHES, act_order=True)
+    done = stream(checkpoint, tmp_path / "out", INT4, "gptq", BATCHES)
+    assert len(calls) == 1 + 3  # the broken one, and every block once
+    want = stream(checkpoint, tmp_path / "whole", INT4, "gptq", BATCHES)
+    for file in want.glob("*.safetensors"):
+        assert file.read_bytes() == (done / file.name).read_bytes()
+    assert not (tmp_path / ".out.partial").exists()
+
+
+def test_blocks_leave_memory_again(checkpoint, tmp_path, monkeypatch):
+    seen, real = [], module.ONE_BLOCK["rtn"]
+
+    def watches(flow, inside, scheme):
+        seen.append([not next(block.parameters()).is_meta for block in flow.blocks])
+        return real(flow, inside, scheme)
+
+    monkeypatch.setitem(module.ONE_BLOCK, "rtn", watches)
+    stream(checkpoint, tmp_path / "out", INT4, "rtn", BATCHES)
+    assert seen == [[i == j for j in range(3)] for i in range(3)]
+
+
+def test_bad_input(checkpoint, tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="which holds files"):
+        stream(checkpoint, tmp_path / "full", INT4, "rtn", BATCHES)
+    with pytest.raises(FileNotFoundError, match="source must be a checkpoint directory"):
+        stream(tmp_path / "full", tmp_path / "out", INT4, "rtn", BATCHES)
+    with pytest.raises(ValueError, match="the model's vocabulary"):
+        stream(checkpoint, tmp_path / "out", INT4, "rtn", [torch.tensor([[9999]])])
+    with pytest.raises(ValueError, match="layout must be one of"):
+        stream(checkpoint, tmp_path / "out", INT4, "rtn", BATCHES, layout="gguf")
+
+
+def test_a_missing_tensor_is_named(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    tiny.llama().save_pretrained(tmp_path / "model")
+    tensors = load_file(tmp_path / "model" / "model.safetensors")
+    for missing in ("model.norm.weight", "model.layers.1.mlp.up_proj.weight"):
+        save_file({k: v for k, v in tensors.items() if k != missing}, tmp_path / "model" / "model.safetensors")
+        with pytest.raises(ValueError, match=f"the checkpoint lacks {missing}"):
+            stream(tmp_path / "model", tmp_path / f"out{len(missing)}", INT4, "rtn", BATCHES)
