@@ -73,7 +73,7 @@ def main():
     options = parser.parse_args()
     from course_lib.viz import explorers
 
-    rows = [row(name, getattr(explorers, name)()) for name in ("ruler", "grid", "planner", "heatmap")]
+    rows = [row(name, getattr(explorers, name)()) for name in ("ruler", "grid", "planner", "heatmap", "migrate")]
     try:
         rows.append(bot_rows())
     except FileNotFoundError as error:

@@ -1,4 +1,4 @@
-"""NF4 against bitsandbytes' table, codes and scales (tests/golden/bitsandbytes.json), and its laws."""
+"""NF4 against bitsandbytes' table, codes and scales (tests/golden/bitsandbytes), and its laws."""
 
 import json
 import statistics
@@ -10,7 +10,7 @@ import torch
 from course_lib import Scheme, dequantize, quantize
 from course_lib.formats import nf4, registry
 
-GOLDEN = json.loads((Path(__file__).parent / "golden" / "bitsandbytes.json").read_text(encoding="utf-8"))
+GOLDEN = json.loads((Path(__file__).parent / "golden" / "bitsandbytes" / "golden.json").read_text(encoding="utf-8"))
 
 
 def numbers(n, step):
