@@ -23,7 +23,7 @@ def put(folder, *paths, text="{}"):
 
 
 def handed_in(into):
-    return {s.student: [name for name, _ in s.files] for s in submission.discover(into, PS01)}
+    return {s.student: sorted(name for name, _ in s.files) for s in submission.discover(into, PS01)}
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_new_version_replaces_the_old_one_and_links_are_left_out(tmp_path):
     put(tmp_path / "from", "<b>.ipynb")
     lines = collect.collect(tmp_path / "from", tmp_path / "to", PS01, AT)
     assert [line.split(":")[0] for line in lines] == ["left out", "left out", "anna", "1 student"]
-    assert handed_in(tmp_path / "to") == {"anna": ["b.ipynb", f"{PS01.notebook}.ipynb"]}
+    assert handed_in(tmp_path / "to") == {"anna": [f"{PS01.notebook}.ipynb", "b.ipynb"]}
     (tmp_path / "from" / "anna" / "b.ipynb").unlink()
     collect.collect(tmp_path / "from", tmp_path / "to", PS01, AT)
     assert handed_in(tmp_path / "to") == {"anna": [f"{PS01.notebook}.ipynb"]}
@@ -83,6 +83,19 @@ def test_the_command(tmp_path, capsys):
     for wrong in (["ps77", *where], ["ps01", *where, "--at", "yesterday"], ["ps01", "/no/such", *where[1:]]):
         assert collect.main(wrong) == 1
     assert capsys.readouterr().err.count("\n") == 3
+
+
+def test_what_a_teacher_gets_wrong_at_first_is_said(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "all.zip").write_bytes(b"PK")
+    for path, why in {"empty": "There is no notebook (.ipynb) below", "all.zip": "unpack it first"}.items():
+        assert collect.main(["ps01", str(tmp_path / path), "--submitted", str(tmp_path / "to")]) == 1
+        assert why in capsys.readouterr().err
+    ps02 = next((ROOT / "exercises").glob("ps02-*/*.ipynb")).read_text(encoding="utf-8")
+    put(tmp_path / "from", "anna.ipynb", text=ps02)
+    put(tmp_path / "from", "bert.ipynb", text=notebook({}))
+    lines = collect.collect(tmp_path / "from", tmp_path / "to", PS01, AT)
+    assert ["does not look like ps01" in line for line in lines] == [True, False, False]
 
 
 # ---- with a roster

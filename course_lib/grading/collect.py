@@ -81,8 +81,11 @@ def collect(folder: Path, into: Path, assignment: Assignment, at: datetime, patt
     """
     known = roster.read(known) if known else None
     if not folder.is_dir():
-        raise ValueError(f"{folder} is not a folder.")
+        is_archive = folder.suffix.lower() in (".zip", ".gz", ".tar")
+        raise ValueError(f"{folder} is not a folder{': unpack it first' if is_archive else ''}.")
     found, lines = _by_student(folder, assignment, pattern, known)
+    if not found and not lines:
+        raise ValueError(f"There is no notebook (.ipynb) below {folder}.")
     record = times.read(into)
     collected = record.setdefault(assignment.name, {})
     for student, files in sorted(found.items()):
@@ -98,9 +101,16 @@ def collect(folder: Path, into: Path, assignment: Assignment, at: datetime, patt
             write_atomic(home / name, data)
         collected[student] = {"at": at.replace(microsecond=0).isoformat(), "hash": content}
         write_atomic(home / "timestamp.txt", f"{at:%Y-%m-%d %H:%M:%S} UTC\n")  # nbgrader's own pages read it
-        lines.append(f"{student}: {', '.join(files)}")
+        lines.append(f"{student}: {', '.join(files)}{_doubt(files, assignment)}")
     times.write(into, record)
     return [*lines, *_summary(found, collected, known)]
+
+
+def _doubt(files: dict[str, bytes], assignment: Assignment) -> str:
+    """What to say of notebooks that hold none of the set's functions, not even as a stub."""
+    names = [name.encode() for question in assignment.questions for name in question.names]
+    looks_right = any(name in data for data in files.values() for name in names)
+    return "" if looks_right or not names else f"  (this does not look like {assignment.short}: is it another set?)"
 
 
 def _summary(found: dict, collected: dict, known: Roster | None) -> list[str]:
@@ -123,7 +133,8 @@ def _by_student(folder: Path, assignment: Assignment, pattern: str | None, known
     patterns = [pattern] if pattern else [p.replace("{short}", re.escape(assignment.short)) for p in PATTERNS]
     found, lines = {}, []
     for home, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        deep = len(Path(home).relative_to(folder).parts) >= submission.MAX_DEPTH
+        folders[:] = [] if deep else sorted(name for name in folders if not name.startswith("."))
         for name in sorted(n for n in names if n.endswith(".ipynb") and not n.startswith(".")):
             path = Path(home, name)
             inside = path.relative_to(folder).as_posix()

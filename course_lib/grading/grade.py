@@ -72,7 +72,7 @@ def run(options, course: Course) -> list[dict]:
         raise ValueError("--workers is for this machine; with --scheduler the cluster has workers of its own.")
     submitted = options.submitted or course.root / ".nbgrader" / "submitted"
     if not submitted.is_dir():
-        raise ValueError(f"There is nothing to grade: {submitted} is not a folder.")
+        raise ValueError(f"There is nothing to grade in {submitted}: run `course collect {options.set} FOLDER` first.")
     batch = Batch(
         course, course.sets([options.set])[0], submitted, options.gradebook or course.gradebook,
         tuple(options.student), options.workers, options.force, options.new_seed, say=tqdm.write,
