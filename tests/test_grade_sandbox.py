@@ -481,7 +481,11 @@ def test_without_bubblewrap_it_refuses_and_says_how_to_install_it(monkeypatch, t
         bubblewrap.find()
 
 
-def test_where_forks_may_not_be_shut_off_each_question_starts_cold(copy, monkeypatch):
+@pytest.mark.parametrize("root", [True, False])
+def test_where_forks_may_not_be_shut_off_each_question_starts_cold(copy, monkeypatch, root):
+    monkeypatch.setenv("COURSE_SECRET_SEED", "31415")
+    if not root:  # or as root, but as if it were somebody else
+        monkeypatch.setattr(bubblewrap, "user_for", lambda slot: None)
     template = Template(copy, slot=7, limits=SMALL)
     refusal = json.dumps({"refused": 1, "why": "unshare: Operation not permitted"}).encode()
     template.ready()
@@ -490,8 +494,8 @@ def test_where_forks_may_not_be_shut_off_each_question_starts_cold(copy, monkeyp
     answers = Answers(template, Job([(0, CODE_COLD)], ("v", "f"), ("course_lib.formats.packing",)))
     answers.start()
     assert template.cold
-    uid, *rest = answers.names()["v"]
-    assert uid in (1000, template.uid) and rest == [["work"], True, 101]
+    uid, *rest, reached = answers.names()["v"]
+    assert uid in (1000, template.uid) and rest == [["work"], True, 101] and reached == []
     assert answers.names()["f"](2) == 4
     process = template.process
     answers.end()
@@ -508,8 +512,42 @@ try:
 except OSError as error:
     number = error.errno
 masked = "is masked" in open("/course/course_lib/formats/packing.py").read()
-v = [os.getuid(), os.listdir("/tmp"), masked and libc.unshare(0x10000000) == -1, number]
+reached = []
+for pid in filter(str.isdigit, os.listdir("/proc")):
+    for name, mode in (("environ", "rb"), ("mem", "rb"), ("mem", "r+b")):
+        try:
+            if pid != str(os.getpid()) and (name == "mem" or b"31415" in open(f"/proc/{pid}/{name}", mode).read()):
+                open(f"/proc/{pid}/{name}", mode)
+                reached.append(f"{pid} {name} {mode}")
+        except OSError:
+            pass
+v = [os.getuid(), os.listdir("/tmp"), masked and libc.unshare(0x10000000) == -1, number, reached]
 """
+
+
+def test_a_course_that_lies_below_a_bound_folder_is_hidden(copy, tmp_path, monkeypatch):
+    course = tmp_path / "src" / "course"
+    for folder in ("graded", "solutions", ".nbgrader", "course_lib"):
+        (course / folder).mkdir(parents=True)
+        (course / folder / "secret").write_text("x")
+    tmp_path.chmod(0o755)
+    monkeypatch.setattr(bubblewrap, "repository", lambda: course)
+    monkeypatch.setattr(bubblewrap, "system", lambda before=bubblewrap.system: [*before(), (tmp_path, "/srv/bound")])
+    monkeypatch.setattr(bubblewrap, "placed", lambda path: path.replace(str(tmp_path), "/srv/bound"))
+    template = Template(copy, slot=7, limits=SMALL)
+    cell = "import os\nv = {n: os.listdir('/srv/bound/src/course/' + n) for n in os.listdir('/srv/bound/src/course')}\n"
+    cell += "try:\n    open('/srv/bound/src/course/graded/x', 'w')\nexcept OSError as error:\n    v['error'] = []\n"
+    answers = Answers(template, Job([(0, cell)], ("v",)))
+    answers.start()
+    assert answers.names()["v"] == {
+        "graded": [],
+        "solutions": [],
+        ".nbgrader": [],
+        "course_lib": ["secret"],
+        "error": [],
+    }
+    answers.end()
+    template.close()
 
 
 def test_a_warm_fork_is_quick(template):

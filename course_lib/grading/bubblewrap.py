@@ -7,10 +7,13 @@ import sys
 import sysconfig
 from pathlib import Path
 
+from course_lib.files import repository
+
 MODULES = ("wire", "kernel", "isolate", "memory", "seccomp", "shell", "cells", "student", "template")
 SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin")
 SETTINGS = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime", "fonts", "mime.types")
 COURSE = "/course"  # where course_lib lies in the sandbox
+PRIVATE = ("graded", "solutions", ".nbgrader", "submitted", ".git", "tests")  # folders of the course that are hidden
 FIRST_UID = 64000  # slot n runs as FIRST_UID + n where the grader runs as root
 CAP_SYS_ADMIN = 21
 INSTALL = (
@@ -69,15 +72,18 @@ def command(bwrap: str, house: Path, uid: int | None, control: int, cold=None, s
         args += ["--setenv", name, value]
     binds = system() + [(home, placed(home)) for home in interpreter()]
     binds += [(house / "course_lib", f"{COURSE}/course_lib"), (house / "masks", "/masks")]
+    hidden = private([source for source, _ in binds])
     engine = house / "course_lib" / "grading" / "inside"
     binds += [(engine / f"{name}.py", f"/engine/inside/{name}.py") for name in ("__init__", *MODULES)]
     # A shared mapping of /dev/zero would be memory without a limit; /dev/full holds the same zeros, and has no mapping.
-    args += bound(binds) + ["--proc", "/proc", "--dev", "/dev", "--dev-bind", "/dev/full", "/dev/zero"]
+    args += bound(binds) + [word for path in hidden for word in ("--tmpfs", path, "--remount-ro", path)]
+    args += ["--proc", "/proc", "--dev", "/dev", "--dev-bind", "/dev/full", "/dev/zero"]
     if cold is None:
         args += ["--dir", "/tmp", "--remount-ro", "/dev"]
     else:
         args += ["--size", str(scratch_mb * 2**20), "--perms", "1777", "--tmpfs", "/tmp"]
         args += ["--size", str(scratch_mb * 2**20), "--perms", "1777", "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]
+        args.append("--as-pid-1")  # then nobody inside can end the template, and bubblewrap's own memory is not there
         for path in cold:
             args += ["--ro-bind", str(house / "masks" / ("folder" if is_folder(house, path) else "file")), path]
     start = "import sys; sys.path.insert(0, '/engine'); from inside import template; "
@@ -111,6 +117,12 @@ def bound(pairs: list) -> list[str]:
         args += ["--symlink", source.readlink(), target] if is_link(source) else ["--ro-bind", source, target]
         made.add(Path(target))
     return list(map(str, args))
+
+
+def private(shown: list) -> list[str]:
+    """What must be hidden because the course lies below a folder that is bound, such as /usr/src or a conda prefix."""
+    folders = [repository() / name for name in PRIVATE]
+    return [placed(str(path)) for path in folders if path.is_dir() and any(path.is_relative_to(home) for home in shown)]
 
 
 def is_link(path) -> bool:

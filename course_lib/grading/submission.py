@@ -5,14 +5,16 @@ import json
 import os
 import re
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from course_lib.grading.source import Assignment
 
-MAX_FILE, MAX_FILES = 32 * 2**20, 50
+MAX_FILE, MAX_FILES, MAX_TOTAL = 32 * 2**20, 50, 64 * 2**20  # bytes, notebooks and bytes of a student
+MAX_DEPTH = 8  # folders in folders; os.walk calls itself for each
 SUFFIXES = (".ipynb", ".json", ".txt")  # browsers rename what they download
-STUDENT, OTHER = re.compile(r"\w[\w@+=,~ .-]{0,119}"), re.compile(r"^\W|[^\w@+=,~ .-]")
+STUDENT, OTHER = re.compile(r"\w(?!.*~[0-9a-f]{8}$)[\w@+=,~ .-]{0,119}"), re.compile(r"^\W|[^\w@+=,~ .-]")
 
 
 class Unreadable(Exception):
@@ -31,7 +33,10 @@ class Submission:
 
     @property
     def account(self) -> str:
-        """The student's id in the gradebook and in the names of files: the folder's name, if that is harmless."""
+        """The student's id in the gradebook and in the names of files: the folder's name, if that is harmless.
+
+        A name that looks like one that was changed here is changed as well, so that no two students are one.
+        """
         if STUDENT.fullmatch(self.student) and self.student.strip() == self.student:
             return self.student
         raw = self.student.encode("utf-8", "surrogateescape")
@@ -68,7 +73,7 @@ def _of_student(folder: Path, student: str, assignment: Assignment) -> Submissio
     if homes[0].is_symlink() or not homes[0].is_dir():
         return Submission(student, problem=f"{homes[0].name!r} is no folder; links are not followed.")
     repairs = (f"The folder is called {homes[0].name!r}.",) if homes[0].name != assignment.name else ()
-    files, notes = _files(Path(homes[0].path))
+    files, notes = _files(Path(homes[0].path), f"{assignment.notebook}.ipynb")
     problem = "" if files else " ".join(notes) or "There is no notebook in the folder."
     return Submission(student, tuple(files), problem, tuple(notes) if files else (), repairs)
 
@@ -77,25 +82,33 @@ def _is_home(name: str, assignment: Assignment) -> bool:
     return name == assignment.name or re.fullmatch(rf"{re.escape(assignment.short)}([-_ .].*)?", name, re.I) is not None
 
 
-def _files(folder: Path) -> tuple[list[tuple[str, bytes]], list[str]]:
-    """(notebooks, sentences about what could not be read), without following a link."""
-    found, problems = [], []
-    for home, folders, names in os.walk(folder, followlinks=False):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            path = Path(home, name)
-            if name.startswith(".") or path.suffix.lower() not in SUFFIXES:
-                continue
-            try:
-                data = read(path)
-            except Unreadable as problem:
-                problems.append(str(problem))
-                continue
-            if path.suffix.lower() == ".ipynb" or data.lstrip(b"\xef\xbb\xbf \r\n\t")[:1] == b"{":
-                found.append((path.relative_to(folder).as_posix(), data))
-            if len(found) >= MAX_FILES:
-                return found, [*problems, f"There are more than {MAX_FILES} notebooks; the rest was not read."]
+def _files(folder: Path, expected: str) -> tuple[list[tuple[str, bytes]], list[str]]:
+    """(notebooks, the expected one first; sentences about what could not be read), without following a link."""
+    found, problems, total = [], [], 0
+    for path in _paths(folder, expected):
+        try:
+            data = read(path)
+        except Unreadable as problem:
+            problems.append(str(problem))
+            continue
+        if path.suffix.lower() != ".ipynb" and data.lstrip(b"\xef\xbb\xbf \r\n\t")[:1] != b"{":
+            continue
+        total += len(data)
+        if len(found) == MAX_FILES or total > MAX_TOTAL:
+            said = f"There are more than {MAX_FILES} notebooks, or {MAX_TOTAL / 1e6:.0f} MB; the rest was not read."
+            return found, [*problems, said]
+        found.append((path.relative_to(folder).as_posix(), data))
     return found, problems
+
+
+def _paths(folder: Path, expected: str) -> Iterator[Path]:
+    """What might be a notebook: the expected one, then the others by folder and name."""
+    for home, folders, names in os.walk(folder, followlinks=False):
+        deep = len(Path(home).relative_to(folder).parts) >= MAX_DEPTH
+        folders[:] = [] if deep else sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names, key=lambda name: (name != expected, name)):
+            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
+                yield Path(home, name)
 
 
 def read(path: Path) -> bytes:

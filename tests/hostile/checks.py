@@ -22,6 +22,7 @@ from tests.hostile import bank
 from tests.hostile.bank import CANARY, QUESTIONS, ROOT, Entry
 
 LOST = ("unreadable", "failed")
+DEEP = 60  # folders in folders where nobody looks any further
 LONG = 30  # characters from which a line of a hidden source is its own
 NUMBERS = re.compile(r"EXFIL ((?:[-+0-9.e]+ ?)+)")
 
@@ -231,6 +232,8 @@ def snapshot(folder: Path) -> dict[str, str]:
     """What lies in a folder: kind, target or content of everything, links not followed."""
     found = {}
     for here, folders, files in os.walk(os.fsencode(folder)):
+        if here.count(b"/") > DEEP:
+            folders.clear()
         for name in folders + files:
             path = os.path.join(here, name)
             state = os.lstat(path)

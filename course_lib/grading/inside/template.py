@@ -120,6 +120,8 @@ def _words(status: int) -> str:
 
 def start(order: dict, channel: int, control: socket.socket) -> int:
     """Fork twice: into new namespaces, then the first process there. Its pid, as soon as it is shut off. OSError."""
+    if order["cold"]:  # the fork shares our pid namespace, and must not reach into our memory
+        kernel.prctl(kernel.DUMPABLE, 0)
     reading, writing = os.pipe()
     first = os.fork()
     if first == 0:

@@ -182,7 +182,10 @@ def _type_name(value) -> str:
 def decode(data: bytes):
     """The value in a message's body. Errors: `Refused` for anything that is not exactly one value within the limits."""
     reader = _Reader(data)
-    value = reader.value(0)
+    try:
+        value = reader.value(0)
+    except (RuntimeError, OverflowError) as error:  # torch's word for a shape that no tensor can have
+        raise Refused("an array has an impossible shape") from error
     if reader.at != len(reader.data):
         raise Refused("there is more than one value in a message")
     return value
