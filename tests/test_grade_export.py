@@ -17,7 +17,7 @@ import pytest
 from traitlets.config import Config
 
 from course_lib.files import repository
-from course_lib.grading import export, export_rows, results, source
+from course_lib.grading import bubblewrap, engine, export, export_rows, feedback, grade, results, source
 from course_lib.grading.export_rows import Line
 from course_lib.grading.generate import Course, generate
 from course_lib.grading.gradebook import Book
@@ -248,13 +248,36 @@ def test_lateness_is_taken_off_and_an_extension_gives_it_back(late, url, tmp_pat
     assert exported(tmp_path, url)[-4:] == ["20.0", "0.0", "20.0", "25.0"]
 
 
+def test_each_command_settles_lateness_by_itself(late, url, tmp_path, monkeypatch, capsys):
+    """An extension that came after the grading counts, whichever command is next."""
+
+    def penalty():
+        late.db.expire_all()
+        return late.book.find_submission(PS01.name, "fay").late_submission_penalty
+
+    (tmp_path / "submitted").mkdir()
+    common = ["ps01", "--gradebook", url]
+    commands = [
+        (export, [*common, "--out", str(tmp_path / "out.csv")]),
+        (feedback, [*common, "--out", str(tmp_path), "--student", "fay"]),
+        (grade, [*common, "--submitted", str(tmp_path / "submitted")]),
+    ]
+    monkeypatch.setattr(bubblewrap, "find", lambda: "bwrap")
+    for days, (module, arguments) in enumerate(commands):
+        late.book.grant_extension(PS01.name, "fay", hours=12 * (days + 1))
+        owner = engine if module is grade else module
+        monkeypatch.setattr(owner, "configuration", lambda course: late.config)
+        assert module.main(arguments) in (0, 3), capsys.readouterr().err
+        assert penalty() == 2 - (days + 1) / 2
+
+
 def test_points_of_a_person_count_before_lateness(late):
     """Stock nbgrader works the penalty out once, before anybody has read the written answer."""
     strict = Book(str(late.book.engine.url), Config(LateSubmissionPlugin={"penalty_method": "zero"}))
     notebook = strict.book.find_submission_notebook(PS01.notebook, PS01.name, "fay")
-    for grade in notebook.grades:
-        if grade.name == "explain":
-            grade.manual_score = 5
+    for given in notebook.grades:
+        if given.name == "explain":
+            given.manual_score = 5
     strict.db.commit()
     strict.settle(PS01.name)
     fay = next(line for line in export_rows.lines(strict.book, PS01.name) if line.student == "fay")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from course_lib.grading import history
 from course_lib.grading.autograded import letters
-from course_lib.grading.gradebook import Book, total
+from course_lib.grading.gradebook import Book, latest, total
 from course_lib.grading.source import Assignment, released
 
 LOST = re.compile(
@@ -62,7 +62,7 @@ class View:
 
 def view(book: Book, assignment: Assignment, student: str, notebook: Path) -> View:
     """A student's page. Errors: ValueError for somebody without a grade."""
-    found = book.results(assignment.name).get(student)
+    found = latest(book.db, assignment.name, student).get(student)
     if found is None:
         raise ValueError(
             f"{student} has no grade for {assignment.name} yet; run `course grade {assignment.short}` first."

@@ -58,12 +58,16 @@ class Sandboxed(NotebookExporter):
 class Page(Exporter):
     """For `c.GenerateFeedback.exporter_class`: the page of `course feedback` for a graded notebook."""
 
+    settled = False  # lateness, once for a whole class
+
     def from_filename(self, filename, resources=None, **_):
         """(the page, resources) for nbgrader's writer."""
         told = resources["nbgrader"]
         course = course_of(self.parent.coursedir)
         assignment = source.load(course.source / told["assignment"])
         with opened(told["db_url"], self.config) as book:
-            book.settle(assignment.name)
+            if not self.settled:
+                book.settle(assignment.name)
+                self.settled = True
             view = feedback_view.view(book, assignment, told["student"], Path(filename))
         return feedback_page.render(view), resources | {"output_extension": ".html"}

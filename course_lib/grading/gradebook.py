@@ -100,7 +100,7 @@ class Book:
         submission = self.book.update_or_create_submission(assignment.name, student, **times)
         try:
             notebook = self.book.find_submission_notebook(assignment.notebook, assignment.name, student)
-            earlier = self._latest(assignment.name, student)
+            earlier = latest(self.db, assignment.name, student).get(student, (None, None, None))[2]
             before = total(self.db, submission) if earlier and earlier["score"] is not None else None
             self._grades(notebook, result, (earlier or {}).get("texts", {}))
             self._comments(notebook, result)
@@ -120,12 +120,6 @@ class Book:
         except BaseException:
             self.db.rollback()
             raise
-
-    def _latest(self, assignment: str, student: str) -> dict | None:
-        """A student's latest result, or None."""
-        rows = select(RESULTS.c.result).where(RESULTS.c.assignment == assignment, RESULTS.c.student == student)
-        latest = self.db.execute(rows.order_by(RESULTS.c.id.desc()).limit(1)).scalars().first()
-        return None if latest is None else json.loads(latest)
 
     def _grades(self, notebook, result: dict, texts: dict) -> None:
         """The automatic scores. A person's score stays; what nobody has scored yet is marked for a person.
@@ -155,11 +149,12 @@ class Book:
         settle(self.book, self.config, assignment)
 
 
-def latest(db, assignment: str) -> dict[str, tuple[str, str, dict]]:
-    """{student: (hash, measure, result)}, the latest of each; none in a gradebook that is only nbgrader's."""
+def latest(db, assignment: str, student: str | None = None) -> dict[str, tuple[str, str, dict]]:
+    """{student: (hash, measure, result)}, the latest of all or of one; none in a gradebook that is only nbgrader's."""
     if not sqlalchemy.inspect(db.get_bind()).has_table(RESULTS.name):
         return {}
     last = select(func.max(RESULTS.c.id)).where(RESULTS.c.assignment == assignment).group_by(RESULTS.c.student)
+    last = last if student is None else last.where(RESULTS.c.student == student)
     rows = db.execute(select(RESULTS).where(RESULTS.c.id.in_(last))).all()
     return {row.student: (row.hash, row.measure, json.loads(row.result)) for row in rows}
 
