@@ -82,3 +82,19 @@ def test_a_full_directory_and_a_missing_model_are_refused(checkpoint, tmp_path, 
     assert "which holds files" in capsys.readouterr().err and [p.name for p in folder.iterdir()] == ["kept.txt"]
     assert main(["quantize", str(tmp_path / "none"), str(tmp_path / "out")]) == 1
     assert "expected a checkpoint directory" in capsys.readouterr().err
+
+
+def test_the_same_command_goes_on_where_it_was_interrupted(checkpoint, tmp_path, monkeypatch):
+    from course_lib.artifacts import stream
+
+    real, calls = stream.ONE_BLOCK["gptq"], []
+
+    def breaks(*args, **options):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(*args, **options)
+
+    monkeypatch.setitem(stream.ONE_BLOCK, "gptq", breaks)
+    assert call(checkpoint, tmp_path / "out") == 130 and not (tmp_path / "out").exists()
+    assert call(checkpoint, tmp_path / "out") == 0 and len(calls) == 3

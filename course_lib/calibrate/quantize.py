@@ -1,4 +1,7 @@
-"""`course quantize MODEL OUT`: a checkpoint in, a quantized checkpoint or GGUF file out that other programs load."""
+"""`course quantize MODEL OUT`: a checkpoint in, a quantized checkpoint or GGUF file out that other programs load.
+
+A checkpoint directory is read one block at a time, and the same command goes on where an interrupted one stopped.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,9 @@ from pathlib import Path
 from course_lib import artifacts, models
 from course_lib.artifacts import LAYOUTS
 from course_lib.artifacts.gguf import imatrix, llama, mixes
+from course_lib.artifacts.stream import stream
 from course_lib.calibrate.calibration import LENGTH, SAMPLES, calibration_batches
-from course_lib.calibrate.pipeline import model_bytes, quantize_model
+from course_lib.calibrate.pipeline import quantize_model
 from course_lib.calibrate.stats import collect
 from course_lib.scheme import Scheme
 
@@ -52,18 +56,25 @@ def scheme_of(args) -> Scheme:
 
 def quantize(args) -> str:
     """Do what the options say, and sum it up in a line."""
-    began, out = time.perf_counter(), Path(args.out)
-    scheme = scheme_of(args)
+    began, out, scheme = time.perf_counter(), Path(args.out), scheme_of(args)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"OUT must be a new or empty directory, got {args.out!r}, which holds files")
-    model, tokenizer = models.load(args.model)
+    source = models.BUNDLED if args.model == "bundled" else Path(args.model)
     chosen = {"gptq": {"act_order": args.act_order}, "awq": {"duo": args.duo}}.get(args.method, {})
-    batches = None if args.method == "rtn" else _batches(args, model, tokenizer)
-    result = quantize_model(model, scheme, args.method, batches, **chosen)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    artifacts.save(result, out, args.layout, tokenizer)
-    before, after = model_bytes(model), model_bytes(result)
-    return (f"{out}: {args.method} {scheme.name}, layout {args.layout}, {before / 1e6:.2f} MB -> {after / 1e6:.2f} MB"
+    if (source / "config.json").is_file():
+        from transformers import AutoConfig, AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(source)
+        batches = _batches(args, AutoConfig.from_pretrained(source), tokenizer)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        stream(source, out, scheme, args.method, batches, args.layout, tokenizer=tokenizer, **chosen)
+    else:
+        model, tokenizer = models.load(args.model)
+        result = quantize_model(model, scheme, args.method, _batches(args, model.config, tokenizer), **chosen)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        artifacts.save(result, out, args.layout, tokenizer)
+    size = sum(file.stat().st_size for file in out.glob("*.safetensors"))
+    return (f"{out}: {args.method} {scheme.name}, layout {args.layout}, {size / 1e6:.2f} MB"
             f" in {time.perf_counter() - began:.0f} s")  # fmt: skip
 
 
@@ -80,7 +91,7 @@ def quantize_gguf(args) -> str:
     if args.imatrix:
         weights = imatrix.importance(imatrix.load(args.imatrix))
     elif args.calibration:
-        stats = collect(model, _batches(args, model, tokenizer), hessian=False)
+        stats = collect(model, _batches(args, model.config, tokenizer), hessian=False)
         weights = imatrix.importance(imatrix.of_stats(stats))
     out.parent.mkdir(parents=True, exist_ok=True)
     llama.export(model, tokenizer, out, args.gguf, weights)
@@ -89,8 +100,8 @@ def quantize_gguf(args) -> str:
             f" weight, in {time.perf_counter() - began:.0f} s")  # fmt: skip
 
 
-def _batches(args, model, tokenizer):
-    length = min(args.length, getattr(model.config, "max_position_embeddings", args.length))
+def _batches(args, config, tokenizer):
+    length = min(args.length, getattr(config, "max_position_embeddings", args.length))
     return calibration_batches(tokenizer, args.calibration or "prose", args.samples, length)
 
 
