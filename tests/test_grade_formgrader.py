@@ -135,4 +135,7 @@ def test_a_teachers_day(course, teacher):
     page = teacher.page.inner_text("body")
     assert "24.5 of 25 points" in page and "Good: see your own table." in page and "was disputed" in page
     teacher.page.screenshot(path=teacher.shots / "feedback-page.png", full_page=True)
+    teacher.page.set_viewport_size({"width": 390, "height": 844})  # a telephone; Bert's error names a long path
+    teacher.page.goto(made.as_uri().replace("/anna/", "/bert/"))
+    assert teacher.page.evaluate("document.documentElement.scrollWidth") <= 390
     assert not teacher.wrong, teacher.wrong

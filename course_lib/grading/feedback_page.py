@@ -1,5 +1,7 @@
 """The feedback page: one HTML file without scripts, links to elsewhere or anything else that could do something."""
 
+import functools
+
 import jinja2
 import mistune
 from pygments import highlight
@@ -14,7 +16,7 @@ HIGHLIGHTED = 20_000  # characters of code; longer cells stay black
 
 STYLE = """
 body { font: 16px/1.5 system-ui, "Segoe UI", "DejaVu Sans", sans-serif; color: var(--ink); background: var(--paper);
-  max-width: 46rem; margin: 2rem auto 4rem; padding: 0 1rem }
+  max-width: 46rem; margin: 2rem auto 4rem; padding: 0 1rem; overflow-wrap: anywhere }
 h1 { font-size: 1.5rem; line-height: 1.25; margin: 0 } h2 { font-size: 1.15rem; margin: 0 } p { margin: .4rem 0 }
 .who, .quiet, footer { color: var(--muted) } .total { font-size: 2rem; font-weight: 650; margin: 1rem 0 .2rem }
 table { border-collapse: collapse; width: 100%; margin: 1rem 0 2rem } td, th { padding: .3rem .5rem; text-align: left }
@@ -26,7 +28,7 @@ section { border-top: 2px solid var(--faint); padding-top: .8rem; margin-top: 1.
 .box { background: var(--card); border-left: 4px solid var(--faint); padding: .5rem .8rem; margin: .6rem 0 }
 .lost { border-color: var(--red) } .mistake { border-color: var(--orange) } .comment { border-color: var(--blue) }
 .box > :first-child { margin-top: 0 } .box > :last-child { margin-bottom: 0 }
-pre { white-space: pre-wrap; overflow-wrap: anywhere; font: .85rem/1.45 "DejaVu Sans Mono", ui-monospace, monospace;
+pre { white-space: pre-wrap; font: .85rem/1.45 "DejaVu Sans Mono", ui-monospace, monospace;
   background: var(--card); padding: .6rem .8rem; margin: .4rem 0 } pre.text { font: inherit }
 .bar { width: 96px } footer { margin-top: 2.5rem; border-top: 1px solid var(--faint) }
 ul { margin: .2rem 0; padding-left: 1.4rem; font-size: .93rem } li span { color: var(--ink) }
@@ -117,13 +119,17 @@ TEMPLATE = """<!DOCTYPE html>
 
 def render(view: View) -> str:
     """The page as text. Everything of the student's is escaped; a comment's markdown may not hold HTML."""
-    page = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(TEMPLATE)
     markdown = mistune.create_markdown(escape=True)
-    return page.render(
+    return _template().render(
         v=view, points=points, bar=_bar, code=_code, capital=lambda text: text[:1].upper() + text[1:],
         markdown=lambda text: jinja2.filters.Markup(markdown(text)),
         light=_variables(LIGHT), dark=_variables(DARK), style=jinja2.filters.Markup(STYLE),
     )  # fmt: skip
+
+
+@functools.cache
+def _template() -> jinja2.Template:
+    return jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(TEMPLATE)
 
 
 def _bar(item) -> int:
