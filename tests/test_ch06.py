@@ -35,7 +35,8 @@ def randn(seed, *shape):
 def activations(seed, tokens=200, cols=16):
     """Inputs that go together, some of them louder than others."""
     mix = torch.eye(cols) + 0.5 * randn(seed + 1, cols, cols)
-    return randn(seed, tokens, cols) @ mix * torch.linspace(0.3, 3, cols)[torch.randperm(cols)]
+    loud = torch.linspace(0.3, 3, cols)[randn(seed + 2, cols).argsort()]
+    return randn(seed, tokens, cols) @ mix * loud
 
 
 def error(w, w_hat, H):
@@ -106,7 +107,8 @@ def test_the_checkbook_by_trying_all_pairs():
     claim = checkbook.reference
     assert claim["nearest_cost"] == pytest.approx(ch06.cost(w, H, (1, 1))) == claim["backwards_cost"]
     assert claim["paid_cost"] == pytest.approx(ch06.cost(w, H, (1, 2)))
-    assert min(ch06.cost(w, H, pair) for pair in itertools.product(range(-3, 6), repeat=2)) == pytest.approx(claim["paid_cost"])
+    least = min(ch06.cost(w, H, pair) for pair in itertools.product(range(-3, 6), repeat=2))
+    assert least == pytest.approx(claim["paid_cost"])
     free = np.linspace(-3, 5, 8001)
     assert free[np.argmin([ch06.cost(w, H, (1, v)) for v in free])] == pytest.approx(claim["second"], abs=1e-3)
     free = np.linspace(-3, 5, 8001)
@@ -185,7 +187,8 @@ def test_babai_s_factor_and_its_bound():
     assert torch.allclose(A.T @ A, H.double(), rtol=1e-5, atol=1e-5) and torch.equal(A, A.tril())
     q = babai(w, H, Scheme.int(8), percdamp=0)
     coordinates = (w - q.dequantize()).double() @ A.T
-    assert (coordinates.abs() <= q.step.double() / 2 * A.diagonal() * (1 + 1e-4)).all()
+    inside = q.codes.abs() < 127  # the others may have been clipped
+    assert (coordinates.abs() <= q.step.double() / 2 * A.diagonal() * (1 + 1e-4))[inside].all() and inside.sum() > 50
     with pytest.raises(ValueError, match="not positive definite at percdamp=0"):
         babai(w, library_hessian(activations(1, 5, 12)), Scheme.int(4), percdamp=0)
 
@@ -201,7 +204,7 @@ def test_gptaq_without_drift_or_with_alpha_0_is_gptq():
 def test_gptaq_moves_the_free_columns_as_least_squares_over_the_drift_does():
     """With so many bits that nothing is lost by rounding, column 1 of two takes over what column 0 drifted by."""
     x, w = activations(4, 500, 2), torch.tensor([[1.0, 0.5], [-0.9, 0.3]])
-    x_hat = x + torch.stack([0.4 * x[:, 1], torch.zeros(500)], dim=1)
+    x_hat = x + torch.stack([0.4 * x[:, 1] - 0.3 * x[:, 0], torch.zeros(500)], dim=1)
     back = gptaq(w, x, x_hat, Scheme.int(8), percdamp=0, alpha=1.0).dequantize()
     for row in range(2):
         owed = w[row, 0] * (x - x_hat)[:, 0]

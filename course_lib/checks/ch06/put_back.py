@@ -127,5 +127,5 @@ def put_back(q, order, g):
         "When was each worked on? [1, 3, 0, 2], and torch.argsort(order) says so.",
         "def put_back(q, order, g):\n    back = torch.____(order)\n    return q[:, ____], (____ // g).to(torch.int32)",
     ],
-    passed="A file with act-order stores this list, 4 bytes a column. chapter 04's g_idx was the same thing.",
+    passed="A file with act-order stores this list, 4 bytes a column. Chapter 04's g_idx was the same thing.",
 )
