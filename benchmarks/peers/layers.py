@@ -140,17 +140,18 @@ def errors(w: Tensor, x: Tensor, held: Tensor, bits: int, group: int) -> dict[st
     return table
 
 
-def times(size: int = 2048, tokens: int = 4096, repeat: int = 3) -> dict[str, dict[str, list[float]]]:
+def times(size: int = 2048, tokens: int = 4096, repeat: int = 2) -> dict[str, dict[str, list[float]]]:
     """Quantizer -> wall and CPU seconds of each repetition, at 4 bits in groups of 128, Hessian included.
 
-    The quantizers take turns, so that what else the machine does falls on all of them; after one round to warm up.
+    The quantizers take turns, so that what else the machine does falls on all of them, after a small layer to warm up.
     """
-    w, x, _ = synthetic(size, size, tokens)
+    small, large = synthetic(256, 256, 512), synthetic(size, size, tokens)
     cases = {"ours": CASES["symmetric"], "GPTQModel": CASES["symmetric"], "HQQ": CASES["asymmetric"]}
     cases |= {"llm-compressor": CASES["static groups"]}
     found = {name: {"wall_s": [], "cpu_s": []} for name in cases}
     for round_ in range(repeat + 1):
         for name, settings in cases.items():
+            w, x, _ = large if round_ else small
             wall, cpu = time.perf_counter(), time.process_time()
             QUANTIZERS[name](w, x, 4, 128, *settings)
             if round_:

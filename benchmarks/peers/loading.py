@@ -15,6 +15,7 @@ from torch import nn
 from course_lib import Scheme, artifacts, models
 from course_lib.calibrate import calibration_batches, quantize_model
 
+SOME = ("lm_head", r"model\.layers\.0\..*", "down_proj")  # linears that stay at 16 bits
 # layout, bits, symmetric, group, method, its options
 CASES = [
     ("gptq", 2, "full", 64, "gptq", {}),
@@ -28,6 +29,9 @@ CASES = [
     ("compressed-tensors", 4, "full", 64, "gptq", {}),
     ("compressed-tensors", 4, False, 64, "gptq", {"act_order": True, "static_groups": True}),
     ("compressed-tensors", 8, False, None, "rtn", {}),
+    ("gptq", 4, "full", 64, "rtn", {"skip": SOME}),
+    ("awq", 4, False, 64, "rtn", {"skip": SOME}),
+    ("compressed-tensors", 4, "full", 64, "rtn", {"skip": SOME}),
 ]
 
 
@@ -43,7 +47,7 @@ def qwen2() -> tuple[nn.Module, object, object]:
 
     torch.manual_seed(0)
     config = Qwen2Config(
-        vocab_size=1024, hidden_size=256, intermediate_size=512, num_hidden_layers=3, num_attention_heads=8,
+        vocab_size=1024, hidden_size=256, intermediate_size=384, num_hidden_layers=2, num_attention_heads=8,
         num_key_value_heads=2, max_position_embeddings=512, tie_word_embeddings=False, initializer_range=0.08,
     )  # fmt: skip
     model = Qwen2ForCausalLM(config).eval()
@@ -61,7 +65,7 @@ def theirs(folder: Path, layout: str) -> nn.Module:
     if layout.startswith("gptq"):
         more = {"quantization_config": GPTQConfig(bits=4, backend="gptq_torch")}
     elif layout == "awq":
-        more = {"quantization_config": AwqConfig(bits=4, backend="awq_torch")}
+        more = {"quantization_config": AwqConfig(bits=4, backend="torch_awq")}
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float16, **more).eval()
 
 
@@ -112,10 +116,10 @@ def _by_gptqmodel(folder: Path) -> None:
     from gptqmodel import GPTQModel, QuantizeConfig
 
     _, tokenizer = models.load("bundled")
-    texts = [" ".join(models.texts.train("prose")[i : i + 4]) for i in range(0, 32, 4)]
+    batches = calibration_batches(tokenizer, "prose", samples=8, length=256)
     config = QuantizeConfig(bits=4, group_size=64, offload_to_disk=False)
     model = GPTQModel.load(str(models.BUNDLED), config)
-    model.quantize([tokenizer(text, return_tensors="pt") for text in texts], batch_size=1)
+    model.quantize([row.tolist() for rows in batches for row in rows], batch_size=1)
     model.save(str(folder))
 
 

@@ -1,7 +1,7 @@
 """Our GPTQ and our files beside GPTQModel, llm-compressor and HQQ: the same layers, the same run.
 
-    make peers                        everything, recorded in benchmarks/results/peers.json (half an hour on two cores)
-    make peers ARGS="errors"          the error tables alone: errors, times, forth, back; printed, not recorded
+    make peers                        everything, recorded in benchmarks/results/peers.json (minutes on an idle machine)
+    make peers ARGS="errors times"    some of the parts errors, times, forth, back; the others stay as recorded
     make peers ARGS="goldens"         writes tests/golden/artifacts/ again
 
 `make peers` keeps its own environment, .course-peers, with the pins of benchmarks/peers/requirements.txt.
@@ -9,6 +9,8 @@
 
 from __future__ import annotations
 
+import datetime
+import json
 import os
 import sys
 from importlib.metadata import version
@@ -23,7 +25,7 @@ import goldens  # noqa: E402
 import layers  # noqa: E402
 import loading  # noqa: E402
 import torch  # noqa: E402
-from record import record  # noqa: E402
+from record import RESULTS, machine, record  # noqa: E402
 
 PEERS = ("gptqmodel", "llmcompressor", "compressed-tensors", "hqq", "optimum")
 NAMES = tuple(layers.QUANTIZERS)
@@ -33,7 +35,7 @@ def errors() -> dict:
     """Layer and bits -> case -> quantizer -> held-out error."""
     tables = {}
     for name, (w, x, held) in {
-        "synthetic 1024x1024, 4096 tokens, g128": layers.synthetic(1024, 1024, 4096),
+        "synthetic 512x512, 2048 tokens, g128": layers.synthetic(512, 512, 2048),
         "bundled layers.2.mlp.down_proj, g64": layers.bundled(),
     }.items():
         for bits in (4, 3):
@@ -72,10 +74,17 @@ def main() -> None:
         sys.exit(f"unknown part {unknown[0]!r}: known are goldens, {', '.join(PARTS)}")
     if "goldens" in wanted:
         goldens.main()
-    found = {name: part() for name, part in PARTS.items() if not wanted or name in wanted}
-    if not wanted:
-        peers = {name: version(name) for name in PEERS}
-        record("peers", found, peers=peers, note="errors: |x_held (w_hat - w)|^2 / |x_held w|^2; times: see layers.py")
+    for name in [name for name in PARTS if not wanted or name in wanted]:
+        keep(name, PARTS[name]())
+
+
+def keep(name: str, table: dict) -> None:
+    """Put one part into peers.json, with its own date and load; the others stay as they were recorded."""
+    path = RESULTS / "peers.json"
+    found = json.loads(path.read_text(encoding="utf-8"))["results"] if path.exists() else {}
+    now = {"date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
+    found[name] = now | {"load_average_1min": machine()["load_average_1min"], "table": table}
+    record("peers", found, peers={peer: version(peer) for peer in PEERS}, threads=torch.get_num_threads())
 
 
 if __name__ == "__main__":
