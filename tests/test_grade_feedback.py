@@ -221,6 +221,30 @@ def test_points_and_comments_from_the_formgrader_are_on_it(page, book):
     assert said.count("A person has given these points.") == 2
 
 
+def test_letters_that_cannot_be_written_do_not_end_the_batch(page, book):
+    page("nora", notes=["a note \ud800"])
+    save(book, "nora", why="half \udfff")
+    questions = [
+        {"id": q.id, "score": 1.0, "max_score": 4.0, "reasons": ["\ud800\x1b[31m\x07red"]} for q in PS01.questions
+    ]
+    _, text = page("nora", questions=questions)
+    said = Reader(text.encode("utf-8").decode()).said
+    assert "\x1b" not in text and "\x07" not in text and "\ufffd" in said and "red" in said
+
+
+def test_a_graded_notebook_that_was_opened_and_saved_is_read(page, book, tmp_path):
+    view, _ = page("olga")
+    path = tmp_path / "graded.ipynb"
+    saved = json.loads(path.read_text(encoding="utf-8"))
+    for cell in saved["cells"]:
+        cell["source"] = cell["source"].splitlines(keepends=True)
+        for output in cell.get("outputs", []):
+            if "text" in output:
+                output["text"] = output["text"].splitlines(keepends=True)
+    path.write_text(json.dumps(saved), encoding="utf-8")
+    assert feedback_view.view(book, PS01, "olga", path) == view
+
+
 def test_no_score_is_shown_as_none(page):
     view, text = page("hugo", score=None, status="unreadable", questions=[
         {"id": q.id, "score": None, "max_score": 4.0, "reasons": []} for q in PS01.questions])  # fmt: skip

@@ -120,11 +120,12 @@ TEMPLATE = """<!DOCTYPE html>
 def render(view: View) -> str:
     """The page as text. Everything of the student's is escaped; a comment's markdown may not hold HTML."""
     markdown = mistune.create_markdown(escape=True)
-    return _template().render(
+    page = _template().render(
         v=view, points=points, bar=_bar, code=_code, capital=lambda text: text[:1].upper() + text[1:],
         markdown=lambda text: jinja2.filters.Markup(markdown(text)),
         light=_variables(LIGHT), dark=_variables(DARK), style=jinja2.filters.Markup(STYLE),
     )  # fmt: skip
+    return page.encode("utf-8", "replace").decode()  # half of a surrogate pair could not be written
 
 
 @functools.cache

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from course_lib.grading import history
-from course_lib.grading.autograded import letters
+from course_lib.grading.autograded import harmless, letters
 from course_lib.grading.gradebook import Book, latest, total
 from course_lib.grading.source import Assignment, released
 
@@ -81,24 +81,33 @@ def view(book: Book, assignment: Assignment, student: str, notebook: Path) -> Vi
     return View(
         title=title(assignment), name=" ".join(filter(None, [person.first_name, person.last_name])),
         student=student, points=None if unscored else total(book.db, submission), of=submission.max_score,
-        penalty=submission.late_submission_penalty, status=result["status"], notes=result["notes"], items=items,
+        penalty=submission.late_submission_penalty, status=result["status"],
+        notes=list(map(harmless, result["notes"])), items=items,
         changes=[change for change in changed if change.matters],
     )  # fmt: skip
 
 
-def _cells(notebook: Path) -> dict[str, dict]:
-    """The graded notebook's marked cells by grade id; none where it is not there."""
+def _cells(notebook: Path) -> dict[str, tuple[str, str]]:
+    """{grade id: (source, what was printed)} of the graded notebook; none where it is not there.
+
+    Whoever opens it in JupyterLab and saves it turns its texts into lists of lines.
+    """
     if not notebook.is_file():
         return {}
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    return {c["metadata"]["nbgrader"]["grade_id"]: c for c in cells if "nbgrader" in c["metadata"]}
+    marked = [cell for cell in cells if "nbgrader" in cell["metadata"]]
+    return {
+        cell["metadata"]["nbgrader"]["grade_id"]:
+        ("".join(cell["source"]), "".join("".join(o.get("text", "")) for o in cell.get("outputs", [])))
+        for cell in marked
+    }  # fmt: skip
 
 
 def _question(question, result: dict, grade, cells: dict, assignment: Assignment) -> Item:
     reasons = next(q["reasons"] for q in result["questions"] if q["id"] == question.id)
     item = Item(question.id, _headings(assignment, question.id)[-1], _points(grade), grade.max_score)
     item.by_hand = grade.manual_score is not None
-    for reason in reasons:
+    for reason in map(harmless, reasons):
         lost, mistake = LOST.fullmatch(reason), MISTAKE.fullmatch(reason)
         if lost:
             item.lost.append(lost.groupdict())
@@ -106,9 +115,8 @@ def _question(question, result: dict, grade, cells: dict, assignment: Assignment
             item.mistakes.append(mistake.groupdict())
         else:
             item.said.append(reason)
-    source = cells.get(question.id, {}).get("source", "")
+    source, said = cells.get(question.id, ("", ""))[0], cells.get(question.test.id, ("", ""))[1]
     item.answer = "" if source.split() == question.stub.split() else source
-    said = "".join(output.get("text", "") for output in cells.get(question.test.id, {}).get("outputs", []))
     item.checks = [{"state": c["state"], "words": " ".join(c["words"].split())} for c in CHECK.finditer(said)]
     return item
 
@@ -117,7 +125,7 @@ def _written(answer, grade, cells: dict, assignment: Assignment) -> Item:
     heading = _headings(assignment, answer.id)[-1]
     item = Item(answer.id, heading, _points(grade), grade.max_score, is_code=answer.is_code)
     item.by_hand = grade.manual_score is not None
-    source = letters(cells.get(answer.id, {}).get("source", ""))
+    source = letters(cells.get(answer.id, ("", ""))[0])
     item.answer = "" if source.split() == answer.stub.split() else source
     return item
 
