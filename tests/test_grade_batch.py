@@ -69,6 +69,17 @@ def test_a_worker_that_does_not_end_is_ended(tmp_path, monkeypatch):
     assert found["slow"] is None and found["a"] and found["b"]
 
 
+def test_no_worker_waits_for_work_that_is_there(tmp_path, monkeypatch):
+    with Pool(1, str(tmp_path), main=give) as workers:
+        first = workers.run([Submission("a"), Submission("b")])
+        next(first)
+        assert workers.workers[0].unit.student == "b"  # while the result for a is being written
+        assert next(first)[0].student == "b"
+        wait = pool.connection.wait
+        monkeypatch.setattr(pool.connection, "wait", lambda *a, **k: workers.workers[0].unit and wait(*a, **k))
+        assert [unit.student for unit, _ in workers.run([Submission("c")])] == ["c"]  # a cluster's worker
+
+
 def test_two_workers_have_slots_of_their_own(tmp_path):
     with Pool(2, str(tmp_path), main=give) as workers:
         list(workers.run([Submission(str(n)) for n in range(20)]))
@@ -198,7 +209,7 @@ def test_one_writer_at_a_time(course, capsys):
 @pytest.mark.parametrize(
     "arguments, said",
     [(["ps77"], "There is no problem set 'ps77'"), (["ps01", "--workers", "0"], "at least 1"),
-     (["ps01", "--submitted", "/no/such/folder"], "is not a folder")],
+     (["ps01", "--submitted", "/no/such/folder"], "nothing to grade in /no/such/folder")],
 )  # fmt: skip
 def test_wrong_usage_is_one_sentence(course, capsys, arguments, said):
     course.hand_in("anna")

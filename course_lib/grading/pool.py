@@ -62,6 +62,7 @@ class Pool:
         """Each unit with its result, in the order in which they are done."""
         waiting, tries = deque(units), dict.fromkeys((id(unit) for unit in units), 0)
         while waiting or any(one.unit for one in self.workers):
+            self._hand_out(waiting)
             ready = connection.wait([one.pipe for one in self.workers], timeout=1.0)
             for one in list(self.workers):
                 if one.pipe in ready:
@@ -71,17 +72,19 @@ class Pool:
                     continue
                 else:
                     continue
-                if result is not None:
-                    yield unit, result
-                elif unit is not None:
-                    tries[id(unit)] += 1
-                    if tries[id(unit)] >= TRIES:
-                        yield unit, None
-                    else:
-                        waiting.append(unit)
-            for one in self.workers:
-                if one.ready and one.unit is None and waiting:
-                    one.give(waiting.popleft())
+                if unit is None:
+                    continue
+                tries[id(unit)] += 1
+                if result is None and tries[id(unit)] < TRIES:
+                    waiting.append(unit)
+                    continue
+                self._hand_out(waiting)  # before the result is written, so that nobody waits for that
+                yield unit, result
+
+    def _hand_out(self, waiting: deque) -> None:
+        for one in self.workers:
+            if one.ready and one.unit is None and waiting:
+                one.give(waiting.popleft())
 
     def _listen(self, one: _Worker) -> tuple[Submission | None, dict | None]:
         """(the unit that a worker had, its result or None)."""
