@@ -3,18 +3,24 @@
 import base64
 import html
 import math
+import os
 from collections import Counter
 
 import pytest
 import torch
 
-from course_lib import cli
+from course_lib.doctor import chromium
+from course_lib.grading.proxy import Answers, Job
+from course_lib.grading.sandbox import Copy, Template
+from course_lib.grading.submission import Submission
 from graded import ps01
+from tests.hostile import __main__ as table
 from tests.hostile import active, bank, checks, runs
 
 ENTRIES = bank.every()
 HONEST = [entry for entry in ENTRIES if entry.honest]
 HOSTILE = [entry for entry in ENTRIES if not entry.honest]
+CLASS = [entry for entry in ENTRIES if not entry.slow or os.environ.get("HOSTILE") == "full"]  # five are slow
 CAUGHT = [entry for entry in HOSTILE if entry.tame and entry.naive]
 NEIGHBOUR = next(entry for entry in HONEST if entry.name == "neighbour")
 FAMILIES = {
@@ -22,10 +28,13 @@ FAMILIES = {
     "writing",
 }  # fmt: skip
 FORMULA = r"<p>$\href{javascript:XSS()}{x}$</p>"
-needs_grade = pytest.mark.skipif("grade" not in cli.available(), reason="`course grade` is not there yet")
+MEMORY = (
+    "disk", "kernel_buffers", "mapped_zeros", "memory", "memory_files", "shared_memory_disk",
+    "shared_memory_of_children", "system_v_memory", "torch_memory",
+)  # fmt: skip
 
 
-# ---- the bank, and checks that can fail
+# ---- the bank, its table, and checks that can fail
 
 
 def test_the_bank_is_large_and_says_what_each_notebook_tries():
@@ -33,7 +42,17 @@ def test_the_bank_is_large_and_says_what_each_notebook_tries():
     assert {entry.family for entry in HOSTILE} == FAMILIES
     assert min(Counter(entry.family for entry in HOSTILE).values()) >= 4
     assert len({entry.student for entry in ENTRIES}) == len({entry.tries for entry in ENTRIES}) == len(ENTRIES)
+    assert len({Submission(entry.student).account for entry in ENTRIES}) == len(ENTRIES)
     assert all(len(entry.tries) > 15 and set(entry.deserved) == set(bank.QUESTIONS) for entry in HOSTILE)
+
+
+def test_the_table_is_the_banks_and_without_a_problem():
+    """README.md is what `python -m tests.hostile --write` measured; only its last columns are not the bank's own."""
+    lines = [line for line in table.README.read_text(encoding="utf-8").splitlines() if line.startswith("| ")][2:]
+    rows = [tuple(cell.strip() for cell in line.strip("|").split(" | ")) for line in lines]
+    assert [row[:3] for row in rows] == [table.said(entry) for entry in ENTRIES]
+    assert {row[5] for row in rows} == {"none"}
+    assert all(row[4] in entry.status for row, entry in zip(rows, ENTRIES, strict=True))
 
 
 def test_no_notebook_holds_what_counts_as_a_leak(tmp_path):
@@ -145,44 +164,39 @@ def test_a_naive_grader_is_caught(subtests):
 # ---- course grade
 
 
-@needs_grade
 @pytest.mark.sandbox
 def test_a_hostile_class(subtests):
     """One test, because a class takes minutes to grade, and each of several workers would grade its own."""
     with runs.a_place() as place:
-        graded = runs.course_grade(ENTRIES, place)
+        graded = runs.course_grade(CLASS, place)
         runs.feedback(graded, "scripts-*")
         runs.feedback(graded, "*~*")  # names that had to be changed
-        for entry in ENTRIES:
+        for entry in CLASS:
             with subtests.test(entry.student.encode("utf-8", "backslashreplace").decode()):
                 assert graded.problems(entry) == []
         with subtests.test("outside"):
             assert graded.problems_outside() == []
         with subtests.test("report"):
-            assert graded.count == len(ENTRIES) and graded.status == 3  # some could not be read
+            assert graded.count == len(CLASS) and graded.status == 3  # some could not be read
             assert checks.of_secrets(NEIGHBOUR, {"said": graded.said.encode()}, student=False) == []
             assert "Traceback" not in graded.said and "\x1b[2J" not in graded.said
 
 
-@needs_grade
 @pytest.mark.sandbox
-@pytest.mark.parametrize("name", ["disk", "memory", "memory_files", "shared_memory_disk", "shared_memory_of_children",
-                                  "system_v_memory", "torch_memory"])  # fmt: skip
-def test_memory_has_an_end_however_long_it_takes(name):
-    """In a class a slow machine may stop these by time alone; here they have all the time that they want."""
-    from course_lib.grading.proxy import Answers, Job
-    from course_lib.grading.sandbox import Copy, Template
-
-    source = "import torch\n" + bank.load(bank.BANK / "floods" / f"{name}.py").cells["q2"] + "\n\nGOT = won()\n"
+def test_memory_has_an_end_however_long_it_takes(subtests):
+    """In a class some of these are stopped by time; here they have all the time that they want."""
     copy = Copy.make()
     template = Template(copy, slot=8)
     try:
         template.warm_up()
-        answers = Answers(template, Job([(0, source)], ("GOT",), cell_s=100.0))
-        answers.start()
-        assert answers.described.get("GOT") != ("value", True)
-        assert answers.outcome.errors or answers.outcome.why == "memory" or answers.described["GOT"] == ("value", False)
-        answers.end()
+        for name in MEMORY:
+            source = "import torch\n" + bank.load(bank.BANK / "floods" / f"{name}.py").cells["q2"] + "\n\nGOT = won()\n"
+            answers = Answers(template, Job([(0, source)], ("GOT",), cell_s=100.0))
+            answers.start()
+            got, errors = answers.described.get("GOT"), answers.outcome.errors
+            with subtests.test(name):
+                assert got == ("value", False) or got is None and (errors or answers.outcome.why == "memory")
+            answers.end()
     finally:
         template.close()
         copy.remove()
@@ -192,8 +206,6 @@ def test_memory_has_an_end_however_long_it_takes(name):
 def scripts_that_ran():
     """scripts_that_ran(pages): how often a real browser runs a student's script on these pages."""
     from playwright.sync_api import sync_playwright
-
-    from course_lib.doctor import chromium
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
@@ -220,7 +232,6 @@ def scripts_that_ran():
         browser.close()
 
 
-@needs_grade
 @pytest.mark.sandbox
 @pytest.mark.browser
 def test_no_browser_runs_what_students_wrote(scripts_that_ran):

@@ -14,6 +14,7 @@ A file's docstring says what the notebook tries, or what is odd about an honest 
     ABSENT     regular expressions that must not match anything that comes back
     NAIVE      what a grader without a sandbox does wrong here, proved by a test: the beginning of a problem's text
     TAME       False: must not be run without a sandbox
+    SLOW       True: takes many seconds of computing, so it is in the class of the tests with HOSTILE=full only
 
 In all code @ROOT@, @PLACE@, @SUBMITTED@, @GRADEBOOK@, @HOME@, @SECRET@ and @PORT@ stand for what an attacker may know.
 """
@@ -106,6 +107,7 @@ class Entry:
     absent: tuple = ()
     naive: str = ""
     tame: bool = True
+    slow: bool = False
     home: Path | None = field(default=None, repr=False)
 
     @property
@@ -124,7 +126,8 @@ def load(path: Path) -> Entry:
         path.parent.name, path.stem, " ".join(said["__doc__"].split()), cells, deserved,
         frozenset(said.get("STATUS", GRADED)), tuple(said.get("FIRST", ())), tuple(said.get("LAST", ())),
         said.get("damage"), said.get("arrange"), said.get("STUDENT", f"{path.parent.name}-{path.stem}"),
-        said.get("FILE", ""), tuple(said.get("ABSENT", ())), said.get("NAIVE", ""), said.get("TAME", True), path,
+        said.get("FILE", ""), tuple(said.get("ABSENT", ())), said.get("NAIVE", ""), said.get("TAME", True),
+        said.get("SLOW", False), path,
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from tests.hostile import bank, checks
 from tests.hostile.bank import CANARY, ROOT, Entry, Place
 
 LARGE = 8 << 20  # bytes that nobody wants to open
-SECONDS = 3  # what a cell, and the test of a question, may take in these runs; waiting for a processor is free
+SECONDS = 2  # what a cell, and the test of a question, may take in these runs; waiting for a processor is free
 SECRET = {"COURSE_SECRET_CANARY": CANARY["environ"], "PGPASSWORD": CANARY["environ"]}
 
 

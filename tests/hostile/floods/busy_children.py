@@ -17,3 +17,4 @@ def scale_up(s):
 }
 DESERVED = {"q2": (0, 4)}
 TAME = False
+SLOW = True

@@ -13,3 +13,4 @@ def scale_up(s):
 }
 DESERVED = dict.fromkeys(CELLS, 0)
 TAME = False
+SLOW = True

@@ -14,3 +14,4 @@ def asym_round_trip(w, b):
 }
 DESERVED = dict.fromkeys(CELLS, 0)
 TAME = False
+SLOW = True

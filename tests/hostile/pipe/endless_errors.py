@@ -15,3 +15,4 @@ while wire and time.time() < end:
 }
 DESERVED = {"q2": 0}
 TAME = False
+SLOW = True

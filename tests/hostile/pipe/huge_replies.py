@@ -8,3 +8,4 @@ CELLS = {
 }
 DESERVED = dict.fromkeys(CELLS, 0)
 TAME = False
+SLOW = True

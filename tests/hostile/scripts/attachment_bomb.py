@@ -16,7 +16,7 @@ def png(width, height):
 
 def damage(notebook):
     packed = base64.b64encode(gzip.compress(b"<svg>" + b" " * 10**8)).decode()
-    parts = {"image/svg+xml": packed, "image/png": png(10**6, 10**6), "application/zip": packed * 20}
+    parts = {"image/svg+xml": packed, "image/png": png(10**6, 10**6), "application/zip": packed}
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":
             cell["outputs"] = [{"output_type": "display_data", "metadata": {}, "data": parts}]
