@@ -122,7 +122,7 @@ class Cpu(threading.Thread):
 
     def run(self):
         before = 0.0
-        while not self.done.wait(0.1):
+        while not self.done.wait(0.3):
             now = self.look()
             self.total += max(0.0, now - before)  # a process that is reaped moves to its parent; one that is lost, ends
             before = now
@@ -200,30 +200,31 @@ def registered_book(folder: Path) -> Path:
 
 
 def summary(rounds: list[dict], students: int) -> dict[str, float]:
-    """Medians over the rounds: ratios, and seconds a submission."""
+    """Medians over the rounds: ratios of runs in one round, and seconds a submission."""
 
     def median(name: str, key: str) -> float:
         return statistics.median(one[name][key] for one in rounds)
 
-    wall = {name: median(name, "wall_s") for name in rounds[0]}
-    cpu = {name: median(name, "cpu_s") for name in rounds[0]}
-    one, two = median("one", "running_s"), median("two", "running_s")
+    def ratio(above: str, below: str, key: str) -> float:
+        return statistics.median(one[above][key] / one[below][key] for one in rounds)
+
+    running = {name: median(name, "running_s") for name in ("one", "two", "cluster")}
     figures = {
-        "throughput of one worker, times nbgrader's": wall["nbgrader"] / wall["one"],
-        "the same by CPU seconds": cpu["nbgrader"] / cpu["one"],
-        "throughput of two workers, times one's, whole command": wall["one"] / wall["two"],
-        "the same once running": one / two,
-        "s a submission, nbgrader": wall["nbgrader"] / students,
-        "s a submission, one worker, whole command": wall["one"] / students,
-        "s a submission, two workers, whole command": wall["two"] / students,
-        "s a submission, one worker, once running": one,
-        "s a submission, two workers, once running": two,
-        "CPU s a submission, nbgrader": cpu["nbgrader"] / students,
-        "CPU s a submission, one worker": cpu["one"] / students,
-        "s to begin and end, one worker": wall["one"] - one * students,
-        "s to begin and end, cluster": wall["cluster"] - median("cluster", "running_s") * students,
+        "throughput of one worker, times nbgrader's": ratio("nbgrader", "one", "wall_s"),
+        "the same by CPU seconds": ratio("nbgrader", "one", "cpu_s"),
+        "throughput of two workers, times one's, whole command": ratio("one", "two", "wall_s"),
+        "the same once running": ratio("one", "two", "running_s"),
+        "s a submission, nbgrader": median("nbgrader", "wall_s") / students,
+        "s a submission, one worker, whole command": median("one", "wall_s") / students,
+        "s a submission, two workers, whole command": median("two", "wall_s") / students,
+        "s a submission, one worker, once running": running["one"],
+        "s a submission, two workers, once running": running["two"],
+        "CPU s a submission, nbgrader": median("nbgrader", "cpu_s") / students,
+        "CPU s a submission, one worker": median("one", "cpu_s") / students,
+        "s to begin and end, one worker": median("one", "wall_s") - running["one"] * students,
+        "s to begin and end, cluster": median("cluster", "wall_s") - running["cluster"] * students,
         "CPU s a submission of the writer at home": writer(rounds, students),
-        "s to find that all are graded": wall["again"],
+        "s to find that all are graded": median("again", "wall_s"),
     }
     return {name: round(value, 4) for name, value in figures.items()}
 
