@@ -3,6 +3,7 @@
 import html
 import json
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import select
@@ -303,3 +304,39 @@ def test_nbgraders_own_feedback_writes_the_same_page(page, book, tmp_path, url):
     told = {"db_url": url, "student": "mia", "assignment": PS01.name, "notebook": PS01.notebook}
     made, resources = exporter.from_filename(str(tmp_path / "graded.ipynb"), {"nbgrader": told})
     assert made == text and resources["output_extension"] == ".html"
+
+
+def test_nbgraders_autograde_becomes_course_grade(monkeypatch, url):
+    """The exporter that nbgrader_config.py names for autograde and the Formgrader's lightning."""
+    from nbgrader.converters import Autograde
+    from nbgrader.converters.base import NbGraderException
+    from nbgrader.coursedir import CourseDirectory
+
+    from course_lib.grading import formgrader
+
+    here = {"root": str(ROOT), "source_directory": "solutions", "db_url": url, "assignment_id": PS01.name}
+    config = Config(CourseDirectory=here | {"student_id": "anna"})
+    autograde = Autograde(coursedir=CourseDirectory(config=config), config=config, force=True)
+    ran, answer = [], SimpleNamespace(returncode=3, stdout="a table\n", stderr="")
+    monkeypatch.setattr(formgrader.subprocess, "run", lambda command, **_: ran.append(command) or answer)
+    autograde.assignments = {"what stock would run": ["a.ipynb"]}
+    formgrader.Sandboxed(parent=autograde)
+    assert autograde.assignments == {}
+    assert ran[0][1:] == [
+        "-m", "course_lib", "grade", PS01.name, "--student", "anna", "--force", "--source", str(ROOT / "solutions"),
+        "--submitted", str(ROOT / "submitted"), "--gradebook", url,
+    ]  # fmt: skip
+    answer.returncode, answer.stderr = 1, "progress\nbubblewrap is missing: install it.\n"
+    with pytest.raises(NbGraderException, match="bubblewrap is missing"):
+        formgrader.Sandboxed(parent=autograde)
+
+
+def test_the_course_points_nbgrader_at_both():
+    from traitlets.utils.importstring import import_item
+
+    from course_lib.grading import formgrader
+    from course_lib.grading.generate import configuration
+
+    config = configuration(Course(ROOT / "solutions"))
+    assert import_item(config.Autograde.exporter_class) is formgrader.Sandboxed
+    assert import_item(config.GenerateFeedback.exporter_class) is formgrader.Page
