@@ -61,21 +61,26 @@ def stream(
         model.tie_weights()
         _rebuild_buffers(model, list(blocks))
         flow = Flow(model, list(blocks), batches)
-        last = max(i for i, inside in enumerate(blocks.values()) if inside)
-        start = _resume(flow, work)
-        example: dict[str, QTensor] = {}
-        for i, (name, inside) in bar(list(enumerate(blocks.items()))[start:], method, progress):
-            block = flow.block
-            _load(block, name + ".", list(block.state_dict()), files)
-            done = ONE_BLOCK[method](flow, {n: model.get_submodule(n) for n in inside}, scheme, **options)
-            example = done or example
-            write_atomic(work / f"model-{i + 1:05}.safetensors", save(_shard(block, name, done, lay, scheme)))
-            flow.advance()
-            block.to("meta")
-            if i < last:  # the last block is done again after an interruption, for what config.json says of it
-                hidden = {str(j): t.contiguous() for j, t in enumerate(flow.hidden)}
-                write_atomic(work / "hidden.safetensors", save(hidden, {"blocks": str(i + 1)}))
+        example = _run(model, flow, blocks, files, work, lay, scheme, method, options, progress)
     return _finish(model, blocks, linears, example, lay, scheme, work, out, source, tokenizer)
+
+
+def _run(model, flow: Flow, blocks, files, work: Path, lay, scheme: Scheme, method, options, progress) -> dict:
+    """Quantize block after block into shards; the QTensors of the last one, for what config.json says of them."""
+    last = max(i for i, inside in enumerate(blocks.values()) if inside)
+    start, example = _resume(flow, work), {}
+    for i, (name, inside) in bar(list(enumerate(blocks.items()))[start:], method, progress):
+        block = flow.block
+        _load(block, name + ".", list(block.state_dict()), files)
+        done = ONE_BLOCK[method](flow, {n: model.get_submodule(n) for n in inside}, scheme, **options)
+        example = done or example
+        write_atomic(work / f"model-{i + 1:05}.safetensors", save(_shard(block, name, done, lay, scheme)))
+        flow.advance()
+        block.to("meta")
+        if i < last:  # what comes behind is done again after an interruption, so that there is an example
+            hidden = {str(j): t.contiguous() for j, t in enumerate(flow.hidden)}
+            write_atomic(work / "hidden.safetensors", save(hidden, {"blocks": str(i + 1)}))
+    return example
 
 
 def _files(source: Path) -> dict[str, Path]:
