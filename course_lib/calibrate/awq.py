@@ -26,7 +26,7 @@ def awq(
 ) -> nn.Module:
     """A copy of a decoder block whose weights round better: w·diag(s), with diag(s)⁻¹ folded into the op before.
 
-        s = mean|x|^α, divided by √(max s · min s);   α = 0, 1/n … (n-1)/n of alpha_grid n: that of least output error
+        s = mean|x|^α / √(max · min of these),   α the one of 0, 1/n … (n-1)/n (n = alpha_grid) of least output error
 
     (Lin et al., "AWQ", 2023, equations 4 and 5.) Nothing is quantized yet: without clip the block computes what it
     did, and `rtn` with the same scheme comes next. Folds: norm → q, k, v and norm → gate, up, judged by the output of
