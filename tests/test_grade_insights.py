@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 from contextlib import closing
+from importlib import import_module
 
 import pytest
 
@@ -11,13 +12,13 @@ from course_lib.files import repository
 from course_lib.grading import insights, source
 from course_lib.grading.generate import Course, configuration, generate
 from course_lib.grading.gradebook import Book
-from graded import ps01, ps02, ps03
+from graded import ps01
 
 COURSE = Course(repository() / "solutions")
-SETS = {"ps01": ps01, "ps02": ps02, "ps03": ps03}
+SETS = [import_module(f"graded.{name.split('-')[0]}") for name in COURSE.sets([])]
 WRONG = [
     pytest.param(module, question, wrong, id=f"{question.id}: {wrong.name}")
-    for module in SETS.values()
+    for module in SETS
     for question in module.build(module.SEED)
     for wrong in question.wrong
 ]

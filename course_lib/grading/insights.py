@@ -15,11 +15,9 @@ from pathlib import Path
 
 from course_lib.files import write_atomic
 from course_lib.grading import overlay
+from course_lib.grading.feedback_view import LOST, MISTAKE
 from course_lib.grading.generate import ReleaseError, configuration
 
-# The lines that a hidden test prints, as `questions.scorer` words them.
-LOST = re.compile(r"lost [\d.]+: (?P<name>.+) \((?:the result |not run|Your function )")
-MISTAKE = re.compile(r"Likely mistake: (?P<name>.+?)\. (?P<diagnosis>.*)")
 UNTRIED = re.compile(r"Not attempted|There is no cell ", re.I)
 UNNAMED = "no mistake that the set knows: read these answers"
 MOST = 12  # bars in the picture
@@ -51,7 +49,7 @@ class Insight:
             self.lost[name][named[0]["name"] if named else UNNAMED] += 1
         for found in named:
             self.mistakes[found["name"]].append(student)
-            self.diagnoses[found["name"]] = found["diagnosis"]
+            self.diagnoses[found["name"]] = found["words"]
         if lost and not named:
             self.unnamed.append(student)
         elif reasons and not lost and not named:
