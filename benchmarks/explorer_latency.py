@@ -73,7 +73,9 @@ def main():
     options = parser.parse_args()
     from course_lib.viz import explorers
 
-    rows = [row(name, getattr(explorers, name)()) for name in ("ruler", "grid", "planner", "heatmap", "migrate")]
+    rows = [
+        row(name, getattr(explorers, name)()) for name in ("ruler", "grid", "planner", "heatmap", "migrate", "stepper")
+    ]
     try:
         rows.append(bot_rows())
     except FileNotFoundError as error:
