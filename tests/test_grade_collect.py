@@ -160,6 +160,8 @@ def checked(tmp_path, capsys, text, name=f"{PS01.notebook}.ipynb"):
 
 def test_the_same_visible_verdicts_without_a_sandbox(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))  # no bubblewrap
+    for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC"):  # nor what only Unix has
+        monkeypatch.delattr(os, name)
     half = "def spare_code(w, b):\n    s = w[w.abs().argmax()].item() / -(2 ** (b - 1)) or 1.0\n"
     half += "    return torch.round(w / s).to(torch.int8), s\n"
     answers = {"q1": half, "q2": "1 +", "q3": PS01.questions[2].stub, "explain": "Because."}

@@ -30,7 +30,7 @@ def main(argv=None) -> int:
     parser.add_argument("--source", type=Path, metavar="DIR", help="a teacher's private folder: its exercises/")
     options = parser.parse_args(argv)
     try:
-        notebook, repairs = submission.parse(submission.read(options.file))
+        notebook, repairs = submission.parse(options.file.read_bytes())
         exercises = options.exercises or root_of(options.source) / "exercises"
         assignment = released(exercises, notebook, options.file.stem)
     except (Unreadable, OSError, ValueError) as problem:
