@@ -52,6 +52,7 @@ def test_the_table_is_the_banks_and_without_a_problem():
     rows = [tuple(cell.strip() for cell in line.strip("|").split(" | ")) for line in lines]
     assert [row[:3] for row in rows] == [table.said(entry) for entry in ENTRIES]
     assert {row[5] for row in rows} == {"none"}
+    assert all(row[3] in (row[2], "no score") for row in rows if "–" not in row[2])
     assert all(row[4] in entry.status for row, entry in zip(rows, ENTRIES, strict=True))
 
 

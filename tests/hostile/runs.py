@@ -108,12 +108,7 @@ def naive(entries: list[Entry], place: Place, seed: int | None = None, timeout: 
     report, pages = place.path / "report.json", place.path / "feedback"
     command = [*wall, "--chdir", ROOT, sys.executable, "-m", "tests.hostile.naive", place.submitted, report, pages]
     seeds = {} if seed is None else {"COURSE_SECRET_SEED": str(seed)}
-    home = {
-        "IPYTHONDIR": str(place.path / "ipython"),
-        "PYTHONPATH": str(ROOT),
-        "OMP_NUM_THREADS": "1",
-        "COURSE_TIME_LIMIT": "20",
-    }
+    home = {"IPYTHONDIR": str(place.path / "ipython"), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         list(map(str, command)), cwd=ROOT, env=environment(place, **home, **seeds), capture_output=True, text=True,
         timeout=timeout,

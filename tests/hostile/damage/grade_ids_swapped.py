@@ -1,8 +1,5 @@
 """The grade ids of q1 and q2 are exchanged; the code of both is there."""
 
-DESERVED = {"q1": (0, 4), "q2": (0, 4)}
-STATUS = {"recovered", "graded", "needs_manual"}
-
 
 def damage(notebook):
     for cell in notebook["cells"]:

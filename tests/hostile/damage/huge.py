@@ -1,7 +1,7 @@
 """A notebook of 60 MB: pictures that were left in it, all code there."""
 
-STATUS = {"recovered", "graded", "needs_manual", "unreadable"}
-DESERVED = dict.fromkeys(("q1", "q2", "q3", "q4", "q5"), (0, 4))
+STATUS = {"unreadable"}
+DESERVED = dict.fromkeys(("q1", "q2", "q3", "q4", "q5"), 0)
 
 
 def damage(notebook):

@@ -1,7 +1,6 @@
 """Half a million empty cells in a file of a size that is allowed."""
 
-STATUS = {"recovered", "graded", "needs_manual", "unreadable"}
-DESERVED = dict.fromkeys(("q1", "q2", "q3", "q4", "q5"), (0, 4))
+STATUS = {"recovered"}
 
 
 def damage(notebook):

@@ -1,7 +1,6 @@
 """One solution cell was turned into markdown, by the key m: its code is there, and was never run."""
 
-DESERVED = {"q2": (0, 4)}
-STATUS = {"recovered", "graded", "needs_manual"}
+STATUS = {"recovered"}
 
 
 def damage(notebook):

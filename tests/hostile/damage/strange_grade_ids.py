@@ -1,7 +1,6 @@
 """Grade ids that are numbers, lists, objects, paths, SQL and very long; nbgrader's metadata a string."""
 
-DESERVED = {"q1": (0, 4), "q2": (0, 4), "q3": (0, 4), "q4": (0, 4), "q5": (0, 4)}
-STATUS = {"recovered", "graded", "needs_manual", "unreadable"}
+STATUS = {"recovered"}
 ODD = [7, ["q1"], {"q1": "q1"}, "../../q1", "'; drop table grade; --", "x" * 100_000, None, True]
 
 

@@ -1,8 +1,7 @@
 """Half of a character, which no file can hold, in code, text, outputs and metadata."""
 
-STATUS = {"recovered", "graded", "needs_manual"}
+STATUS = {"needs_manual"}
 CELLS = {"explain": "Half a smile: \ud83d, and NUL: \x00."}
-DESERVED = {"q1": (0, 4)}
 
 
 def damage(notebook):

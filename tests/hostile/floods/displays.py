@@ -9,5 +9,4 @@ for number in range(100_000):
 display(HTML("flood " * 20_000_000))
 """,
 )
-DESERVED = dict.fromkeys(("q1", "q2", "q3", "q4", "q5"), (0, 4))
 TAME = False

@@ -23,5 +23,4 @@ def scale_up(s):
     return (s.view(torch.int32) + 65535 & -65536).view(torch.float32)
 """
 }
-DESERVED = dict.fromkeys(("q1", "q2", "q3", "q4", "q5"), (0, 4))  # its own time may run out
 TAME = False

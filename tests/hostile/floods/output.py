@@ -21,5 +21,4 @@ def scale_up(s):
     return (s.view(torch.int32) + 65535 & -65536).view(torch.float32)
 """
 }
-DESERVED = dict.fromkeys(("q1", "q2", "q3", "q4", "q5"), (0, 4))  # cut off or stopped, both are fair
 TAME = False

@@ -1,5 +1,6 @@
 """The notebook is a link to a device that never ends, and beside it lie links to a terminal and to memory."""
 
+DESERVED = dict.fromkeys(("q1", "q2", "q3", "q4", "q5"), 0)
 STATUS = {"unreadable"}
 
 
