@@ -24,6 +24,7 @@ CELLS = [
     "viz.explorers.heatmap()",
     "viz.explorers.migrate()",
     "viz.explorers.stepper()",
+    "viz.explorers.protect()",
     "viz.show(viz.plots.footprints({'FP16': 140, 'INT4': 35}, limit=80), alt='FP16 is too large, INT4 fits.')",
     "viz.show(viz.plots.pipeline(), alt='Weights become bytes.')",
 ]
@@ -121,6 +122,14 @@ def test_stepper(notebook):
     stepper.press("bits a weight", "End", "Column 2 is rounded: it is off by up to 0.1")
     stepper.choose("the inputs have", "nothing in common", "No other column moves")
     stepper.press("columns rounded", "End", "Nobody is left to make up for that.")
+
+
+def test_protect(notebook):
+    protect = notebook.explorer("protect")
+    protect.wait_for("α = 0.5: at 3 bits")
+    protect.press("alpha", "Home", "that is plain rounding")
+    protect.press("weights", "End", "at 4 bits the outputs are off")
+    protect.press("alpha", "End", "α = 0.95")
 
 
 def test_migrate(notebook):

@@ -16,12 +16,16 @@ TRY_S = 60.0  # the learner's pieces get this long for the whole model
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a chapter's pieces quantize one weight: `quantize(pieces, w, scheme)` returns a QTensor."""
+    """How a chapter's pieces quantize one weight: `quantize(pieces, w, scheme)` returns a QTensor.
+
+    prepare  if given, `prepare(pieces, model, scheme)` returns a copy that computes the same and is easier to round
+    """
 
     title: str  # as in "4 bits, one scale a row"
     scheme: object  # a Scheme; mine(chapter, scheme=…) tries another
     pieces: tuple[str, ...]  # the names of the pieces that it calls
     quantize: Callable
+    prepare: Callable | None = None
 
 
 class Mine:
@@ -91,7 +95,9 @@ def _quantize(recipe: Recipe, scheme, own: pieces.Pieces):
 def _apply(recipe: Recipe, scheme, functions: pieces.Pieces):
     from course_lib.calibrate import quantize_model
 
-    return quantize_model(curve.base().model, scheme, lambda w, s: recipe.quantize(functions, w, s), progress=False)
+    model = curve.base().model
+    model = model if recipe.prepare is None else recipe.prepare(functions, model, scheme)
+    return quantize_model(model, scheme, lambda w, s: recipe.quantize(functions, w, s), progress=False)
 
 
 class MineRun(render.Shown):

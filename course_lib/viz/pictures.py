@@ -17,6 +17,7 @@ STILLS = {
     "04": ("heatmap", {"group": 32}),
     "05": ("migrate", {"alpha": 0.5}),
     "06": ("stepper", {"done": 3}),
+    "07": ("protect", {"alpha": 0.5}),
 }
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks" / "img"
 

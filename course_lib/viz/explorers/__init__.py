@@ -10,6 +10,7 @@ _MODULES = {
     "heatmap": ".ch04_heatmap",
     "migrate": ".ch05_migrate",
     "stepper": ".ch06_stepper",
+    "protect": ".ch07_protect",
 }
 __all__ = list(_MODULES)
 

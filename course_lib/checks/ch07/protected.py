@@ -1,0 +1,126 @@
+"""ch07.protected: multiply columns by s, round, and take s back out: what the layer then computes with."""
+
+import torch
+
+from course_lib.checks import Case, Exercise, Wrong, equals_reference, law, relation
+
+
+def protected(w, s, b):
+    scaled = w * s
+    step = scaled.abs().amax(dim=1, keepdim=True) / (2 ** (b - 1) - 1)
+    return torch.round(scaled / step) * step / s
+
+
+def _rounded(w, b, step=None):
+    step = w.abs().amax(dim=1, keepdim=True) / (2 ** (b - 1) - 1) if step is None else step
+    return torch.round(w / step) * step
+
+
+def _old_step(w, s, b):
+    q = 2 ** (b - 1) - 1
+    step = w.abs().amax(dim=1, keepdim=True) / q
+    return (torch.round(w * s / step).clamp(-q, q)) * step / s
+
+
+def _by_rows(w, s, b):
+    n = min(len(s), len(w))
+    factor = torch.ones(len(w), 1)
+    factor[:n, 0] = s[:n]
+    return _rounded(w * factor, b) / factor
+
+
+def _ones_change_nothing(run, w, s, b):
+    same = run(w, torch.ones_like(s), b)
+    return torch.allclose(same, _rounded(w, b), rtol=1e-5) or "With s = 1 everywhere it is no plain rounding any more."
+
+
+def _half_a_step(got, w, s, b):
+    """Column j may err by half a step of the scaled row, divided by s_j."""
+    step = (w * s).abs().amax(dim=1, keepdim=True) / (2 ** (b - 1) - 1)
+    over = ((got - w).abs() > step / s / 2 * 1.001 + 1e-6).nonzero()
+    if len(over) == 0:
+        return True
+    i, j = over[0].tolist()
+    return f"w[{i}, {j}] = {w[i, j]:.4g} became {got[i, j]:.4g}. Half a step over s is {step[i, 0] / s[j] / 2:.4g}."
+
+
+def _t(*rows):
+    return torch.tensor(rows, dtype=torch.float32)
+
+
+def _randn(seed, *shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+EXERCISE = Exercise(
+    id="ch07.protected",
+    title="Scale, round, take it back",
+    spec="protected(w, s, b): Q(w · s) / s, where Q rounds each row to b bits, symmetric, one scale a row.",
+    kind="build",
+    stub='''
+def protected(w, s, b):
+    """What the layer computes with: columns of w (out, in) times s (in,), rounded to b bits a row, divided by s."""
+    ...
+''',
+    reference=protected,
+    piece="protected",
+    cases=[
+        Case("one channel protected", _t([0.3, 1.0]), _t([2.0, 1.0]), 3),
+        Case("its largest number grows, too", _t([1.0, 0.3]), _t([2.0, 1.0]), 3),
+        Case("two rows, two channels", _t([0.3, 1.0], [-0.7, 0.4]), _t([2.0, 0.5]), 3),
+        Case("two rows, three channels", _randn(0, 2, 3), _t([4.0, 1.0, 0.25]), 4),
+        Case("a square", _randn(1, 3, 3), _t([1.5, 0.75, 1.0]), 4),
+        Case("all alike", _randn(2, 3, 4), torch.full((4,), 2.0), 4),
+        Case("8 bits", _randn(3, 4, 6), torch.linspace(0.5, 3, 6), 8),
+    ],
+    properties=[
+        relation("s = 1 is plain rounding", _ones_change_nothing, "Nothing is protected then."),
+        law("error ≤ half a step over s", _half_a_step, "The step belongs to the scaled row; the division shrinks it."),
+        equals_reference(rtol=1e-5, why="A product, a rounding, a product, a quotient."),
+    ],
+    wrong=[
+        Wrong(
+            "not taken back",
+            lambda w, s, b: _rounded(w * s, b),
+            "These are weights for inputs divided by s. Asked is what the layer computes with: divide by s.",
+        ),
+        Wrong(
+            "taken back before rounding",
+            lambda w, s, b: _rounded(w * s / s, b),
+            "w · s / s is w again, so nothing was protected. Round while the columns are scaled.",
+        ),
+        Wrong(
+            "the wrong way round",
+            lambda w, s, b: _rounded(w / s, b) * s,
+            "You divided first: that makes the loud columns *smaller*, and their rounding error s times larger.",
+        ),
+        Wrong(
+            "the step of the old row",
+            _old_step,
+            "Your step comes from w, so scaled weights clip. Take the largest |w · s| of each row.",
+        ),
+        Wrong(
+            "rows scaled",
+            _by_rows,
+            "s has one number for each *input* channel, so it multiplies columns: w * s, which broadcasts along rows.",
+        ),
+        Wrong(
+            "one step for the whole matrix",
+            lambda w, s, b: _rounded(w * s, b, (w * s).abs().max() / (2 ** (b - 1) - 1)) / s,
+            "Each row has a scale of its own: amax(dim=1, keepdim=True).",
+        ),
+        Wrong(
+            "rounded without a step",
+            lambda w, s, b: torch.round(w * s) / s,
+            "The integers of b bits have to reach over the row. Divide by the step before rounding, multiply after.",
+        ),
+    ],
+    hints=[
+        "Three moves: multiply the columns, round as in chapter 04 with one scale a row, divide the columns.",
+        "w = [0.3, 1], s = [2, 1], 3 bits: w·s = [0.6, 1], step 1/3, codes [2, 3], back to [0.667, 1], divided by s: "
+        "[0.333, 1]. Without s: codes [1, 3], and 0.3 became 0.333 as well; with s = [3, 1] it becomes 0.3 exactly.",
+        "    scaled = w * ____\n    step = ____.abs().amax(dim=1, keepdim=True) / (2 ** (b - 1) - 1)\n"
+        "    return torch.round(scaled / step) * step / ____",
+    ],
+    passed="The protected column errs s times less, as long as the step did not grow. Sometimes it does.",
+)
