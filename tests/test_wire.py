@@ -217,3 +217,12 @@ def test_the_sandbox_side_knows_neither_pickle_nor_the_course():
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             assert not {"pickle", "marshal", "shelve", "dill", "course_lib"} & {n.split(".")[0] for n in names}, path
+
+
+@pytest.mark.parametrize("tag", [b"A", b"a"])
+@pytest.mark.parametrize("shape", [(2**31, 2**31, 2**31, 0), (0, *[2**31] * 15), (*[2**31] * 15, 0)])
+def test_a_shape_that_no_array_can_have_is_refused(tag, shape):
+    """They hold no number, so no limit on numbers or bytes stops them; torch and numpy raise errors of their own."""
+    data = tag + bytes([5, len(shape)]) + struct.pack(f"<{len(shape)}Q", *shape)
+    with pytest.raises(wire.Refused):
+        wire.decode(data)
