@@ -46,7 +46,7 @@ peers: $(PEERS)/ready
 	@PYTHONPATH=. $(PEERS)/bin/python benchmarks/peers/run.py $(ARGS)
 
 $(PEERS)/ready: benchmarks/peers/requirements.txt
-	$(PYTHON) -m venv $(PEERS)
+	$(PYTHON) -m venv --clear $(PEERS)
 	$(PEERS)/bin/pip install --upgrade pip setuptools wheel $$(grep -E '^(torch|numpy)==' $<)
 	$(PEERS)/bin/pip install --no-build-isolation -r $<
 	touch $@
