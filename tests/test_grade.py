@@ -15,7 +15,7 @@ import pytest
 
 from course_lib.files import repository
 from course_lib.grading import notebooks, source
-from course_lib.grading.generate import Course, generate
+from tests.registered import gradebook
 
 ROOT = repository()
 FOLDER = next((ROOT / "solutions").glob("ps01-*"))
@@ -42,10 +42,7 @@ def hand_in(submitted, student, answers=REFERENCE):
 
 @pytest.fixture(scope="module")
 def registered(tmp_path_factory):
-    """A gradebook that knows the set, made once."""
-    folder = tmp_path_factory.mktemp("registered")
-    generate(Course(ROOT / "solutions"), PS01.name, folder / "release", f"sqlite:///{folder}/gradebook.db")
-    return folder / "gradebook.db"
+    return gradebook(tmp_path_factory)
 
 
 class Class:

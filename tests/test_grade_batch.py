@@ -18,6 +18,7 @@ from course_lib.grading.grade import main
 from course_lib.grading.pool import Pool, PoolBroken
 from course_lib.grading.results import Score
 from course_lib.grading.submission import Submission
+from tests.registered import gradebook
 
 ROOT = repository()
 FOLDER = next((ROOT / "solutions").glob("ps01-*"))
@@ -129,12 +130,7 @@ class Fake:
 
 @pytest.fixture(scope="module")
 def registered(tmp_path_factory):
-    """A gradebook that knows the set."""
-    from course_lib.grading.generate import generate
-
-    folder = tmp_path_factory.mktemp("registered")
-    generate(Course(ROOT / "solutions"), PS01.name, folder / "release", f"sqlite:///{folder}/gradebook.db")
-    return folder / "gradebook.db"
+    return gradebook(tmp_path_factory)
 
 
 @pytest.fixture

@@ -17,11 +17,11 @@ from distributed import LocalCluster
 from course_lib.files import repository
 from course_lib.grading import notebooks, remote, scheduler, source
 from course_lib.grading.bubblewrap import NoSandbox
-from course_lib.grading.generate import Course, generate
 from course_lib.grading.grade import main
 from course_lib.grading.scheduler import Cluster, NoCluster
 from course_lib.grading.submission import Submission
 from course_lib.grading.worker import Setting
+from tests.registered import gradebook
 
 ROOT = repository()
 PS01 = source.load(next((ROOT / "solutions").glob("ps01-*")))
@@ -43,8 +43,7 @@ def place(tmp_path_factory):
             raw["source"] = answers.get(raw["metadata"].get("nbgrader", {}).get("grade_id"), raw["source"])
         (folder / "submitted" / student / PS01.name).mkdir(parents=True)
         (folder / "submitted" / student / PS01.name / f"{PS01.notebook}.ipynb").write_text(json.dumps(notebook))
-    generate(Course(ROOT / "solutions"), PS01.name, folder / "release", f"sqlite:///{folder}/gradebook.db")
-    shutil.copy(folder / "gradebook.db", folder / "registered.db")
+    shutil.copy(gradebook(tmp_path_factory), folder / "gradebook.db")
     return folder
 
 
@@ -240,12 +239,18 @@ def test_slots_of_one_machine_differ_and_come_free():
      (["--scheduler", "tcp://127.0.0.1:9", "--workers", "2"], "--workers is for this machine"),
      (["--scheduler", "without"], "pip install distributed")],
 )  # fmt: skip
-def test_what_is_wrong_is_one_sentence(place, capsys, monkeypatch, tmp_path, more, said):
+def test_what_is_wrong_is_one_sentence(place, tmp_path_factory, capsys, monkeypatch, tmp_path, more, said):
     monkeypatch.setattr(scheduler, "CONNECT_S", 0.3)
     if "without" in more:
         monkeypatch.setitem(sys.modules, "distributed", None)
     book = tmp_path / "gradebook.db"
-    shutil.copy(place / "registered.db", book)
+    shutil.copy(gradebook(tmp_path_factory), book)
     assert main(["ps01", "--submitted", str(place / "submitted"), "--gradebook", f"sqlite:///{book}", *more]) == 1
     err = capsys.readouterr().err
     assert said in err and err.strip().count("\n") == 0
+
+
+def test_the_guide_shows_the_projection_that_was_measured():
+    measured = json.loads((ROOT / "benchmarks" / "results" / "grade_speed.json").read_text(encoding="utf-8"))
+    guide = (ROOT / "teaching" / "clusters.md").read_text(encoding="utf-8")
+    assert "\n".join(measured["results"]["projection"]) in guide
