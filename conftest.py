@@ -25,8 +25,6 @@ NEEDS = {
     "postgres": ("PostgreSQL", doctor.postgres),
 }
 IN_CI = os.environ.get("CI", "").lower() == "true"
-# The hostile class is not part of `make test` yet: it takes minutes, and two of its tests fail. HOSTILE=1 runs it.
-collect_ignore = [] if os.environ.get("HOSTILE") else ["tests/test_hostile.py"]
 _found = {}
 
 

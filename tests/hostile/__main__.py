@@ -11,10 +11,11 @@ README = BANK / "README.md"
 HEAD = """\
 # The bank of hostile and honest notebooks
 
-Each file is one notebook that somebody hands in: what it tries, what it deserves. `tests/test_hostile.py` grades all of
-them in one class with `course grade`, and looks for points that were not deserved, secrets that came out, changes
-outside of the sandbox, and harm to the others. `bank.py` says how to add one. This table is what `python -m
-tests.hostile --write` measured; a test holds it to the bank.
+Each file is one notebook that somebody hands in: what it tries, what it deserves. `tests/test_hostile.py` grades them in
+one class with `course grade` (five slow ones with `HOSTILE=full` only), and looks for points that were not deserved,
+secrets that came out, changes outside of the sandbox, and harm to the others. `bank.py` says how to add one.
+
+`python -m tests.hostile --write` grades all of them and writes this table; a test holds it to the bank.
 
 *Deserved* and *got* name the questions of problem set 1 that are not worth all their 4 points, 20 in all.
 *0–4* is where several results are fair. *Problems*: points, leaks, writes, scripts, all that `checks.py` looks for.
