@@ -11,8 +11,8 @@ README = BANK / "README.md"
 HEAD = """\
 # The bank of hostile and honest notebooks
 
-Each file is one notebook that somebody hands in: what it tries, what it deserves. `tests/test_hostile.py` grades them in
-one class with `course grade` (five slow ones with `HOSTILE=full` only), and looks for points that were not deserved,
+Each file is one notebook that somebody hands in: what it tries, what it deserves. `tests/test_hostile.py` grades them
+in one class with `course grade` (five slow ones with `HOSTILE=full` only), and looks for points that were not deserved,
 secrets that came out, changes outside of the sandbox, and harm to the others. `bank.py` says how to add one.
 
 `python -m tests.hostile --write` grades all of them and writes this table; a test holds it to the bank.
