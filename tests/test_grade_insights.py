@@ -49,7 +49,12 @@ def test_every_mistake_of_the_sets_is_counted_under_its_name(module, question, w
     assert found["mean_score"] == points and found["unnamed"]["count"] == 0 and not found["not_tested"]
 
 
+def stub(w, b):
+    raise NotImplementedError
+
+
 def test_tried_not_tried_unnamed_and_not_tested_are_told_apart():
+    unwritten = (0.0, 4.0, scored(ps01, ps01.build(1)[0], stub)[1])
     lost = "lost 2: zeros (and ones) (Your function raised ValueError). Why."
     found = insights.insights(
         [
@@ -57,14 +62,20 @@ def test_tried_not_tried_unnamed_and_not_tested_are_told_apart():
             result("b", ("q1", 0.0, 4.0, [EMPTY])),
             result("c", ("q1", 0.0, 4.0, ["There is no cell q1 in the notebook."])),
             result("d", ("q1", 2.0, 4.0, [lost])),
-            result("e", ("q1", 0.0, 4.0, ["Your cell did not end in time."])),
+            result(
+                "e", ("q1", 0.0, 4.0, ["Your cell stopped with NameError: name 'qmax' is not defined on line 3: q"])
+            ),
+            result(
+                "f", ("q1", 0.0, 4.0, ["Your cell stopped with NameError: name 'torhc' is not defined on line 1: t"])
+            ),
+            result("g", ("q1", *unwritten)),
         ]
     )
     (q1,) = found
-    assert (q1["tried"], q1["not_tried"], q1["all_points"], q1["mean_score"]) == (3, 2, 1, 2.0)
+    assert (q1["tried"], q1["not_tried"], q1["all_points"], q1["mean_score"]) == (4, 3, 1, 1.5)
     assert q1["properties"] == [{"name": "zeros (and ones)", "lost_by": 1, "by": {insights.UNNAMED: 1}}]
     assert q1["unnamed"] == {"count": 1, "students": ["d"]} and q1["mistakes"] == []
-    assert q1["not_tested"] == [{"reason": "Your cell did not end in time.", "count": 1}]
+    assert q1["not_tested"] == [{"reason": "Your cell stopped with NameError", "count": 2}]
 
 
 def test_the_title_is_the_most_frequent_mistake():

@@ -18,7 +18,7 @@ from course_lib.grading import overlay
 from course_lib.grading.feedback_view import LOST, MISTAKE
 from course_lib.grading.generate import ReleaseError, configuration
 
-UNTRIED = re.compile(r"Not attempted|There is no cell ", re.I)
+UNTRIED = re.compile(r"Not attempted|There is no cell |Nothing to check yet|Not checked yet")
 UNNAMED = "no mistake that the set knows: read these answers"
 MOST = 12  # bars in the picture
 
@@ -39,7 +39,7 @@ class Insight:
 
     def add(self, student: str, score: float, reasons: list[str]) -> None:
         """Count one student's result."""
-        if reasons and UNTRIED.search(reasons[0]):
+        if reasons and UNTRIED.match(reasons[0]):
             self.untried += 1
             return
         self.scores.append(score)
@@ -53,7 +53,7 @@ class Insight:
         if lost and not named:
             self.unnamed.append(student)
         elif reasons and not lost and not named:
-            self.stopped[reasons[0]] += 1
+            self.stopped[reasons[0].split(":")[0].rstrip(".")] += 1  # without the student's own words
 
     def report(self) -> dict:
         """The question's part of the JSON report."""
