@@ -78,17 +78,21 @@ def command(bwrap: str, house: Path, uid: int | None, control: int, cold=None, s
     # A shared mapping of /dev/zero would be memory without a limit; /dev/full holds the same zeros, and has no mapping.
     args += bound(binds) + [word for path in hidden for word in ("--tmpfs", path, "--remount-ro", path)]
     args += ["--proc", "/proc", "--dev", "/dev", "--dev-bind", "/dev/full", "/dev/zero"]
-    if cold is None:
-        args += ["--dir", "/tmp", "--remount-ro", "/dev"]
-    else:
-        args += ["--size", str(scratch_mb * 2**20), "--perms", "1777", "--tmpfs", "/tmp"]
-        args += ["--size", str(scratch_mb * 2**20), "--perms", "1777", "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]
-        args.append("--as-pid-1")  # then nobody inside can end the template, and bubblewrap's own memory is not there
-        for path in cold:
-            args += ["--ro-bind", str(house / "masks" / ("folder" if is_folder(house, path) else "file")), path]
+    args += ["--dir", "/tmp", "--remount-ro", "/dev"] if cold is None else only(house, cold, scratch_mb)
     start = "import sys; sys.path.insert(0, '/engine'); from inside import template; "
     args += ["--remount-ro", "/", "--chdir", "/", "--", placed(sys.executable), "-I", "-c"]
     return [*args, f"{start}sys.path[0] = '{COURSE}'; template.main({control}, {uid})"]
+
+
+def only(house: Path, masks: list[str], scratch_mb: int) -> list[str]:
+    """What a template for one question needs at once: scratch folders and masks, which other forks make themselves."""
+    args = ["--as-pid-1"]  # then nobody inside can end the template, and bubblewrap's own memory is not there
+    for path in ("/tmp", "/dev/shm"):
+        args += ["--size", str(scratch_mb * 2**20), "--perms", "1777", "--tmpfs", path]
+    args += ["--remount-ro", "/dev"]
+    for path in masks:
+        args += ["--ro-bind", str(house / "masks" / ("folder" if is_folder(house, path) else "file")), path]
+    return args
 
 
 def is_folder(house: Path, path: str) -> bool:
