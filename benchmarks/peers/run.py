@@ -84,7 +84,7 @@ def keep(name: str, table: dict) -> None:
     found = json.loads(path.read_text(encoding="utf-8"))["results"] if path.exists() else {}
     now = {"date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
     found[name] = now | {"load_average_1min": machine()["load_average_1min"], "table": table}
-    record("peers", found, peers={peer: version(peer) for peer in PEERS}, threads=torch.get_num_threads())
+    record("peers", found, command="make peers", peers={peer: version(peer) for peer in PEERS})
 
 
 if __name__ == "__main__":
