@@ -103,10 +103,10 @@ def test_the_source_s_two_outputs():
 def test_protection_is_free_until_the_column_sets_the_step():
     lines = printed(cell("by-hand")).splitlines()
     steps = [float(line.split("step ")[1].split(",")[0]) for line in lines]
-    assert steps[0] == steps[1] == steps[2] < steps[3]
+    assert steps[0] == steps[1] < steps[2] < steps[3]
     off = [abs(float(line.rsplit(" ", 1)[1])) for line in lines]
-    assert off[2] < off[0]
-    assert 1 / 0.35 == pytest.approx(2.857, abs=0.001)  # “from s = 2.9 on”
+    assert off[1] < off[2] < off[0] < off[3]
+    assert 1 / 0.48 == pytest.approx(2.083, abs=0.001)  # “from s = 2.1 on”
 
 
 def test_the_awq_word_has_the_order_that_the_layout_names():
