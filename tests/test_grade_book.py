@@ -151,3 +151,15 @@ def test_a_result_is_written_whole_or_not_at_all(book, monkeypatch):
             save(book, "hans", "two", points=(4, 4, 4, 4, 4))
     assert book.results(PS01.name)["hans"][0] == "one"
     assert book.book.find_submission(PS01.name, "hans").score == 5
+
+
+def test_a_write_that_fails_leaves_not_even_the_student(book, monkeypatch):
+    def fail(*_):
+        raise OSError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(book, "_comments", fail)
+        with pytest.raises(OSError):
+            save(book, "late")
+    assert "late" not in [student.id for student in book.book.students]
+    assert save(book, "late").score == 10
