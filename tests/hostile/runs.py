@@ -105,6 +105,8 @@ def naive(entries: list[Entry], place: Place, seed: int | None = None, timeout: 
     bank.make_class(entries, place)
     before = snapshot(place)
     wall = ["bwrap", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp"]
+    for path in (ROOT, sys.prefix, sys.base_prefix):  # which may lie below /tmp themselves
+        wall += ["--ro-bind", path, path]
     wall += ["--bind", place.path, place.path, "--unshare-pid", "--unshare-net", "--unshare-ipc", "--die-with-parent"]
     report, pages = place.path / "report.json", place.path / "feedback"
     command = [*wall, "--chdir", ROOT, sys.executable, "-m", "tests.hostile.naive", place.submitted, report, pages]
