@@ -7,8 +7,10 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import closing
+from pathlib import Path
 
 import psutil
 import pytest
@@ -89,6 +91,7 @@ def test_a_worker_that_is_killed_costs_nobody_a_grade(place):
     assert {status for status, *_ in found.values()} == {"graded"}
     assert found["anna"][1] == found["carl"][1] == 20 and found["bert"][1] == found["<fay>"][1] == 18
     assert finish(start(place, "--force"), place) == found
+    assert not list(Path(tempfile.gettempdir()).glob(f"course-grade-{victim}-*"))  # the hidden tests are gone
 
 
 def busy(cluster, pid):

@@ -25,7 +25,7 @@ from tornado.ioloop import PeriodicCallback
 
 from course_lib.grading.bubblewrap import NoSandbox
 from course_lib.grading.pool import Pool, PoolBroken
-from course_lib.grading.sandbox import Copy
+from course_lib.grading.sandbox import PREFIX, Copy
 from course_lib.grading.submission import Submission
 from course_lib.grading.worker import Setting
 
@@ -140,7 +140,8 @@ class House:
     def __init__(self, parcel: Parcel):
         self.said, self.since = [], 0.0
         self.slot, self.claim = _slot() if os.geteuid() == 0 else (FIRST_SLOT, None)
-        self.home, self.copy = Path(tempfile.mkdtemp(prefix="course-worker-")), Copy.make()
+        self.home = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))  # removed by others if this one is killed
+        self.copy = Copy.make()
         setting = replace(parcel.unpack(self.home), copy=str(self.copy.path), first_slot=self.slot)
         # Dask's workers are "daemonic", which for multiprocessing means that they may start no process.
         multiprocessing.current_process()._config["daemon"] = False
