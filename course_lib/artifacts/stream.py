@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 from collections.abc import Iterable
@@ -77,10 +78,19 @@ def _run(model, flow: Flow, blocks, files, work: Path, lay, scheme: Scheme, meth
         write_atomic(work / f"model-{i + 1:05}.safetensors", save(_shard(block, name, done, lay, scheme)))
         flow.advance()
         block.to("meta")
+        _trim()
         if i < last:  # what comes behind is done again after an interruption, so that there is an example
             hidden = {str(j): t.contiguous() for j, t in enumerate(flow.hidden)}
             write_atomic(work / "hidden.safetensors", save(hidden, {"blocks": str(i + 1)}))
     return example
+
+
+def _trim() -> None:
+    """Give freed memory back to the system, where glibc is: else its heap, in pieces, grows with every block."""
+    try:
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+    except (OSError, AttributeError):
+        pass
 
 
 def _files(source: Path) -> dict[str, Path]:
