@@ -25,6 +25,7 @@ NEEDS = {
     "postgres": ("PostgreSQL", doctor.postgres),
 }
 IN_CI = os.environ.get("CI", "").lower() == "true"
+collect_ignore_glob = ["tests/golden/*"]  # scripts that made the golden files, with packages that are not here
 _found = {}
 
 
@@ -47,6 +48,18 @@ def course_home(tmp_path, monkeypatch):
     home.mkdir()
     monkeypatch.setenv("COURSE_HOME", str(home))
     return home
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Chromium. One for the whole session: a process can run Playwright's synchronous side only once at a time."""
+    from playwright.sync_api import sync_playwright
+
+    flags = ["--no-sandbox", "--disable-dev-shm-usage"]
+    with sync_playwright() as playwright:
+        instance = playwright.chromium.launch(executable_path=doctor.chromium(), args=flags)
+        yield instance
+        instance.close()
 
 
 @pytest.hookimpl(tryfirst=True)

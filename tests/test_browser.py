@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from course_lib.doctor import chromium
 from tests.browser import REPOSITORY, Notebook, lab_server, write_notebook
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
@@ -34,17 +33,6 @@ CELLS = [
 def lab(tmp_path_factory):
     with lab_server(tmp_path_factory.mktemp("lab")) as server:
         yield server
-
-
-@pytest.fixture(scope="session")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    flags = ["--no-sandbox", "--disable-dev-shm-usage"]
-    with sync_playwright() as playwright:
-        instance = playwright.chromium.launch(executable_path=chromium(), args=flags)
-        yield instance
-        instance.close()
 
 
 def new_page(browser):

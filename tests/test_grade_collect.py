@@ -69,7 +69,7 @@ def test_a_new_version_replaces_the_old_one_and_links_are_left_out(tmp_path):
     put(tmp_path / "from", "<b>.ipynb")
     lines = collect.collect(tmp_path / "from", tmp_path / "to", PS01, AT)
     assert [line.split(":")[0] for line in lines] == ["left out", "left out", "anna", "1 student"]
-    assert handed_in(tmp_path / "to") == {"anna": [f"{PS01.notebook}.ipynb", "b.ipynb"]}
+    assert handed_in(tmp_path / "to") == {"anna": ["b.ipynb", f"{PS01.notebook}.ipynb"]}
     (tmp_path / "from" / "anna" / "b.ipynb").unlink()
     collect.collect(tmp_path / "from", tmp_path / "to", PS01, AT)
     assert handed_in(tmp_path / "to") == {"anna": [f"{PS01.notebook}.ipynb"]}

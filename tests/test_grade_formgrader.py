@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from course_lib.doctor import chromium
 from tests.browser import TOKEN, lab_server
 from tests.graded_class import CLASS, NOT_CLIPPED, PS01, REFERENCE, graded
 
@@ -92,15 +91,12 @@ def course(tmp_path_factory):
 
 
 @pytest.fixture
-def teacher(course, tmp_path):
-    from playwright.sync_api import sync_playwright
-
+def teacher(course, tmp_path, browser):
     shots = Path(os.environ.get("COURSE_SHOTS", tmp_path))
-    with contextlib.chdir(course.root), lab_server(course.root) as lab, sync_playwright() as playwright:
-        flags = ["--no-sandbox", "--disable-dev-shm-usage"]
-        browser = playwright.chromium.launch(executable_path=chromium(), args=flags)
-        yield Teacher(browser.new_page(viewport={"width": 1180, "height": 1000}), lab, shots)
-        browser.close()
+    with contextlib.chdir(course.root), lab_server(course.root) as lab:
+        page = browser.new_page(viewport={"width": 1180, "height": 1000})
+        yield Teacher(page, lab, shots)
+        page.close()
 
 
 def test_a_teachers_day(course, teacher):

@@ -9,7 +9,6 @@ from collections import Counter
 import pytest
 import torch
 
-from course_lib.doctor import chromium
 from course_lib.grading.proxy import Answers, Job
 from course_lib.grading.sandbox import Copy, Template
 from course_lib.grading.submission import Submission
@@ -204,33 +203,26 @@ def test_memory_has_an_end_however_long_it_takes(subtests):
 
 
 @pytest.fixture
-def scripts_that_ran():
+def scripts_that_ran(browser):
     """scripts_that_ran(pages): how often a real browser runs a student's script on these pages."""
-    from playwright.sync_api import sync_playwright
 
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium(), args=["--no-sandbox", "--disable-dev-shm-usage"]
-        )
+    def count(pages: list[bytes]) -> int:
+        ran, texts = [], {}
+        page = browser.new_page()
+        page.set_default_timeout(120_000)  # a busy machine
+        page.expose_function("XSS", lambda *args: ran.append(args))
+        page.route("**/*", lambda route: answer(route, texts.get(route.request.url)))
+        for number, data in enumerate(pages):
+            texts[f"http://page.test/{number}"] = data
+            page.goto(f"http://page.test/{number}", wait_until="load")
+            page.wait_for_timeout(300)
+        page.close()
+        return len(ran)
 
-        def count(pages: list[bytes]) -> int:
-            ran, texts = [], {}
-            page = browser.new_page()
-            page.set_default_timeout(120_000)  # a busy machine
-            page.expose_function("XSS", lambda *args: ran.append(args))
-            page.route("**/*", lambda route: answer(route, texts.get(route.request.url)))
-            for number, data in enumerate(pages):
-                texts[f"http://page.test/{number}"] = data
-                page.goto(f"http://page.test/{number}", wait_until="load")
-                page.wait_for_timeout(300)
-            page.close()
-            return len(ran)
+    def answer(route, data):  # no network, which a student's page might ask for
+        route.abort() if data is None else route.fulfill(body=data, content_type="text/html; charset=utf-8")
 
-        def answer(route, data):  # no network, which a student's page might ask for
-            route.abort() if data is None else route.fulfill(body=data, content_type="text/html; charset=utf-8")
-
-        yield count
-        browser.close()
+    return count
 
 
 @pytest.mark.sandbox
