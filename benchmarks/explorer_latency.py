@@ -74,7 +74,8 @@ def main():
     from course_lib.viz import explorers
 
     rows = [
-        row(name, getattr(explorers, name)()) for name in ("ruler", "grid", "planner", "heatmap", "migrate", "stepper")
+        row(name, getattr(explorers, name)())
+        for name in ("ruler", "grid", "planner", "heatmap", "migrate", "stepper", "protect")
     ]
     try:
         rows.append(bot_rows())
