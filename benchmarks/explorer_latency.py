@@ -73,10 +73,8 @@ def main():
     options = parser.parse_args()
     from course_lib.viz import explorers
 
-    rows = [
-        row(name, getattr(explorers, name)())
-        for name in ("ruler", "grid", "planner", "heatmap", "migrate", "stepper", "protect")
-    ]
+    names = ("ruler", "grid", "planner", "heatmap", "migrate", "stepper", "protect")
+    rows = [row(name, getattr(explorers, name)()) for name in names]
     try:
         rows.append(bot_rows())
     except FileNotFoundError as error:
