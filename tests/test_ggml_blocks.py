@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from course_lib.formats import ggml
-from course_lib.formats.ggml.kquants import join_scales, split_scales
+from course_lib.formats.ggml.fields import join_scales, split_scales
 from tests import ggml_oracle
 
 COLS = 1024

@@ -126,14 +126,3 @@ def first_largest(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def inverse(d: np.ndarray) -> np.ndarray:
     """1/d, and 0 where d is 0."""
     return np.divide(np.float32(1), d, out=np.zeros_like(d), where=d != 0)
-
-
-def join_nibbles(codes: np.ndarray) -> np.ndarray:
-    """Codes 0…15, (2n, blocks) -> bytes (blocks, n): the first half of a block low, the second half high."""
-    half = len(codes) // 2
-    return (codes[:half] | (codes[half:] << 4)).T
-
-
-def split_nibbles(qs: np.ndarray) -> np.ndarray:
-    """Bytes (blocks, n) -> codes (blocks, 2n): all low nibbles, then all high ones."""
-    return np.concatenate([qs & 0x0F, qs >> 4], axis=1)

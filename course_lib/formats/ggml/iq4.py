@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from course_lib.formats.ggml.block import F16, BlockType, first_largest, inverse, nearest_int, split_nibbles
+from course_lib.formats.ggml.block import F16, BlockType, first_largest, inverse, nearest_int
+from course_lib.formats.ggml.fields import split_nibbles
 from course_lib.formats.ggml.search import EPS
 
 F = np.float32

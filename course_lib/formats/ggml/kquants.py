@@ -9,6 +9,7 @@ import numpy as np
 
 from course_lib.formats.ggml import search
 from course_lib.formats.ggml.block import F16, BlockType, first_largest, nearest_int
+from course_lib.formats.ggml.fields import join_scales, pack_2_bits, split_scales, unpack_2_bits
 
 F = np.float32
 
@@ -44,18 +45,6 @@ class KQuant(BlockType):
 def side_by_side(values: np.ndarray, n: int) -> np.ndarray:
     """One value a sub-block -> (sub-blocks, n), a super-block a column; contiguous, so that sums keep C's order."""
     return np.ascontiguousarray(values.reshape(n, -1).T)
-
-
-def pack_2_bits(codes: np.ndarray) -> np.ndarray:
-    """Codes 0…3, (256, n) -> bytes (n, 64): byte l of a half holds weights l, l+32, l+64, l+96 of that half."""
-    q = codes.reshape(2, 4, 32, -1)
-    return (q[:, 0] | (q[:, 1] << 2) | (q[:, 2] << 4) | (q[:, 3] << 6)).reshape(64, -1).T
-
-
-def unpack_2_bits(qs: np.ndarray) -> np.ndarray:
-    """Bytes (n, 64) -> codes (n, 256)."""
-    q = qs.reshape(-1, 2, 1, 32) >> np.array([0, 2, 4, 6], np.uint8)[:, None]
-    return (q & 3).reshape(-1, 256)
 
 
 class Q2_K(KQuant):
@@ -182,24 +171,6 @@ class _Q45_K(KQuant):
         if self.bits == 5:
             q |= np.unpackbits(blocks["qh"][:, None], axis=1, bitorder="little") << 4
         return (q.astype(F) * step[..., None] - minimum[..., None]).reshape(-1, 256)
-
-
-def join_scales(sc: np.ndarray, m: np.ndarray) -> np.ndarray:
-    """Eight 6-bit scales and eight 6-bit minima, each (8, n) -> bytes (n, 12).
-
-    Bytes 0-3 and 4-7 hold scales 0-3 and minima 0-3 in their low six bits; bytes 8-11 the low nibbles of scales and
-    minima 4-7, whose top two bits fill up bytes 0-7.
-    """
-    first = sc[:4] | ((sc[4:] >> 4) << 6)
-    second = m[:4] | ((m[4:] >> 4) << 6)
-    return np.concatenate([first, second, (sc[4:] & 15) | ((m[4:] & 15) << 4)]).T
-
-
-def split_scales(data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Bytes (n, 12) -> scales and minima, each (n, 8); the way back from join_scales."""
-    first, second, third = data[:, :4], data[:, 4:8], data[:, 8:]
-    sc = np.concatenate([first & 63, (third & 15) | ((first >> 6) << 4)], axis=1)
-    return sc, np.concatenate([second & 63, (third >> 4) | ((second >> 6) << 4)], axis=1)
 
 
 class Q4_K(_Q45_K):

@@ -13,10 +13,9 @@ from course_lib.formats.ggml.block import (
     BlockType,
     first_largest,
     inverse,
-    join_nibbles,
-    split_nibbles,
     truncate,
 )
+from course_lib.formats.ggml.fields import join_nibbles, split_nibbles
 
 F = np.float32
 

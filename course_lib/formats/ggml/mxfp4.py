@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from course_lib.formats.ggml.block import BlockType, join_nibbles, split_nibbles
+from course_lib.formats.ggml.block import BlockType
+from course_lib.formats.ggml.fields import join_nibbles, split_nibbles
 
 F = np.float32
 DOUBLED = np.array([0, 1, 2, 3, 4, 6, 8, 12], np.int8)  # twice 0 .5 1 1.5 2 3 4 6

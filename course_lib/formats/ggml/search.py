@@ -64,55 +64,61 @@ def affine(
     best scale and minimum by weighted linear regression. A try that is taken moves the minimum from which the later
     ones start. mad: |error| instead of its square. (C: make_qkx2_quants; clamp=True: make_qkx3_quants)
     """
-    least, high = x.min(0), x.max(0)
+    ends = least, high = x.min(0), x.max(0)
     low = np.minimum(least, F(0))
-    sum_w, sum_x = np.add.reduce(w, axis=0), np.add.reduce(w * x, axis=0)
     flat = high <= low if clamp else high == low
+    sums = np.add.reduce(w, axis=0), np.add.reduce(w * x, axis=0)
     codes, t = np.empty_like(x), np.empty_like(x)
-
-    def encode(iscale, minimum, clamp):
-        np.multiply(np.subtract(x, minimum, out=codes), iscale, out=codes)
-        if clamp:  # before rounding, and NaN becomes 0
-            return codes_of(np.fmax(codes, F(0)), 0, nmax, out=codes)
-        wild = ~(np.abs(iscale) * np.maximum(high - minimum, np.abs(least - minimum)) < F(4e6))
-        strange = nearest_int(codes[:, wild]).clip(0, nmax) if wild.any() else 0
-        codes_of(codes, 0, nmax, out=codes)
-        codes[:, wild] = strange
-
-    def error(scale, minimum):
-        np.subtract(np.add(np.multiply(codes, scale, out=t), minimum, out=t), x, out=t)
-        (np.abs if mad else np.square)(t, out=t)
-        return np.add.reduce(np.multiply(t, w, out=t), axis=0)
-
-    start, minimum = low, low
-    iscale = F(nmax) / (high - low)
+    start = minimum = low
+    plain = chosen = iscale = F(nmax) / (high - low)
     scale = F(1) / iscale
-    encode(iscale, minimum, False)
-    best = error(scale, minimum)
-    first_iscale = chosen = iscale
+    _encode(x, ends, iscale, minimum, nmax, False, codes)
+    best = _error(x, w, codes, scale, minimum, mad, t)
     for k in range(tries + 1):
         iscale = (F(first) + F(step) * F(k) + F(nmax)) / (high - minimum)
-        encode(iscale, minimum, clamp)
-        np.multiply(w, codes, out=t)
-        sum_l = np.add.reduce(t, axis=0)
-        sum_l2 = np.add.reduce(t * codes, axis=0)
-        sum_xl = np.add.reduce(np.multiply(t, x, out=t), axis=0)
-        determinant = sum_w * sum_l2 - sum_l * sum_l
-        this_scale = (sum_w * sum_xl - sum_x * sum_l) / determinant
-        this_min = (sum_l2 * sum_x - sum_l * sum_xl) / determinant
-        above = this_min > 0
-        this_min = np.where(above, F(0), this_min)
-        this_scale = np.where(above, sum_xl / sum_l2, this_scale)
-        found = error(this_scale, this_min)
-        better = (determinant > 0) & (found < best)
+        _encode(x, ends, iscale, minimum, nmax, clamp, codes)
+        fits, this_scale, this_min = _regression(x, w, codes, sums, t)
+        found = _error(x, w, codes, this_scale, this_min, mad, t)
+        better = fits & (found < best)
         if better.any():
             best = np.where(better, found, best)
             start, chosen = np.where(better, minimum, start), np.where(better, iscale, chosen)
             scale, minimum = np.where(better, this_scale, scale), np.where(better, this_min, minimum)
-    encode(chosen, start, clamp)
-    codes[:, flat | (np.isinf(first_iscale) & (chosen == first_iscale))] = 0
-    scale, minimum = np.where(flat, F(0), scale), np.where(flat, low, minimum)
-    return scale, -minimum, codes.astype(np.uint8)
+    _encode(x, ends, chosen, start, nmax, clamp, codes)
+    codes[:, flat | (np.isinf(plain) & (chosen == plain))] = 0
+    return np.where(flat, F(0), scale), -np.where(flat, low, minimum), codes.astype(np.uint8)
+
+
+def _encode(x, ends, iscale, minimum, nmax, clamp, out):
+    """Codes 0 … nmax of (x - minimum) iscale, into out; beyond 2^22 they are what C's rounding leaves there."""
+    np.multiply(np.subtract(x, minimum, out=out), iscale, out=out)
+    if clamp:  # before rounding, and NaN becomes 0
+        codes_of(np.fmax(out, F(0)), 0, nmax, out=out)
+        return
+    wild = ~(np.abs(iscale) * np.maximum(*(np.abs(end - minimum) for end in ends)) < F(4e6))
+    strange = nearest_int(out[:, wild]).clip(0, nmax) if wild.any() else 0
+    codes_of(out, 0, nmax, out=out)
+    out[:, wild] = strange
+
+
+def _error(x, w, codes, scale, minimum, mad, t):
+    """Σ w |scale code + minimum - x|, or of its square; t is scratch."""
+    np.subtract(np.add(np.multiply(codes, scale, out=t), minimum, out=t), x, out=t)
+    (np.abs if mad else np.square)(t, out=t)
+    return np.add.reduce(np.multiply(t, w, out=t), axis=0)
+
+
+def _regression(x, w, codes, sums, t):
+    """(whether there is one, scale, minimum <= 0) of x on codes under weights w; sums is Σw and Σwx, t scratch."""
+    sum_w, sum_x = sums
+    sum_l = np.add.reduce(np.multiply(w, codes, out=t), axis=0)
+    sum_l2 = np.add.reduce(t * codes, axis=0)
+    sum_xl = np.add.reduce(np.multiply(t, x, out=t), axis=0)
+    determinant = sum_w * sum_l2 - sum_l * sum_l
+    scale = (sum_w * sum_xl - sum_x * sum_l) / determinant
+    minimum = (sum_l2 * sum_x - sum_l * sum_xl) / determinant
+    above = minimum > 0
+    return determinant > 0, np.where(above, sum_xl / sum_l2, scale), np.where(above, F(0), minimum)
 
 
 def positive(x: np.ndarray, nmax: int, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
