@@ -115,12 +115,23 @@ def truncate(v: np.ndarray) -> np.ndarray:
 
 def first_largest(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(largest magnitude of each column, the number that has it with its sign): the first of several, never a NaN."""
-    magnitude = np.abs(x)
-    at = magnitude.argmax(0)[None]
-    largest = np.take_along_axis(magnitude, at, 0)[0]
-    if np.isnan(largest).any():
-        return first_largest(np.where(np.isnan(x), 0, x))
-    return largest, np.take_along_axis(x, at, 0)[0] + np.float32(0)  # + 0: never -0
+    low, high = x.min(0), x.max(0)
+    top = np.where(high > -low, high, low)
+    unclear = ~(high != -low) | np.isnan(low)  # the same to both sides, or NaN among them: look which comes first
+    if unclear.any():
+        part = np.where(np.isnan(x[:, unclear]), 0, x[:, unclear])
+        top[unclear] = np.take_along_axis(part, np.abs(part).argmax(0)[None], 0)[0]
+    return np.abs(top), top + np.float32(0)  # + 0: never -0
+
+
+def first_smallest(x: np.ndarray) -> np.ndarray:
+    """The smallest number of each column; of several zeros the first, whichever sign it has."""
+    low = x.min(0)
+    zero = low == 0
+    if zero.any():
+        part = x[:, zero]
+        low[zero] = np.take_along_axis(part, part.argmin(0)[None], 0)[0]
+    return low
 
 
 def inverse(d: np.ndarray) -> np.ndarray:

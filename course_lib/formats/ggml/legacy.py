@@ -12,6 +12,7 @@ from course_lib.formats.ggml.block import (
     F16,
     BlockType,
     first_largest,
+    first_smallest,
     inverse,
     truncate,
 )
@@ -75,7 +76,7 @@ class Affine(Legacy):
         if w is not None:
             d, minimum, codes = search.affine(x, w, top, -0.9, 0.05, 36, clamp=True)
             return self.store(codes, d=d, m=-minimum)
-        low = np.take_along_axis(x, x.argmin(0)[None], 0)[0]  # the first of several, whichever zero it is
+        low = first_smallest(x)
         d = (x.max(0) - low + F(0)) / F(top)  # + 0: never -0
         codes = truncate((x - low) * inverse(d) + F(0.5))
         codes = np.minimum(codes, 15) if self.bits == 4 else codes
