@@ -187,3 +187,17 @@ def test_warm_up_answers_follow_from_the_questions(seed):
         question = make(random.Random(seed))
         assert question.text.endswith("?") and question.because.endswith(".")
         assert question.answer >= 0 and abs(question.answer) < 1e4
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_warm_up_s_shared_scale_is_the_one_that_the_exercise_asks_for(seed):
+    question = warmup.shared_scale(random.Random(seed))
+    a, b = (float(word) for word in question.text.split("scales ")[1].split(".")[0].split(" and "))
+    assert tied.reference(torch.tensor([a, b]), 2, 1)[0].item() == pytest.approx(question.answer)
+
+
+def test_the_hint_of_protected_computes_what_it_says():
+    w = torch.tensor([[0.2, 1.0]])
+    rounded = [protected.reference(w, torch.tensor([s, 1.0]), 3)[0, 0].item() for s in (1.0, 2.0)]
+    assert [round(v, 3) for v in rounded] == [0.333, 0.167]
+    assert all(f"{v:.3f}" in protected.hints[1] for v in rounded)

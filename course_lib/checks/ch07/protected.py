@@ -117,8 +117,8 @@ def protected(w, s, b):
     ],
     hints=[
         "Three moves: multiply the columns, round as in chapter 04 with one scale a row, divide the columns.",
-        "w = [0.3, 1], s = [2, 1], 3 bits: w·s = [0.6, 1], step 1/3, codes [2, 3], back to [0.667, 1], divided by s: "
-        "[0.333, 1]. Without s: codes [1, 3], and 0.3 became 0.333 as well; with s = [3, 1] it becomes 0.3 exactly.",
+        "w = [0.2, 1], s = [2, 1], 3 bits: w·s = [0.4, 1], step 1/3, codes [1, 3], back to [0.333, 1], divided by s: "
+        "[0.167, 1]. Without s the codes are the same, but 0.2 became 0.333: off by 0.133, and now by 0.033 only.",
         "    scaled = w * ____\n    step = ____.abs().amax(dim=1, keepdim=True) / (2 ** (b - 1) - 1)\n"
         "    return torch.round(scaled / step) * step / ____",
     ],

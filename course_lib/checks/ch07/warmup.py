@@ -35,7 +35,7 @@ def shared_scale(rng):
     text = (
         f"Two query heads share a value head. For one channel they ask for the scales {a} and {b}. Which do both get?"
     )
-    return Question(text, max(a, b), "One factor for both, and the larger one protects both.")
+    return Question(text, (a + b) / 2, f"One factor for both, the mean: ({a} + {b}) / 2.", atol=0.006)
 
 
 QUESTIONS = (error_at_the_output, after_protection, scale_from_loudness, salience, shared_scale)
