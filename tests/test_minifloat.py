@@ -115,6 +115,22 @@ def test_e8m0_is_a_power_of_two():
             minifloat.encode(np.float32([bad]), "e8m0")
 
 
+def test_every_positive_bf16_number_becomes_the_e8m0_of_torch_and_ml_dtypes():
+    """But for the subnormals just above 2^-127, which both send up to 2^-126 even where 2^-127 is nearer."""
+    x = BF16[(BF16 > 0) | np.isnan(BF16)]  # infinity among them
+    ours, theirs = minifloat.encode(x, "e8m0", saturate=False), x.astype(THEIRS["e8m0"]).view(np.uint8)
+    assert np.array_equal(theirs, torch.from_numpy(x).to(TORCH["e8m0"]).view(torch.uint8).numpy())
+    apart = (x > 2.0**-127) & (x < 1.5 * 2.0**-127)
+    assert np.array_equal(ours[~apart], theirs[~apart])
+    assert (ours[apart] == 0).all() and (theirs[apart] == 1).all() and apart.sum() == 31
+
+
+def test_e8m0_at_its_upper_end():
+    x = np.float32([1.4, 1.5, 1.6, np.inf]) * np.float32(2.0**127)
+    assert minifloat.encode(x, "e8m0").tolist() == [254] * 4
+    assert minifloat.encode(x, "e8m0", saturate=False).tolist() == [254, 255, 255, 255]
+
+
 @pytest.mark.parametrize("name", THEIRS)
 def test_a_number_of_the_format_comes_back(name):
     f = minifloat.get(name)

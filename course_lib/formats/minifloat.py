@@ -111,6 +111,8 @@ def get(name: str) -> Minifloat:
 def encode(x, name: str, saturate: bool = True):
     """Codes uint8 of x: the nearest number, ties to the even code, rounded once from x's own precision.
 
+    A tie in e8m0, which has no even numbers, goes to the larger one, as IEEE 754-2019 (4.3.1) has it for one digit.
+
     saturate  True: what lies beyond the largest number, infinity too, becomes the largest number.
               False: it becomes infinity where the format has one, else NaN; a format without either still saturates.
     A number beyond means: it would round to the next number up, were there one. NaN becomes the format's NaN.
@@ -129,13 +131,13 @@ def encode(x, name: str, saturate: bool = True):
     size, grid = np.abs(values), f.magnitudes
     codes = np.searchsorted((grid[1:] + grid[:-1]) / 2, size)  # at a midpoint: the lower one
     tie = (codes < len(grid) - 1) & (size == (grid + np.append(grid[1:], np.inf))[codes] / 2)
-    codes = (codes + (tie & (codes % 2 == 1))).astype(np.uint8)
+    codes = (codes + (tie & ((codes % 2 == 1) | (not f.signed)))).astype(np.uint8)
     negative = np.signbit(values) & ~np.isnan(values)
     if not saturate:
         over = f.inf_code if f.inf_code is not None else f.nan_code
         step = grid[-1] - grid[-2]
         limit = grid[-1] + (step if f.signed else grid[-1]) / 2  # halfway to the number that would come next
-        beyond = (size > limit) | ((size == limit) & (len(grid) % 2 == 0))
+        beyond = (size > limit) | ((size == limit) & (len(grid) % 2 == 0 or not f.signed))
         codes = codes if over is None else np.where(beyond, over, codes).astype(np.uint8)
         negative &= ~beyond | (over != f.nan_code) | (f.special != "fnuz")
     if f.special == "fnuz":
