@@ -41,6 +41,26 @@ def _one_for_all(x, w, b, c):
     return _output(x, w, b, c).sum().expand(len(w))
 
 
+def _one_range(x, w, b, c):
+    qmax = 2 ** (b - 1) - 1
+    step = c * w.abs().max() / qmax
+    return (x @ (torch.round(w / step).clamp(-qmax, qmax) * step - w).T).square().sum(0)
+
+
+def _after_the_cut(x, w, b, c):
+    top = c * w.abs().amax(1, keepdim=True)
+    return (x @ (_kept(w, b, c) - torch.maximum(torch.minimum(w, top), -top)).T).square().sum(0)
+
+
+def _by_tokens(x, w, b, shares):
+    errors = torch.stack([(x @ (_kept(w, b, c) - w).T).square().sum(1) for c in shares])
+    return torch.tensor(shares)[errors.argmin(0)]
+
+
+def _places(x, w, b, shares):
+    return torch.stack([_output(x, w, b, c) for c in shares]).argmin(0)
+
+
 def _unclamped(x, w, b, c):
     step = c * w.abs().amax(1, keepdim=True) / (2 ** (b - 1) - 1)
     return (x @ (torch.round(w / step) * step - w).T).square().sum(0)
@@ -65,6 +85,8 @@ def _none_is_better(got, x, w, b, shares):
     errors = torch.stack([_output(x, w, b, c) for c in shares])
     for i in range(len(w)):
         mine = min(range(len(shares)), key=lambda k: abs(shares[k] - got[i].item()))
+        if not abs(shares[mine] - got[i].item()) < 1e-4:
+            return f"Row {i}: {got[i]:.4g} is not one of the shares {', '.join(f'{c:g}' for c in shares)}."
         best = int(errors[:, i].argmin())
         if errors[mine, i] > errors[best, i] * 1.0001:
             return (f"Row {i}: c = {shares[mine]:g} leaves a squared error of {errors[mine, i]:.4g}, "
@@ -72,12 +94,15 @@ def _none_is_better(got, x, w, b, shares):
     return True
 
 
-def _layer(seed, tokens, channels, outputs, quiet):
-    """A layer whose first channel has large weights and inputs that are `quiet` times as loud as the others."""
+def _layer(seed, tokens, channels, outputs, quiet, smaller=1.0):
+    """A layer whose first channel has large weights and inputs that are `quiet` times as loud as the others.
+
+    Each row is `smaller` times as large as the one before.
+    """
     g = torch.Generator().manual_seed(seed)
     x, w = torch.randn(tokens, channels, generator=g), torch.randn(outputs, channels, generator=g)
     x[:, 0], w[:, 0] = x[:, 0] * quiet, 3 * w[:, 0].sign()
-    return x, w
+    return x, w * smaller ** torch.arange(outputs)[:, None]
 
 
 SHARES = [1.0, 0.9, 0.8, 0.7, 0.6, 0.5]
@@ -97,6 +122,7 @@ def clip(x, w, b, shares):
     cases=[
         Case("a large weight that hardly anything meets", *_layer(0, 4, 4, 2, 0.05), 3, [1.0, 0.75, 0.5]),
         Case("a large weight on a loud channel", *_layer(1, 4, 4, 2, 8.0), 3, [1.0, 0.75, 0.5]),
+        Case("a small row under a large one", *_layer(8, 4, 4, 2, 0.05, smaller=0.25), 3, [1.0, 0.75, 0.5]),
         Case("one row", *_layer(2, 3, 5, 1, 0.3), 3, SHARES),
         Case("rows that want different things", *_layer(3, 8, 8, 6, 0.5), 3, SHARES),
         Case("shares in another order", *_layer(4, 8, 8, 4, 0.2), 3, [0.5, 1.0, 0.6, 0.8]),
@@ -123,6 +149,26 @@ def clip(x, w, b, shares):
             "one number in all",
             lambda x, w, b, shares: _choose(_output)(x, w, b, shares)[0],
             "You return a single share. Each row chooses its own: (out,) of them.",
+        ),
+        Wrong(
+            "one range for the matrix",
+            _choose(_one_range),
+            "You took the largest weight of the whole matrix. Each row's range is its own: amax(dim=1, keepdim=True).",
+        ),
+        Wrong(
+            "tokens choose",
+            _by_tokens,
+            "You summed over the rows of w and were left with one number a token. Sum over tokens: dim=0 of x @ (…).T.",
+        ),
+        Wrong(
+            "places in the list",
+            _places,
+            "You return which of the shares is best, counted from 0. Asked is the share: torch.tensor(shares)[places].",
+        ),
+        Wrong(
+            "what the cut did is left out",
+            _choose(_after_the_cut),
+            "You compare with weights that are clipped already, so clipping looks free. Compare with w itself.",
         ),
         Wrong(
             "nothing clips",

@@ -22,6 +22,16 @@ def _old_step(w, s, b):
     return (torch.round(w * s / step).clamp(-q, q)) * step / s
 
 
+def _steps(qmax=lambda b: 2 ** (b - 1) - 1, size=torch.abs, dim=1, to_code=torch.round, back=True):
+    """The reference with one thing changed."""
+
+    def variant(w, s, b):
+        step = size(w * s).amax(dim=dim, keepdim=True) / qmax(b)
+        return to_code(w * s / step) * (step if back else 1) / s
+
+    return variant
+
+
 def _by_rows(w, s, b):
     n = min(len(s), len(w))
     factor = torch.ones(len(w), 1)
@@ -30,8 +40,15 @@ def _by_rows(w, s, b):
 
 
 def _ones_change_nothing(run, w, s, b):
-    same = run(w, torch.ones_like(s), b)
-    return torch.allclose(same, _rounded(w, b), rtol=1e-5) or "With s = 1 everywhere it is no plain rounding any more."
+    same, plain = run(w, torch.ones_like(s), b), _rounded(w, b)
+    if same.shape != w.shape:
+        return f"w has the shape {tuple(w.shape)}, yours {tuple(same.shape)}."
+    off = (~torch.isclose(same, plain, rtol=1e-5)).nonzero()
+    if len(off) == 0:
+        return True
+    i, j = off[0].tolist()
+    told = f"With s = 1 everywhere, w[{i}, {j}] = {w[i, j]:.4g} became {same[i, j]:.4g}"
+    return f"{told}; plain rounding to {b} bits makes it {plain[i, j]:.4g}."
 
 
 def _half_a_step(got, w, s, b):
@@ -108,6 +125,36 @@ def protected(w, s, b):
             "one step for the whole matrix",
             lambda w, s, b: _rounded(w * s, b, (w * s).abs().max() / (2 ** (b - 1) - 1)) / s,
             "Each row has a scale of its own: amax(dim=1, keepdim=True).",
+        ),
+        Wrong(
+            "2^(b−1) steps",
+            _steps(qmax=lambda b: 2 ** (b - 1)),
+            "The largest code is 2^(b−1) − 1, as in chapter 01: 3 for 3 bits. You divided by one more.",
+        ),
+        Wrong(
+            "2^b − 1 steps",
+            _steps(qmax=lambda b: 2**b - 1),
+            "Half of the b bits' codes are for negative weights: the largest is 2^(b−1) − 1, not 2^b − 1.",
+        ),
+        Wrong(
+            "rounded down",
+            _steps(to_code=torch.floor),
+            "You cut off what is behind the point. Nearest: torch.round.",
+        ),
+        Wrong(
+            "sizes with a sign",
+            _steps(size=lambda t: t),
+            "A row's largest |w · s| may be negative: take abs() before amax.",
+        ),
+        Wrong(
+            "a step a column",
+            _steps(dim=0),
+            "You took the largest of each column. A step belongs to a row: amax(dim=1, keepdim=True).",
+        ),
+        Wrong(
+            "codes, not weights",
+            _steps(back=False),
+            "Codes count steps. Multiply them by the step before you divide by s.",
         ),
         Wrong(
             "rounded without a step",

@@ -97,6 +97,21 @@ def salient(x, k):
             "That is mean x², the diagonal of GPTQ's H. AWQ takes mean |x|, which one loud token moves less.",
         ),
         Wrong(
+            "how loud, not who",
+            lambda x, k: x.abs().mean(0).sort(descending=True).values[:k],
+            "You return how loud they are. Asked is *which* channels: their numbers, as argsort gives them.",
+        ),
+        Wrong(
+            "in the order of the layer",
+            lambda x, k: x.abs().mean(0).argsort(descending=True)[:k].sort().values,
+            "The right channels, sorted by number. Asked is the loudest first.",
+        ),
+        Wrong(
+            "spread",
+            _by(lambda x: (x - x.mean(0)).square().sum(0)),
+            "You measured how much a channel varies. One that is always +5 is loud, too: mean |x|.",
+        ),
+        Wrong(
             "tokens ranked",
             _rows,
             "You ranked tokens. A channel is a *column* of x: take the mean over dim=0.",

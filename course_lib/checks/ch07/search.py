@@ -51,6 +51,19 @@ def _inputs_undivided(x, w, s, b):
     return (x @ (_protected(w, s, b) * s - w * s).T).square().sum()
 
 
+def _cancels(x, w, s, b):
+    return (x @ (_protected(w, s, b) - w).T).sum().abs()
+
+
+def _the_error(x, w, b, n):
+    return min(_output(x, w, _loud(x) ** (k / n), b).item() for k in range(n))
+
+
+def _loud_weights(x, w, b, n):
+    errors = [_output(x, w, _loud(w) ** (k / n), b).item() for k in range(n)]
+    return min(range(n), key=errors.__getitem__) / n
+
+
 def _place(x, w, b, n):
     return float(round(search(x, w, b, n) * n))
 
@@ -88,6 +101,8 @@ def search(x, w, b, n):
         Case("two channels, two tokens", *_layer(21, 2, 2, 2, 1.5), 3, 4),
         Case("two channels, a little apart", *_layer(32, 2, 2, 2, 1.0), 3, 4),
         Case("three channels", *_layer(0, 4, 3, 2, 1.0), 3, 4),
+        Case("plain rounding is best", *_layer(101, 3, 2, 2, 1.0), 3, 4),
+        Case("the last one is best", *_layer(110, 3, 2, 2, 1.0), 3, 4),
         Case("nothing loud", *_layer(2, 6, 4, 4, 0.0), 3, 4),
         Case("far apart", *_layer(3, 8, 6, 4, 2.0), 3, 10),
         Case("4 bits", *_layer(4, 16, 8, 6, 1.5), 4, 10),
@@ -95,7 +110,7 @@ def search(x, w, b, n):
         Case("many outputs", *_layer(6, 24, 8, 12, 1.2), 3, 10),
     ],
     properties=[
-        law("on the grid", _on_the_grid, "You are asked to choose, not to invent."),
+        law("on the grid", _on_the_grid, "Asked is one of the α that were tried."),
         law("no other is better", _none_is_better, "Measured on the output, as the spec says."),
         equals_reference(atol=1e-6, why="There is one best α in each of these cases."),
     ],
@@ -129,6 +144,41 @@ def search(x, w, b, n):
             "its place in the grid",
             _place,
             "You return k. Asked is α = k / n.",
+        ),
+        Wrong(
+            "the error in place of α",
+            _the_error,
+            "You return the least error. Asked is the α that leaves it.",
+        ),
+        Wrong(
+            "plain rounding left out",
+            _with(_output, rounds=lambda n: range(1, n)),
+            "Your grid starts at 1/n. Without α = 0 the search may end up worse than plain rounding.",
+        ),
+        Wrong(
+            "from 1 to n",
+            _with(_output, rounds=lambda n: range(1, n + 1)),
+            "Your grid runs from 1/n to 1. Asked is 0 to (n − 1)/n: α = 0, plain rounding, has to be in it.",
+        ),
+        Wrong(
+            "one too many",
+            _with(_output, rounds=lambda n: range(n + 1)),
+            "α = 1 is not in the grid: k ends at n − 1.",
+        ),
+        Wrong(
+            "n points from 0 to 1",
+            _with(_output, grid=lambda k, n: k / (n - 1)),
+            "Your α lie 1/(n − 1) apart and reach 1. Asked is k / n.",
+        ),
+        Wrong(
+            "errors that cancel",
+            _with(_cancels),
+            "Errors of different tokens and outputs have different signs. Square them before you add.",
+        ),
+        Wrong(
+            "the weights' loudness",
+            _loud_weights,
+            "You took the mean |w| of the columns. Loud is what flows *in*: mean |x| over the tokens.",
         ),
         Wrong(
             "always one half",

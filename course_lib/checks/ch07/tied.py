@@ -126,6 +126,16 @@ def tied(s, heads, kv_heads):
             "Only the first of the heads that share was asked. Take the mean of all of them.",
         ),
         Wrong(
+            "o divided, too",
+            lambda s, h, k: (lambda v, o: (v, 1 / o))(*tied(s, h, k)),
+            "v is divided by s_v, so o has to *multiply*: s_o holds the same numbers, once for each head.",
+        ),
+        Wrong(
+            "the sum",
+            lambda s, h, k: _grouped(s, h, k, lambda t: t.sum(1)),
+            "You added what the heads ask for. Take the mean.",
+        ),
+        Wrong(
             "one number a head",
             _one_a_head,
             "Channel c of one head meets channel c of the other. Take the mean over heads only, not over channels.",
