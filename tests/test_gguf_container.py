@@ -194,6 +194,24 @@ def test_bad_input_writes_nothing(tmp_path):
         write(tmp_path / "x.gguf", {}, [Part("w" * 64, (2,), 0, lambda: np.float32([1, 2]))])
     with pytest.raises(ValueError, match="version must be 2 or 3"):
         write(tmp_path / "x.gguf", {}, [], 1)
+    for size in (
+        Value(32, 10),
+        Value(32, 7),
+        Value("32", 8),
+        Value([32], 9, 4),
+        np.uint64(64),
+        True,
+        32.0,
+        33,
+        4,
+        0,
+        -32,
+    ):
+        with pytest.raises(ValueError, match="general.alignment must be a u32 and a power of two from 8, got"):
+            write(tmp_path / "x.gguf", {"general.alignment": size}, PARTS)
+    for shape in ((2, 16), (0, 32), (1, 33)):
+        with pytest.raises(ValueError, match="w must have rows of whole Q4_0 blocks"):
+            write(tmp_path / "x.gguf", {}, [Part("w", shape, 2, lambda: np.zeros(18, np.uint8))])
     for value in (object(), [1, "a"], [[1]], 2**70, np.complex64(1)):
         with pytest.raises(TypeError, match="^k must "):
             write(tmp_path / "x.gguf", {"k": value}, [])

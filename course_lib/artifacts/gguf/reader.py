@@ -8,7 +8,17 @@ from pathlib import Path
 import numpy as np
 
 from course_lib.artifacts.gguf.tensors import TensorInfo, decode, kind
-from course_lib.artifacts.gguf.values import ALIGNMENT, ARRAY, MAGIC, NAMES, SCALARS, STRING, VERSIONS, Value
+from course_lib.artifacts.gguf.values import (
+    ALIGNMENT,
+    ARRAY,
+    MAGIC,
+    NAMES,
+    SCALARS,
+    STRING,
+    VERSIONS,
+    Value,
+    is_alignment,
+)
 
 DEEPEST = 4  # arrays within arrays
 MAX_DIMS = 4
@@ -60,10 +70,9 @@ class GGUFFile:
 
     def _alignment(self, cursor) -> int:
         field = self.fields.get("general.alignment", Value(ALIGNMENT, 4))
-        size = field.value
-        if field.type != 4 or not 8 <= size <= 2**20 or size & (size - 1):
-            raise cursor.error(f"general.alignment must be a u32 and a power of two from 8, got {size!r}")
-        return size
+        if not is_alignment(field):
+            raise cursor.error(f"general.alignment must be a u32 and a power of two from 8, got {field.value!r}")
+        return field.value
 
     def _placed(self, infos, cursor) -> dict[str, TensorInfo]:
         """name -> info, after looking that each lies aligned, inside the file, and over no other."""

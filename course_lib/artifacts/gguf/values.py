@@ -37,6 +37,12 @@ class Value(NamedTuple):
         return NAMES[self.type] if self.items is None else f"{NAMES[self.items]}[]"
 
 
+def is_alignment(field: Value) -> bool:
+    """Whether general.alignment may have this value: a u32 and a power of two from 8 to 2^20."""
+    size = field.value
+    return field.type == 4 and isinstance(size, int) and 8 <= size <= 2**20 and not size & (size - 1)
+
+
 def typed(key: str, value) -> Value:
     """value with the type that GGUF gives it: bool, u32 (else i32, u64, i64), f32, string, or a list of one of them.
 

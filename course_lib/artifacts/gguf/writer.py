@@ -13,7 +13,7 @@ import numpy as np
 
 from course_lib.artifacts.gguf.reader import MAX_DIMS, MAX_NAME
 from course_lib.artifacts.gguf.tensors import kind
-from course_lib.artifacts.gguf.values import ALIGNMENT, MAGIC, SCALARS, STRING, VERSIONS, Value, typed
+from course_lib.artifacts.gguf.values import ALIGNMENT, MAGIC, SCALARS, STRING, VERSIONS, Value, is_alignment, typed
 
 
 class Part(NamedTuple):
@@ -34,13 +34,18 @@ def write(path, metadata: Mapping, parts: Iterable[Part], version: int = 3) -> P
     """Write keys and tensors to `path`; the file appears under its name only when it is whole.
 
     metadata  key -> number, bool, string, list of them, or Value (see values.typed)
-    ValueError for a name that is too long or occurs twice, and for data of another size than shape and type say.
+    ValueError for a name that is too long or occurs twice, rows that are not whole blocks, data of another size than
+    shape and type say, and an alignment that no reader would take.
     """
     if version not in VERSIONS:
         raise ValueError(f"version must be 2 or 3, got {version!r}")
     path, parts = Path(path), list(parts)
     fields = {key: typed(key, value) for key, value in metadata.items()}
-    alignment = fields.get("general.alignment", Value(ALIGNMENT, 4)).value
+    field = fields.get("general.alignment", Value(ALIGNMENT, 4))
+    if not is_alignment(field):
+        raise ValueError(f"general.alignment must be a u32 and a power of two from 8, got {field.value!r}"
+                         f" of type {field.type_name}")  # fmt: skip
+    alignment = field.value
     head = header(fields, parts, version, alignment)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -80,6 +85,11 @@ def tensor_info(part: Part, offset: int) -> bytes:
     if len(part.name.encode()) > MAX_NAME or not 1 <= len(part.shape) <= MAX_DIMS:
         raise ValueError(f"{part.name!r} must have at most {MAX_NAME} bytes and 1 to {MAX_DIMS} dimensions,"
                          f" got the shape {part.shape}")  # fmt: skip
+    k = kind(part.type_id)
+    if min(part.shape) < 1 or part.shape[-1] % k.elements:
+        raise ValueError(
+            f"{part.name} must have rows of whole {k.name} blocks ({k.elements}), got the shape {part.shape}"
+        )
     dims = b"".join(_number(n, "<u8") for n in reversed(part.shape))
     return (
         string(part.name) + _number(len(part.shape), "<u4") + dims + _number(part.type_id, "<u4")
