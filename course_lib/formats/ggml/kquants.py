@@ -88,7 +88,7 @@ class Q3_K(KQuant):
     """16 sub-blocks of 16 weights with 6-bit signed scales; two bits of a code in qs, the high one in hmask."""
 
     name, type_id, sub, factor = "Q3_K", 11, 16, 2.0
-    chunk = 4 * BlockType.chunk  # its search goes number by number, on shorter arrays
+    chunk = 8 * BlockType.chunk  # its search goes number by number, on shorter arrays
     dtype = np.dtype([("hmask", "u1", 32), ("qs", "u1", 64), ("scales", "u1", 12), ("d", F16)])
 
     def encode(self, x, w):

@@ -178,22 +178,27 @@ def _improve(x, w, codes, sum_lx, sum_l2, low, high):
         for xi, wx, wi, code in zip(*part, strict=True):
             _move(xi, wx, wi, code, totals, changed, low, high)
         codes[:, active], sums[:, active] = part[3], totals
-        active = active[changed]
-        if not len(active):
+        again = np.flatnonzero(changed)
+        if not len(again):
             break
-        part, totals = [t[:, changed] for t in part], totals[:, changed]
+        active = active[again]
+        part, totals = [t.take(again, axis=1) for t in part], totals.take(again, axis=1)
     return sums
 
 
 def _move(x, wx, w, code, totals, changed, low, high):
     """Try a better code for one number of each group, the sums of the others held fast; all arguments (groups,)."""
-    slx, sl2 = totals[0] - wx * code, totals[1] - w * code * code
-    new = np.minimum(nearest_int(x * sl2 / slx), high)
+    slx, sl2 = wx * code, w * code
+    np.subtract(totals[0], slx, out=slx)
+    np.subtract(totals[1], np.multiply(sl2, code, out=sl2), out=sl2)
+    new = x * sl2
+    new = np.minimum(nearest_int(np.divide(new, slx, out=new)), high)
     new = (new if low is None else np.maximum(new, low)).astype(F)
-    at = np.flatnonzero((slx > 0) & (new != code) & ((sl2 > 0) | (low is not None)))
-    new = new[at]
+    allowed = (new != code) & (slx > 0)
+    at = np.flatnonzero(allowed if low is not None else allowed & (sl2 > 0))
+    new, lx, l2 = new[at], totals[0][at], totals[1][at]
     slx, sl2 = slx[at] + wx[at] * new, sl2[at] + w[at] * new * new
-    taken = (sl2 > 0) & (slx * slx * totals[1][at] > totals[0][at] * totals[0][at] * sl2)
+    taken = (slx * slx * l2 > lx * lx * sl2) & (sl2 > 0)
     at = at[taken]
     code[at], totals[0][at], totals[1][at] = new[taken], slx[taken], sl2[taken]
     changed[at] = True
