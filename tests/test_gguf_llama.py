@@ -202,6 +202,15 @@ def test_bits_per_weight_are_the_published_ones(mix):
     assert round(mixes.bits_per_weight(llama_31_8b(), mix, mixes.Model(32, 4, False)), 4) == PUBLISHED[mix]
 
 
+def test_the_70b_rule_of_shared_values():
+    """llama-quant.cpp gives attn_v of LLM_TYPE_70B (80 layers, n_head != n_head_kv) Q5_K in place of Q3_K and Q4_K."""
+    name, shape, models = "blk.40.attn_v.weight", (1024, 8192), ((80, 8), (80, 1), (32, 8))
+    kinds = {mix: [mixes.tensor_type(name, shape, mix, mixes.Model(*model, False)) for model in models]
+             for mix in ("Q4_K_S", "Q3_K_M", "Q2_K", "Q6_K")}  # fmt: skip
+    assert kinds == {"Q4_K_S": ["Q5_K", "Q4_K", "Q4_K"], "Q3_K_M": ["Q5_K", "Q4_K", "Q4_K"],
+                     "Q2_K": ["Q5_K", "Q3_K", "Q4_K"], "Q6_K": ["Q6_K"] * 3}  # fmt: skip
+
+
 def test_rows_that_are_not_whole_blocks_fall_back():
     kinds = [mixes.tensor_type("blk.1.ffn_up.weight", (8, cols), "Q4_K_S", mixes.Model(4, 1, True))
              for cols in (256, 96, 40)]  # fmt: skip

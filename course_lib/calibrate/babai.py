@@ -21,7 +21,7 @@ def babai(w: Tensor, H: Tensor, scheme: Scheme, percdamp: float = 0.01) -> QTens
     GPTQ *pushes* each error to the right; this *pulls* all errors from the left when a column's turn comes. The codes
     are the same: Chen et al., "The Geometry of LLM Quantization: GPTQ as Babai's Nearest Plane Algorithm" (2025),
     arXiv 2507.18553. Grids are found on w beforehand, as `gptq(…, static_groups=True)` does. Computed in float64.
-    Cost: out · in² / 2 multiply-adds and in³ / 3 for A. ValueError where H is not positive definite.
+    Cost: out · in² / 2 multiply-adds and in³ / 6 for A. ValueError where H is not positive definite.
 
     >>> H = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.9], [0.0, 0.9, 1.0]])
     >>> babai(torch.tensor([[1.0, 0.4, 0.4]]), H, Scheme.int(2)).codes.tolist()

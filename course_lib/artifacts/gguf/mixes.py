@@ -17,7 +17,11 @@ class Model(NamedTuple):
     gqa: int
     tied: bool  # token_embd is also the output layer
     imatrix: bool = False
-    layers_70b: bool = False  # llama.cpp's "70B" type: 80 layers with 8 query heads per key/value head
+
+    @property
+    def is_70b(self) -> bool:
+        """llama.cpp's type "70B": 80 layers, and query heads that share their key/value heads."""
+        return self.layers == 80 and self.gqa > 1
 
 
 BASE = {  # mix: (base type, llama.cpp's number in general.file_type)
@@ -106,7 +110,7 @@ def _attn_v(mix, layer, layers, model):
         "IQ3_M": "Q4_K",
     }.get(mix)
     few = (chosen or BASE[mix][0]) in ("Q3_K", "Q4_K")
-    return "Q5_K" if model.layers_70b and few else chosen
+    return "Q5_K" if model.is_70b and few else chosen
 
 
 def _ffn_down(mix, layer, layers, model):
