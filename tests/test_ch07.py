@@ -201,3 +201,25 @@ def test_the_hint_of_protected_computes_what_it_says():
     rounded = [protected.reference(w, torch.tensor([s, 1.0]), 3)[0, 0].item() for s in (1.0, 2.0)]
     assert [round(v, 3) for v in rounded] == [0.333, 0.167]
     assert all(f"{v:.3f}" in protected.hints[1] for v in rounded)
+
+
+def test_the_explorer_counts_all_channels_of_a_wide_layer_and_says_how_many_it_shows():
+    x, w = randn(1, 20, 96), randn(2, 8, 96)
+    protect = explorers.protect(x, w)
+    n = protect.numbers(alpha=0.0, bits=3, group=None)
+    parts = x.square().sum(0) * (rtn(w, Scheme.int(3)).dequantize() - w).square().sum(0)
+    loudest = x.abs().mean(0).argsort(descending=True)[:24]
+    assert n.quarter == pytest.approx(100 * (parts[loudest].sum() / parts.sum()).item(), rel=1e-4)
+    assert "32 of 96 channels" in protect.draw(n).svg("")
+
+
+def test_the_explorer_of_a_layer_that_rounds_exactly_and_of_one_without_output():
+    protect = explorers.protect(randn(3, 20, 4), torch.tensor([[1.0, -1.0, 0.0, 1.0]]))
+    for alpha, told in ((0.0, "off by 0 %, that is plain rounding"), (0.5, "plain rounding is exact here")):
+        n = protect.numbers(alpha=alpha, bits=3, group=None)
+        assert told in protect.sentence(n) and "nan" not in protect.draw(n).svg("")
+    one = explorers.protect(torch.ones(3, 1), torch.ones(2, 1))
+    n = one.numbers(alpha=0.5, bits=3, group=None)
+    assert "as much as with plain rounding" in one.sentence(n) and "nan" not in one.draw(n).svg("")
+    with pytest.raises(ValueError, match="must not all be 0"):
+        explorers.protect(torch.zeros(3, 4), torch.ones(2, 4))

@@ -1,6 +1,7 @@
 """Chapter 07: columns scaled up by loudness^α before rounding: each channel's part of the error, and its sum."""
 
 import functools
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +21,7 @@ LEFT, RIGHT = 64, 480
 
 @dataclass(frozen=True)
 class Errors:
-    """One setting; channels run from the loudest to the quietest."""
+    """One setting; the channels that are shown run from the loudest to the quietest."""
 
     alpha: float
     bits: int
@@ -28,6 +29,8 @@ class Errors:
     plain: np.ndarray  # its part of the squared error of the outputs at α = 0, in % of the whole at α = 0
     now: np.ndarray  # the same at α
     curve: tuple  # ‖x Δwᵀ‖ / ‖x wᵀ‖ at each of ALPHAS
+    channels: int  # of the layer
+    quarter: float  # what the loudest quarter of all channels adds to the error at α = 0, in %
 
 
 @functools.cache
@@ -80,15 +83,21 @@ class Protect(Explorer):
     def numbers(self, alpha, bits, group):
         alpha = ALPHAS[round(20 * float(alpha))]
         tried, loud = self.tried(bits, group), self.x.abs().mean(0).numpy()
-        order = np.argsort(-loud)[:SHOWN]
-        before, after = tried[0][0], tried[ALPHAS.index(alpha)][0]
-        part = 100 / before.sum()
-        return Errors(alpha, bits, loud[order], part * before[order], part * after[order], tuple(e for _, e in tried))
+        order = np.argsort(-loud)
+        before, after = (tried[k][0][order] for k in (0, ALPHAS.index(alpha)))
+        part = 100 / (before.sum() or 1)
+        curve, quarter = tuple(e for _, e in tried), part * float(before[: math.ceil(len(loud) / 4)].sum())
+        now = slice(SHOWN)
+        return Errors(alpha, bits, loud[order][now], part * before[now], part * after[now], curve, len(loud), quarter)
 
     def sentence(self, e):
         now, plain, best = e.curve[ALPHAS.index(e.alpha)], e.curve[0], min(e.curve)
         if e.alpha == 0:
-            told = f"that is plain rounding. The loudest quarter of the channels makes {_quarter(e.plain)} of it"
+            told = f"that is plain rounding. The loudest quarter of the channels makes {number(e.quarter, 2)} % of it"
+        elif abs(now - plain) < 0.0005 * plain or now == plain:
+            told = "as much as with plain rounding"
+        elif plain == 0:
+            told = "and plain rounding is exact here"
         else:
             word = "less" if now < plain else "more"
             told = f"{number(100 * abs(1 - now / plain), 2)} % {word} than plain rounding's {number(100 * plain, 3)} %"
@@ -106,11 +115,6 @@ class Protect(Explorer):
         return scene
 
 
-def _quarter(parts):
-    """Share of the loudest quarter of the channels in the error, in words."""
-    return f"{number(100 * parts[: len(parts) // 4].sum() / parts.sum(), 2)} %"
-
-
 def _checked(x, w):
     """x (≤ 256 tokens, in) and w (out, in) as float32, or one clear sentence."""
     x, w = (t.detach().float().cpu() for t in (x, w))
@@ -118,6 +122,8 @@ def _checked(x, w):
         raise ValueError(f"protect(x, w): x (tokens, in) and w (out, in), got {tuple(x.shape)} and {tuple(w.shape)}")
     if not (x.isfinite().all() and w.isfinite().all()):
         raise ValueError("protect(x, w): both must hold finite numbers")
+    if not (x @ w.T).any():
+        raise ValueError("protect(x, w): the outputs x @ w.T must not all be 0, for errors are measured against them")
     import torch
 
     return x[torch.linspace(0, len(x) - 1, min(256, len(x))).round().long()], w
@@ -138,7 +144,7 @@ def _loudness(scene, e):
 def _bars(scene, e):
     """Each channel's part of the error: a hollow bar at α = 0, a filled one at α."""
     top, high = 196, 176
-    both = max(float(e.plain.max()), float(e.now.max()))
+    both = max(float(e.plain.max()), float(e.now.max())) or 1.0
     y, x = Axis(0, 1.08 * both, top + high, top), Axis(0, len(e.loud), LEFT, RIGHT)
     scene.text(LEFT - 52, top - 18, "its part of the squared error, %", size=14, bold=True, anchor="start")
     for tick in y.ticks(4):
@@ -151,13 +157,14 @@ def _bars(scene, e):
     scene.rect(RIGHT - 170, top - 28, 12, 12, color="muted", line=1.2)
     scene.text(RIGHT - 153, top - 18, "plain (α = 0)", size=12, anchor="start")
     scene.rect(RIGHT - 62, top - 28, 12, 12, fill="orange").text(RIGHT - 45, top - 18, "at α", size=12, anchor="start")
-    scene.text((LEFT + RIGHT) / 2, HEIGHT - 32, "channels, the loudest first", size=12, color="muted")
+    who = "channels" if e.channels == len(e.loud) else f"{len(e.loud)} of {e.channels} channels"
+    scene.text((LEFT + RIGHT) / 2, HEIGHT - 32, f"{who}, the loudest first", size=12, color="muted")
 
 
 def _curve(scene, e):
     """The error of the whole layer at every α."""
     percent = [100 * v for v in e.curve]
-    x, spread = Axis(0, 1, 556, 740), max(percent) - min(percent)
+    x, spread = Axis(0, 1, 556, 740), (max(percent) - min(percent)) or 1.0
     y = Axis(min(percent) - 0.2 * spread, max(percent) + 0.15 * spread, 300, 44)
     scene.text(520, 24, "error of the outputs, %", size=14, bold=True, anchor="start")
     for tick in y.ticks(5):
@@ -167,13 +174,14 @@ def _curve(scene, e):
         scene.text(x(tick), y.start + 18, number(tick), size=12, color="muted")
     scene.text((x.start + x.end) / 2, y.start + 38, "α", size=13, color="muted")
     scene.line(x.start, y(percent[0]), x.end, y(percent[0]), "red", 1.6, dash=(6, 4))
-    scene.text(x(0.45), y(percent[0]) - 6, "plain rounding", size=12, color="red", halo=True)
     scene.path([(x(a), y(v)) for a, v in zip(ALPHAS, percent, strict=True)], "ink", 2)
     best = min(range(len(percent)), key=percent.__getitem__)
     scene.circle(x(ALPHAS[best]), y(percent[best]), 5, "green", "paper")
     scene.diamond(x(e.alpha), y(percent[ALPHAS.index(e.alpha)]), 8, "ink", "paper")
     scene.diamond(534, 362, 6, "ink", "paper").text(548, 366, "the α chosen", size=12, color="muted", anchor="start")
     scene.circle(534, 384, 5, "green", "paper").text(548, 388, "the best one", size=12, color="muted", anchor="start")
+    scene.line(524, 406, 543, 406, "red", 1.6, dash=(6, 4))
+    scene.text(548, 410, "plain rounding", size=12, color="red", anchor="start")
 
 
 def protect(x=None, w=None, **start):
