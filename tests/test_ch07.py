@@ -135,8 +135,8 @@ def test_what_the_tasks_promise():
     assert plain.plain[:8].sum() > 90 and far.curve[-1] > far.curve[0]
     assert (far.now[16:] > far.plain[16:]).all()
     grouped = protect.numbers(0.95, 3, 16).curve
-    spread = [max(curve) / min(curve) for curve in (far.curve, grouped)]
-    assert spread[1] < spread[0]
+    assert [ch07_protect.ALPHAS[curve.index(min(curve))] for curve in (far.curve, grouped)] == [0.4, 0.45]
+    assert grouped[-1] > grouped[0] and all(a < b for a, b in zip(grouped, far.curve, strict=True))
 
 
 def test_the_explorer_refuses_what_it_cannot_show():
