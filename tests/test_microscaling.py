@@ -71,6 +71,16 @@ def test_the_error_on_gaussians(name, rule):
     assert 100 * error.item() == pytest.approx(KNOWN[name, rule], rel=0.015)
 
 
+@pytest.mark.parametrize("mantissa", [1, 2, 3, 6])
+def test_even_rounds_the_exponent_up_from_half_a_unit_on_up_to_the_largest_float32(mantissa):
+    top = torch.finfo(torch.float32).max
+    edge = 2 - 2.0 ** -(mantissa + 1)  # 1.11…1 and half a unit of its last place
+    amax = torch.tensor([edge * 2.0**k for k in (-126, 0, 127)] + [(edge - 2.0**-20) * 2.0**k for k in (0, 127)] + [top])
+    k = microscaling.power_of_two(amax, 1.0, mantissa, "even")
+    assert k.tolist() == [-125, 1, 127, 0, 127, 127]  # 2^128 is more than a scale byte can say
+    assert microscaling.power_of_two(amax, 6.0, mantissa, "even").tolist() == [-127, -1, 126, -2, 125, 126]
+
+
 def test_bits_per_weight():
     x = torch.randn(64, 256)
     bits = {name: round(microscaling.quantize(x, name).bits_per_weight, 3) for name in microscaling.NAMED}

@@ -35,11 +35,11 @@ def power_of_two(amax: Tensor, largest: float, mantissa: int, rule: str = "floor
         fraction, k = torch.frexp(amax / largest)
         k = torch.where(fraction == 0.5, k - 1, k)
     else:
-        if rule == "even":  # add half a unit of the elements' last place to the float's bits: a carry raises k
-            amax = (amax.view(torch.int32) + (1 << (22 - mantissa))).view(torch.float32)
         fraction, k = torch.frexp(amax)  # amax = fraction · 2^k, fraction in [0.5, 1)
         k = k - 1 - p
         k = torch.where(fraction > 0.5, k + 1, k) if rule == "ceil" else k
+        if rule == "even":  # from half a unit of the elements' last place below 1, fraction rounds to 1
+            k = torch.where(fraction >= 1 - 2.0 ** -(mantissa + 2), k + 1, k)
     return torch.where(amax > 0, k, _LOWEST).clamp(_LOWEST, _HIGHEST).float()
 
 
