@@ -2,7 +2,7 @@
 
 With TRITON_INTERPRET=1 a kernel runs program by program in NumPy. As released (3.6 to 3.9) it keeps bf16 and fp8 tiles
 as integers and computes on the bit patterns, drops the carry of an fp8 rounding, reads fp8's NaN as a number, and lets
-a load or store go anywhere. `mend()` changes five things, once:
+a load or store go anywhere. Importing this module changes five things where there is no GPU:
 
 - bf16 and fp8 tiles are ml_dtypes arrays, so that NumPy computes on values (`_get_np_dtype`);
 - casts round once, to nearest even; float to fp8 saturates, as `cvt.rn.satfinite` does on a GPU (`cast`);
@@ -21,6 +21,8 @@ import numpy as np
 import triton
 import triton.language as tl
 from triton.runtime import interpreter
+
+from course_lib.kernels import ON_GPU
 
 VALUES = {
     tl.bfloat16: ml_dtypes.bfloat16,
@@ -220,7 +222,6 @@ def memory() -> Memory:
 @contextmanager
 def watch(watcher):
     """Call `watcher(Access)` for every load, store and atomic of the kernels that run inside."""
-    mend()
     memory().watcher = watcher
     try:
         yield
@@ -229,9 +230,7 @@ def watch(watcher):
 
 
 def mend():
-    """Mend the interpreter of this process; a second call does nothing."""
-    if isinstance(interpreter._interpreter, Memory):
-        return
+    """Mend the interpreter of this process."""
     interpreter._interpreter = Memory(interpreter._interpreter)
     builder = interpreter.InterpreterBuilder
     builder.cast_impl, builder.create_fp_to_fp, builder.create_dot, builder.create_fma = cast, cast_float, dot, fma
@@ -242,3 +241,7 @@ def mend():
     wrap(interpreter.GridExecutor, "_init_args_hst", with_extents)
     wrap(triton.JITFunction, "__call__", call)
     triton.runtime.autotuner.Autotuner._bench = lambda self, *args, config, **meta: [0.0, 0.0, 0.0]
+
+
+if not ON_GPU:
+    mend()
