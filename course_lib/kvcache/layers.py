@@ -45,20 +45,28 @@ class Layer:
     """One layer's part of the cache.
 
     attention  "MHA", "GQA", "MQA" or "MLA"; "none" where the layer keeps no keys and values
-    elements   numbers stored for one token of one sequence
+    elements   numbers stored for one token of one sequence: kv_heads · (key_dim + value_dim)
     cap        the most tokens it keeps, None where it keeps all
     why        why it keeps none, or what the cap is called; "" otherwise
+
+    MLA keeps one vector for all heads, from which keys and values are computed: kv_heads 1, value_dim 0.
     """
 
     attention: str
-    elements: int
+    kv_heads: int
+    key_dim: int
+    value_dim: int
     cap: int | None = None
     why: str = ""
+
+    @property
+    def elements(self) -> int:
+        return self.kv_heads * (self.key_dim + self.value_dim)
 
     def tokens(self, n: int) -> int:
         """How many of n tokens are kept.
 
-        >>> Layer("GQA", 1024, cap=128).tokens(131072)
+        >>> Layer("GQA", 8, 64, 64, cap=128).tokens(131072)
         128
         """
         return n if self.cap is None else min(n, self.cap)
@@ -74,7 +82,7 @@ def layers(config: Mapping[str, Any] | str | Path | Any) -> list[Layer]:
     >>> mistral = dict(num_hidden_layers=2, num_attention_heads=32, num_key_value_heads=8, hidden_size=4096,
     ...                sliding_window=4096)
     >>> layers(mistral)[0]
-    Layer(attention='GQA', elements=2048, cap=4096, why='sliding_window')
+    Layer(attention='GQA', kv_heads=8, key_dim=128, value_dim=128, cap=4096, why='sliding_window')
     """
     config = released(config)
     if config.get("is_encoder_decoder"):
@@ -83,7 +91,7 @@ def layers(config: Mapping[str, Any] | str | Path | Any) -> list[Layer]:
     if odd:
         raise ValueError(f"config has {odd[0]}={config[odd[0]]!r}: a layout that is not known here, so it is refused")
     kinds = layer_kinds(config)
-    attention, elements = per_token(config) if set(kinds) - {"none"} else ("none", 0)
+    per_token = vectors(config) if set(kinds) - {"none"} else ()
     shared = optional(config, "num_kv_shared_layers", least=0) or 0
     caps = {
         "full": (None, ""),
@@ -94,24 +102,24 @@ def layers(config: Mapping[str, Any] | str | Path | Any) -> list[Layer]:
     for i, kind in enumerate(kinds):
         if kind == "none" or i >= len(kinds) - shared:
             why = "no attention" if kind == "none" else "uses the keys and values of an earlier layer"
-            found.append(Layer("none", 0, None, why))
+            found.append(Layer("none", 0, 0, 0, None, why))
             continue
         cap, name = caps[kind]
         if name and cap is None:
             raise ValueError(f"config needs {name}, since layer {i} is {kind}: it is missing")
-        found.append(Layer(attention, elements, cap, name))
+        found.append(Layer(*per_token, cap, name))
     return found
 
 
-def per_token(config: Mapping[str, Any]) -> tuple[str, int]:
-    """The attention's name and the numbers it keeps per token and layer, from a released config.
+def vectors(config: Mapping[str, Any]) -> tuple[str, int, int, int]:
+    """The attention's name, and what it keeps per token and layer: kv_heads, key_dim, value_dim.
 
-    >>> per_token(dict(kv_lora_rank=512, qk_rope_head_dim=64))
-    ('MLA', 576)
+    >>> vectors(dict(kv_lora_rank=512, qk_rope_head_dim=64))
+    ('MLA', 1, 576, 0)
     """
     rank, rope = optional(config, "kv_lora_rank"), optional(config, "qk_rope_head_dim")
     if rank is not None:
-        return "MLA", rank + whole(config, "qk_rope_head_dim", "since kv_lora_rank is there (MLA)")
+        return "MLA", 1, rank + whole(config, "qk_rope_head_dim", "since kv_lora_rank is there (MLA)"), 0
     if rope is not None and config.get("model_type") != "kimi_linear":
         raise ValueError("config needs kv_lora_rank, since qk_rope_head_dim is there (MLA): it is missing")
     heads = whole(config, HEADS)
@@ -121,7 +129,7 @@ def per_token(config: Mapping[str, Any]) -> tuple[str, int]:
     head_dim = _head_dim(config, heads)
     value_dim = optional(config, "v_head_dim") or head_dim
     name = "MHA" if kv_heads == heads else "MQA" if kv_heads == 1 else "GQA"
-    return name, kv_heads * (head_dim + value_dim)
+    return name, kv_heads, head_dim, value_dim
 
 
 def _kv_heads(config: Mapping[str, Any], heads: int) -> int:
