@@ -1,0 +1,125 @@
+"""What a GGUF file asks of a machine: the bytes of each layer, of the output layer and of the cache, from its header.
+
+Nothing of the data is read, so that a file of 40 GB takes no longer than one of 4.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from course_lib.artifacts.gguf import GGUFFile
+from course_lib.artifacts.gguf.mixes import Model, tensor_type
+from course_lib.artifacts.gguf.tensors import kind, type_id
+from course_lib.capacity.offload import Needs
+
+CACHE_TYPES = {16: ("f16", 16), 8: ("q8_0", 8.5), 4: ("q4_0", 4.5)}  # --kv-bits: llama.cpp's name, stored bits
+CONTEXT_STEP = 256  # llama.cpp rounds a context up to a multiple of this
+BATCH = 512  # tokens that llama.cpp works on at once: its default -ub
+_OTHER_ATTENTION = ("attention.kv_lora_rank", "attention.sliding_window", "ssm.state_size", "full_attention_interval")
+
+
+def kv_layer_bytes(context: int, kv_heads: int, key: int, value: int, bits: float = 16) -> int:
+    """Bytes of one layer's cache: context · kv_heads · (key + value) · bits / 8; context rounded up as llama.cpp does.
+
+    >>> kv_layer_bytes(8192, kv_heads=8, key=128, value=128) * 32 / 2**30        # Llama 3 8B
+    1.0
+    """
+    for name, n in (("context", context), ("kv_heads", kv_heads), ("key", key), ("value", value)):
+        if not isinstance(n, int) or isinstance(n, bool) or n < 1:
+            raise ValueError(f"{name} must be a whole number from 1 up, got {n!r}")
+    rows = -(-context // CONTEXT_STEP) * CONTEXT_STEP
+    return round(rows * kv_heads * (key + value) * bits / 8)
+
+
+def compute_bytes(vocabulary: int, hidden: int, ffn: int, context: int, batch: int = BATCH) -> int:
+    """Bytes of a GPU's compute buffer, at most.
+
+        4 · batch · (max(vocabulary, 3 · ffn) + 6 · hidden) + 2 · batch · context
+
+    Logits or the three wide tensors of an MLP, the residual stream and what stands beside it, and a 16-bit mask; with
+    flash attention, as is llama.cpp's default. Fitted to the buffer sizes that it reports; tests hold it against them.
+    """
+    rows = -(-context // CONTEXT_STEP) * CONTEXT_STEP
+    batch = min(batch, context)
+    return 4 * batch * (max(vocabulary, 3 * ffn) + 6 * hidden) + 2 * batch * rows
+
+
+def needs_of_file(file: GGUFFile, context: int, kv_bits: float = 16) -> Needs:
+    """Needs of an opened GGUF file at a context length; ValueError names what the planner cannot place."""
+    keys = file.metadata
+    arch = keys.get("general.architecture")
+    other = [key for key in _OTHER_ATTENTION if f"{arch}.{key}" in keys]
+    if other:
+        raise ValueError(f"the planner counts plain attention only, and this file has {arch}.{other[0]}")
+    layers, hidden = (_whole(keys, f"{arch}.{key}") for key in ("block_count", "embedding_length"))
+    sizes = _by_place({name: info.nbytes for name, info in file.tensors.items()})
+    missing = next((n for n in range(layers) if str(n) not in sizes), None)
+    if missing is not None or "token_embd.weight" not in file.tensors:
+        raise ValueError(f"the file has no tensors of {'the embedding' if missing is None else f'layer {missing}'}")
+    embedding, width = sizes["token_embd"], _head_sizes(keys, arch, hidden)
+    vocabulary, ffn = file.tensors["token_embd.weight"].shape[0], _whole(keys, f"{arch}.feed_forward_length")
+    return Needs(
+        layers=tuple(sizes[str(n)] for n in range(layers)),
+        kv=tuple(kv_layer_bytes(context, heads, *width, kv_bits) for heads in _kv_heads(keys, arch, layers)),
+        output=sizes.get("output_norm", 0) + sizes.get("output", embedding),  # tied: a second copy of the embedding
+        embedding=embedding,
+        compute=compute_bytes(vocabulary, hidden, ffn, context),
+    )
+
+
+def needs_of_config(config: Mapping, mix: str, context: int, kv_bits: float = 16) -> Needs:
+    """Needs of a Llama-like config as a GGUF file of this mix would have them, before any file is made."""
+    from course_lib.artifacts.gguf.llama import gguf_name
+    from course_lib.capacity.shapes import parameter_shapes
+
+    shapes = {gguf_name(name): shape for name, shape in parameter_shapes(config).items()}
+    heads = config["num_attention_heads"]
+    kv_heads, layers = config.get("num_key_value_heads") or heads, config["num_hidden_layers"]
+    model = Model(layers, heads // kv_heads, "output.weight" not in shapes)
+    sizes = _by_place({name: _stored(shape, tensor_type(name, shape, mix, model)) for name, shape in shapes.items()})
+    width = config.get("head_dim") or config["hidden_size"] // heads
+    return Needs(
+        layers=tuple(sizes[str(n)] for n in range(layers)),
+        kv=(kv_layer_bytes(context, kv_heads, width, width, kv_bits),) * layers,
+        output=sizes["output_norm"] + sizes.get("output", sizes["token_embd"]),
+        embedding=sizes["token_embd"],
+        compute=compute_bytes(config["vocab_size"], config["hidden_size"], config["intermediate_size"], context),
+    )
+
+
+def _by_place(sizes: Mapping[str, int]) -> dict[str, int]:
+    """Bytes by tensor name -> bytes by place: "0", "1" … for the layers, else the name's first word."""
+    found: dict[str, int] = {}
+    for name, size in sizes.items():
+        first, second = (*name.split("."), "")[:2]
+        place = second if first == "blk" else first
+        found[place] = found.get(place, 0) + size
+    return found
+
+
+def _stored(shape: tuple[int, ...], name: str) -> int:
+    k = kind(type_id(name))
+    return math.prod(shape) // k.elements * k.bytes
+
+
+def _kv_heads(keys: Mapping, arch: str, layers: int) -> list[int]:
+    """Key/value heads of every layer: one number for all, or a list."""
+    found = keys.get(f"{arch}.attention.head_count_kv", keys.get(f"{arch}.attention.head_count"))
+    found = [found] * layers if isinstance(found, int) else found
+    if not isinstance(found, list) or len(found) != layers:
+        raise ValueError(f"{arch}.attention.head_count_kv must be a number, or one a layer, got {found!r}")
+    return found
+
+
+def _head_sizes(keys: Mapping, arch: str, hidden: int) -> tuple[int, int]:
+    if f"{arch}.attention.key_length" in keys:
+        return _whole(keys, f"{arch}.attention.key_length"), _whole(keys, f"{arch}.attention.value_length")
+    return (hidden // _whole(keys, f"{arch}.attention.head_count"),) * 2
+
+
+def _whole(keys: Mapping, key: str) -> int:
+    value = keys.get(key)
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value < 2**31:
+        raise ValueError(f"the file needs {key} as a positive whole number, got {value!r}")
+    return value
