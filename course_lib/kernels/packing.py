@@ -1,0 +1,106 @@
+"""int4 codes as a GEMV kernel wants to read them: eight in a 32-bit word, neighbours in different words.
+
+In a block of P columns (P = 128, or the group where that is smaller) there are P/8 words. Nibble j of word c holds
+column `j·P/8 + c` of the block: the inputs that meet one nibble of all words lie side by side, and x is read in runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from course_lib.qtensor import QTensor
+
+BLOCK = 128  # columns in a block of words, at most
+
+
+@dataclass(frozen=True, eq=False)
+class PackedInt4:
+    """w_hat[n, k] = scale[n, g] · (u[n, k] − zero[n, g]), u in 0…15, g the group of column k.
+
+    ========  =======================  ==================================================================
+    words     (n, padded k / 8) int32  eight codes each
+    scale     (n, groups)              float16, bfloat16 or float32
+    zero      (n, groups) float32      or None, where it is 8 everywhere
+    shape     (n, k)                   of the weight
+    group     columns in a group       a multiple of `block`, or the whole row
+    block     columns in a block       8 · (words in a block)
+    order     (k,) int64 or None       columns sorted by group, where g_idx (act-order) mixed them
+    ========  =======================  ==================================================================
+    """
+
+    words: Tensor
+    scale: Tensor
+    zero: Tensor | None
+    shape: tuple[int, int]
+    group: int
+    block: int
+    order: Tensor | None = None
+
+    @property
+    def nbytes(self) -> int:
+        return sum(
+            t.numel() * t.element_size() for t in (self.words, self.scale, self.zero, self.order) if t is not None
+        )
+
+    def to(self, device) -> PackedInt4:
+        moved = {name: t if t is None else t.to(device) for name in ("words", "scale", "zero", "order")
+                 for t in [getattr(self, name)]}  # fmt: skip
+        return PackedInt4(**moved, shape=self.shape, group=self.group, block=self.block)
+
+
+def pack(q: QTensor, dtype: torch.dtype = torch.float16) -> PackedInt4:
+    """Pack an int4 QTensor (n, k), scales as `dtype`; ValueError for another format or a group that blocks cannot hold.
+
+    >>> from course_lib import Scheme, quantize
+    >>> packed = pack(quantize(torch.randn(8, 256), Scheme.int(4, group=64)))
+    >>> packed.words.shape, packed.scale.shape, packed.block
+    (torch.Size([8, 32]), torch.Size([8, 4]), 64)
+    """
+    rows, group = q.scheme.block
+    n, k = q.shape if len(q.shape) == 2 else (0, 0)
+    if q.scheme.format != "int4" or rows != 1 or not n or q.tensor_scale is not None or isinstance(q.scale, QTensor):
+        raise ValueError(f"q must be an int4 matrix with plain scales per row and group, got {q!r}")
+    group = q.codes.shape[1] if group == -1 else group
+    block = BLOCK if group % BLOCK == 0 or q.scale.shape[1] == 1 else group
+    if block % 8 or block > BLOCK or block & (block - 1):
+        raise ValueError(
+            f"the group must be 8, 16, 32, 64 or a multiple of {BLOCK} to be packed for a kernel, got {group}"
+        )
+    codes = q.codes.to(torch.int32) + (8 if q.scheme.symmetric is True else 0)
+    order = None
+    if q.g_idx is not None:
+        order = torch.argsort(q.g_idx.long(), stable=True)
+        codes = codes[:, order]
+    zero = q.zero_point.float() if q.scheme.symmetric is False else None
+    return PackedInt4(pack_words(codes, block), q.scale.to(dtype), zero, (n, k), group, block, order)
+
+
+def pack_words(codes: Tensor, block: int) -> Tensor:
+    """(n, k) codes 0…15 -> (n, padded k/8) int32; the row is padded with 8."""
+    codes = F.pad(codes, (0, -codes.shape[1] % block), value=8)
+    nibbles = codes.reshape(codes.shape[0], -1, 8, block // 8)  # (n, blocks, nibble, word)
+    shifts = 4 * torch.arange(8, device=codes.device)
+    words = (nibbles.long() << shifts[:, None]).sum(2)  # < 2^32
+    return torch.where(words >= 2**31, words - 2**32, words).to(torch.int32).reshape(codes.shape[0], -1)
+
+
+def unpack_words(words: Tensor, block: int) -> Tensor:
+    """The inverse: (n, words) int32 -> (n, 8·words) codes 0…15, int32."""
+    split = words.reshape(words.shape[0], -1, 1, block // 8)  # (n, blocks, 1, word)
+    shifts = 4 * torch.arange(8, device=words.device, dtype=torch.int32)
+    return ((split >> shifts[:, None]) & 15).reshape(words.shape[0], -1)
+
+
+def unpack(packed: PackedInt4) -> Tensor:
+    """The weights (n, k) in float32, columns in their first order."""
+    n, k = packed.shape
+    codes = unpack_words(packed.words, packed.block).float()
+    groups = torch.arange(codes.shape[1], device=codes.device) // packed.group
+    groups = groups.clamp(max=packed.scale.shape[1] - 1)  # padding
+    zero = 8.0 if packed.zero is None else packed.zero[:, groups]
+    w = ((codes - zero) * packed.scale.float()[:, groups])[:, :k]
+    return w if packed.order is None else w[:, torch.argsort(packed.order)]

@@ -1,0 +1,136 @@
+"""int4 kernels against float64, on the interpreter or on a GPU, one body for both."""
+
+import pytest
+import torch
+
+from course_lib import Scheme, quantize
+from course_lib.kernels import ON_GPU, packing, w4a16
+
+DEVICE = "cuda" if ON_GPU else "cpu"
+SCHEMES = {
+    "symmetric g32": Scheme.int(4, group=32),
+    "full g64": Scheme.int(4, symmetric="full", group=64),
+    "asymmetric g128": Scheme.int(4, symmetric=False, group=128),
+    "asymmetric g8": Scheme.int(4, symmetric=False, group=8),
+    "per channel": Scheme.int(4),
+    "asymmetric channel": Scheme.int(4, symmetric=False),
+}
+KERNELS = ("gemv-1", "gemv-2", "gemv-3", "gemv-4", "gemv-5", "gemm")
+UNIT = {torch.float16: 2**-11, torch.bfloat16: 2**-8, torch.float32: 2**-24}
+
+
+def case(scheme, n=70, k=384, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    w = torch.randn(n, k, generator=g) * torch.logspace(-2, 1, n)[:, None]
+    return quantize(w, scheme)
+
+
+def bound(x, q, dtype):
+    """Rounding of y, and of a weight in groups below 128, to dtype; and that of a float32 sum of k products whose
+    codes may be 2063 (version 4)."""
+    magnitude = x.double().abs() @ q.dequantize().double().abs().T
+    step = q.step.double().abs().amax(1)
+    return (
+        UNIT[dtype] * magnitude
+        + 2**-24 * 2**11 * 8 * x.double().abs().amax(-1, keepdim=True) * step * q.shape[1] ** 0.5
+    )
+
+
+def run(x, q, kernel, dtype=torch.float32):
+    packed = packing.pack(q, dtype).to(DEVICE)
+    return w4a16.linear(x.to(DEVICE), packed, kernel).cpu()
+
+
+@pytest.mark.parametrize("dtype", UNIT, ids=str)
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_kernel_multiplies_by_the_dequantized_weight(scheme, kernel, dtype):
+    q = case(SCHEMES[scheme])
+    x = torch.randn(3 if kernel == "gemm" else 1, 384, generator=torch.Generator().manual_seed(1)).to(dtype)
+    y = run(x, q, kernel)
+    exact = x.double() @ q.dequantize().double().T
+    assert y.dtype == dtype and y.shape == exact.shape
+    assert ((y.double() - exact).abs() <= bound(x, q, dtype)).all()
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("shape", [(1, 8), (1, 1000), (257, 136), (130, 24)])
+def test_shapes_that_fill_no_tile(shape, kernel):
+    q = case(Scheme.int(4, symmetric=False, group=8 if shape[1] < 1000 else None), *shape)
+    x = torch.randn(1, shape[1], generator=torch.Generator().manual_seed(2))
+    exact = x.double() @ q.dequantize().double().T
+    assert ((run(x, q, kernel).double() - exact).abs() <= bound(x, q, torch.float32)).all()
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_every_bit_of_a_word_counts(kernel):
+    """One weight of 15 among zeros, at each of 256 columns, against x = 1, 2, 4 …: each must come out alone."""
+    k = 256
+    codes = torch.zeros(k, k, dtype=torch.int32).fill_diagonal_(15)
+    words = packing.pack_words(codes, 128)
+    zero = torch.zeros(k, 2)
+    packed = packing.PackedInt4(words, torch.ones(k, 2), zero, (k, k), 128, 128).to(DEVICE)
+    x = torch.linspace(0.5, 2, k)
+    y = w4a16.linear(x.to(DEVICE), packed, kernel).cpu()
+    assert torch.allclose(y, 15 * x, rtol=1e-3)
+
+
+def test_words_hold_all_32_bits_and_come_back():
+    codes = torch.randint(0, 16, (64, 512), generator=torch.Generator().manual_seed(3))
+    for block in (8, 16, 32, 64, 128):
+        words = packing.pack_words(codes, block)
+        assert words.shape == (64, 64) and (words < 0).any()
+        assert torch.equal(packing.unpack_words(words, block), codes.int())
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_unpack_is_dequantize(scheme):
+    q = case(SCHEMES[scheme])
+    assert torch.equal(packing.unpack(packing.pack(q, torch.float32)), q.dequantize())
+
+
+def test_act_order_columns_come_back_in_their_order():
+    g = torch.Generator().manual_seed(4)
+    q = case(Scheme.int(4, symmetric=False, group=32))
+    order = torch.randperm(384, generator=g)
+    g_idx = torch.empty(384, dtype=torch.int32)
+    g_idx[order] = (torch.arange(384) // 32).int()
+    from dataclasses import replace
+
+    mixed = replace(q, codes=q.codes[:, torch.argsort(order)], g_idx=g_idx)
+    x = torch.randn(1, 384, generator=g)
+    exact = x.double() @ mixed.dequantize().double().T
+    for kernel in ("torch", "gemv-4", "gemm"):
+        assert ((run(x, mixed, kernel).double() - exact).abs() <= bound(x, q, torch.float32)).all()
+
+
+def test_leading_dimensions_views_and_no_tokens():
+    q = case(SCHEMES["full g64"])
+    x = torch.randn(2, 384, 3).transpose(1, 2)  # (2, 3, 384), strided
+    assert run(x, q, "gemm").shape == (2, 3, 70)
+    assert torch.allclose(run(x, q, "gemm"), run(x.contiguous(), q, "torch"), atol=1e-3, rtol=1e-4)
+    assert run(x[:0], q, None).shape == (0, 3, 70)
+
+
+def test_choose_says_which():
+    packed = packing.pack(case(SCHEMES["full g64"]))
+    assert [w4a16.choose(m, packed, "cuda") for m in (0, 1, 2)] == ["torch", "gemv-5", "gemm"]
+    assert w4a16.choose(1, packed, "cpu") == "torch"
+
+
+def test_errors_name_what_is_wrong():
+    packed = packing.pack(case(SCHEMES["full g64"]))
+    for call, words in [
+        (lambda: w4a16.linear(torch.randn(100), packed), "x must have 384 columns"),
+        (
+            lambda: w4a16.linear(torch.ones(384, dtype=torch.int32), packed),
+            "float16, bfloat16 or float32, got torch.int32",
+        ),
+        (lambda: w4a16.linear(torch.randn(2, 384), packed, "gemv-1"), "multiplies one token; x has 2"),
+        (lambda: w4a16.linear(torch.randn(384), packed, "marlin"), "kernel must be torch, gemv-1 to gemv-5"),
+        (lambda: packing.pack(case(Scheme.int(3, group=32))), "q must be an int4 matrix"),
+        (lambda: packing.pack(case(Scheme.int(4, group=48))), "group must be 8, 16, 32, 64 or a multiple of 128"),
+        (lambda: packing.pack(quantize(torch.randn(2, 8, 16), Scheme.int(4, group=8))), "q must be an int4 matrix"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            call()
