@@ -24,7 +24,7 @@ MHA_WHEN_SILENT = {
 }  # fmt: skip
 # Families in which a head is not hidden_size / heads wide, so that a file without head_dim says too little.
 OWN_HEAD_DIM = {
-    "gemma", "gemma2", "gemma3_text", "gemma3n_text", "qwen3", "qwen3_moe", "qwen3_next", "gpt_oss", "glm4", "glm4_moe",
+    "gemma", "gemma2", "gemma3_text", "gemma3n_text", "qwen3", "qwen3_next", "gpt_oss", "glm4",
 }  # fmt: skip
 # Which layers look at all tokens where the file does not say: every p-th one (Gemma 2 and Gemma 3 technical reports).
 EVERY = {"gemma2": 2, "gemma3_text": 6, "gemma3": 6}
