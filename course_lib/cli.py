@@ -28,6 +28,7 @@ COMMANDS = {
     "export": ("course_lib.grading.export", "main", "write a set's grades as CSV: for Canvas, for Moodle or plain"),
     "gguf": ("course_lib.artifacts.gguf.show", "main", "show the keys, tensors and types of a GGUF file"),
     "offload": ("course_lib.capacity.offload_command", "main", "plan which layers of a GGUF file go on which GPU"),
+    "plan": ("course_lib.capacity.plan_command", "main", "size a model on GPUs: weights, cache, speed, what to change"),
     "train": ("course_lib.models.train", "main", "rebuild the bundled model from its texts"),
     "card": ("course_lib.models.card", "main", "measure the bundled model's figures again"),
     "quantize": ("course_lib.calibrate.quantize", "main", "quantize a checkpoint: GPTQ, AWQ, in layouts others load"),

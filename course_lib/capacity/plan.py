@@ -1,0 +1,240 @@
+"""Does this model fit on that machine, and how fast can it decode? Every figure with its formula and its source.
+
+    memory = weights + KV cache + activations + reserve        time of a step = bytes read / bandwidth
+
+Weights and cache are exact, from the released config. Activations and reserve are assumptions, stated as such and held
+against engine logs; the speed is a ceiling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from course_lib.capacity.bytes import GB, GIB
+from course_lib.capacity.devices import Device, device
+from course_lib.capacity.plan_formats import Format, stored, title, weight_format
+from course_lib.capacity.plan_tensors import Part, tied
+from course_lib.kvcache import Layer, layers
+from course_lib.kvcache.config import HEADS, KV_HEADS, WIDTH, optional, released, whole
+from course_lib.kvcache.sizing import bits, count
+
+
+@dataclass(frozen=True)
+class Assumptions:
+    """What a plan cannot know, with the values of a server that nobody tuned.
+
+    reserve      share of the memory that the engine does not touch: vLLM's gpu_memory_utilization of 0.9
+    context_gib  a GPU's own part: CUDA context, libraries, and what the driver hides (0.35 + 0.42 GiB of an RTX 3090 in
+                 the log of vLLM issue 10517)
+    chunk        prompt tokens in one step: vLLM's max_num_batched_tokens
+    page         tokens of a cache block: vLLM's block_size
+    """
+
+    reserve: float = 0.1
+    context_gib: float = 0.75
+    chunk: int = 2048
+    page: int = 16
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.reserve < 1:
+            raise ValueError(f"reserve must be a share from 0 up to, but not including, 1, got {self.reserve!r}")
+        if not 0 <= self.context_gib < 1024:
+            raise ValueError(f"context_gib must be GiB from 0 up, got {self.context_gib!r}")
+        count(self.chunk, "chunk")
+        count(self.page, "page")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number and how it came about. unit: bytes, tokens, tokens/s, sequences."""
+
+    key: str
+    title: str
+    value: float
+    unit: str
+    formula: str
+    source: str
+
+    def shown(self, gb: bool = False) -> str:
+        """The number as people write it; bytes in GiB, or in GB of 10^9 with gb.
+
+        >>> cache = Figure("kv", "KV cache", 2**35, "bytes", "", "")
+        >>> cache.shown(), cache.shown(gb=True)
+        ('32.00 GiB', '34.36 GB')
+        """
+        if self.unit == "bytes":
+            return size(self.value, gb)
+        return f"{self.value:,.0f} {self.unit}" if self.value >= 100 else f"{self.value:.3g} {self.unit}"
+
+
+def size(n_bytes: float, gb: bool = False) -> str:
+    """Bytes as "14.96 GiB", or as "16.06 GB" with gb."""
+    return f"{n_bytes / (GB if gb else GIB):,.2f} {'GB' if gb else 'GiB'}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One model in one format on one machine for one load; built by `plan`, which checks it all."""
+
+    name: str
+    config: Mapping[str, Any]
+    on: Device
+    gpus: int
+    context: int
+    batch: int
+    fmt: Format | str
+    kv_bits: float
+    assume: Assumptions
+    parts: tuple[tuple[Part, Fraction], ...] = field(repr=False)
+    kv_layers: tuple[Layer, ...] = field(repr=False)
+
+    @property
+    def memory(self) -> float:
+        """Bytes of memory of all GPUs."""
+        return self.gpus * self.on.memory_bytes
+
+    @cached_property
+    def weights(self) -> Figure:
+        bits_of = {}
+        for part, stored_bits in self.parts:
+            role = {"small": "norms and biases", "embed": "embedding"}.get(part.role, part.role)
+            params, total = bits_of.get(role, (0, 0))
+            bits_of[role] = params + part.params, total + stored_bits
+        formula = " + ".join(f"{role} {n:,} x {float(b / n):.4g} bits" for role, (n, b) in bits_of.items())
+        source = "shapes of config.json; " + (
+            "llama.cpp's rules for this mix (llama-quant.cpp)" if isinstance(self.fmt, str) else self.fmt.source
+        )
+        value = int(sum(b for _, b in self.parts) / 8)
+        return Figure("weights", f"weights, {title(self.fmt)}", value, "bytes", formula, source)
+
+    @property
+    def params(self) -> int:
+        """All parameters."""
+        return sum(part.params for part, _ in self.parts)
+
+    @property
+    def active(self) -> int:
+        """Parameters that one token meets: the chosen experts only, and the embedding table only if it is the head."""
+        head = tied(self.config)
+        return sum(part.params if head and part.role == "embed" else part.active for part, _ in self.parts)
+
+    @property
+    def kv(self) -> Figure:
+        tokens, copies = self.paged(self.context), self.kv_copies
+        value = int(self.kv_of(tokens, self.batch))
+        groups = {}
+        for layer in self.kv_layers:
+            if layer.elements:
+                groups.setdefault((layer.attention, layer.elements, layer.tokens(tokens)), []).append(layer)
+        inner = " + ".join(f"{len(found)} layers {kind} x {n:,} numbers x {kept:,} tokens"
+                           for (kind, n, kept), found in groups.items())  # fmt: skip
+        formula = f"{self.batch:,} x ({inner}) x {self.kv_bits:g} / 8" + (f" x {copies:g} copies" if copies > 1 else "")
+        source = f"config.json, layer by layer (course_lib.kvcache); context rounded up to blocks of {self.assume.page}"
+        return Figure("kv", f"KV cache, {self.kv_bits:g} bits", value, "bytes", formula, source)
+
+    @property
+    def activations(self) -> Figure:
+        (hidden, wide, vocab), rows = self.widths, self._rows(self.context, self.batch)
+        value = self.activation_bytes(self.context, self.batch)
+        formula = f"{rows:,} tokens x 3 x (hidden {hidden:,} + widest layer {wide:,}) x 2 bytes"
+        formula += f" + logits {self.batch:,} x {vocab:,} x 4 bytes"
+        formula += f", on each of {self.gpus} GPUs" if self.gpus > 1 else ""
+        source = (
+            f"assumption: chunks of {self.assume.chunk:,} tokens; three vectors of each width alive at once, as"
+            " fits vLLM's logged 2.07 and 2.99 GiB for Llama-3.1-8B at 20,000 and 29,000 tokens (issue 10517)"
+        )
+        return Figure("activations", "activations", value, "bytes", formula, source)
+
+    @property
+    def reserve(self) -> Figure:
+        a = self.assume
+        value = int(self.memory * a.reserve + self.gpus * a.context_gib * GIB)
+        formula = f"{a.reserve:.0%} of {self.memory / GIB:g} GiB + {self.gpus} x {a.context_gib:g} GiB"
+        source = "assumption: vLLM's gpu_memory_utilization 0.9; context and hidden memory of an RTX 3090 (issue 10517)"
+        return Figure("reserve", "reserve: driver, context, graphs", value, "bytes", formula, source)
+
+    @property
+    def pieces(self) -> tuple[Figure, ...]:
+        """What lies in memory."""
+        return self.weights, self.kv, self.activations, self.reserve
+
+    @property
+    def total(self) -> float:
+        return sum(figure.value for figure in self.pieces)
+
+    @property
+    def free(self) -> float:
+        """Bytes left over; below 0, by how much the plan exceeds the memory."""
+        return self.memory - self.total
+
+    @property
+    def fits(self) -> bool:
+        return self.free >= 0
+
+    @cached_property
+    def kv_copies(self) -> float:
+        """Copies of the cache under tensor parallelism: more GPUs than key-value heads hold the same heads."""
+        kind = next((layer.attention for layer in self.kv_layers if layer.elements), "none")
+        heads = 1 if kind in ("MLA", "MQA") else optional(self.config, KV_HEADS) or whole(self.config, HEADS)
+        return max(1.0, self.gpus / heads)
+
+    def load_fits(self, context: int, batch: int) -> bool:
+        """Whether another load, all else equal, would fit."""
+        load = self.kv_of(self.paged(context), batch) + self.activation_bytes(context, batch)
+        return self.weights.value + self.reserve.value + load <= self.memory
+
+    def activation_bytes(self, context: int, batch: int) -> int:
+        """Bytes of intermediate results on all GPUs, for a load."""
+        hidden, wide, vocab = self.widths
+        return self.gpus * (self._rows(context, batch) * 3 * (hidden + wide) * 2 + batch * vocab * 4)
+
+    def _rows(self, context: int, batch: int) -> int:
+        """Tokens in one step: a chunk of prompts, or one token of every sequence."""
+        return max(batch, min(self.assume.chunk, context * batch))
+
+    def paged(self, tokens: int) -> int:
+        """Tokens rounded up to whole blocks."""
+        return -(-tokens // self.assume.page) * self.assume.page
+
+    def kv_of(self, tokens: int, batch: int, kv_bits: float | None = None) -> Fraction:
+        """Bytes of the cache of `batch` sequences of so many tokens, on all GPUs together."""
+        numbers = sum(layer.elements * layer.tokens(tokens) for layer in self.kv_layers)
+        return batch * numbers * bits(self.kv_bits if kv_bits is None else kv_bits) * Fraction(self.kv_copies) / 8
+
+    @cached_property
+    def widths(self) -> tuple[int, int, int]:
+        """hidden, the widest intermediate result (queries, a dense layer, all of a token's experts), vocabulary."""
+        c = self.config
+        hidden, heads = whole(c, WIDTH), whole(c, HEADS)
+        found = [heads * (optional(c, "head_dim") or hidden // heads)]
+        found += [part.shape[0] * part.used for part, _ in self.parts if part.name.endswith("up_proj.weight")]
+        return hidden, max(found), whole(c, "vocab_size")
+
+
+def plan(config: Mapping[str, Any] | str | Path | Any, gpu: str | Device, context: int = 8192, batch: int = 1,
+         weights: str | float | Format = "bf16", kv_bits: float = 16, gpus: int = 1,
+         assume: Assumptions | None = None, name: str = "") -> Plan:  # fmt: skip
+    """The plan for a model (its released config) in a weight format, on `gpus` GPUs of a kind, for a load.
+
+    context, batch  tokens a sequence, sequences at once
+    kv_bits         stored bits of one cached number, scales included (4.5 for 4 bits with a 16-bit scale per 32)
+
+    ValueError says which argument is wrong; a plan that does not fit is a Plan all the same (plan_advice says more).
+
+    >>> llama = dict(model_type="llama", hidden_size=4096, intermediate_size=14336, num_hidden_layers=32,
+    ...              num_attention_heads=32, num_key_value_heads=8, vocab_size=128256)
+    >>> found = plan(llama, "rtx-3090", context=8192)
+    >>> found.weights.shown(), found.kv.shown(), found.fits
+    ('14.96 GiB', '1.00 GiB', True)
+    """
+    keys, fmt = released(config), weight_format(weights)
+    for value, what in ((context, "context"), (batch, "batch"), (gpus, "gpus")):
+        count(value, what)
+    bits(kv_bits)
+    return Plan(name or str(keys.get("model_type", "model")), keys, device(gpu), gpus, context, batch, fmt, kv_bits,
+                assume or Assumptions(), tuple(stored(keys, fmt)), tuple(layers(keys)))  # fmt: skip
