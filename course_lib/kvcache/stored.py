@@ -104,11 +104,13 @@ def _layer_bytes(layer: Layer, tokens: int, format: KVFormat, batch: int, full_b
             "MLA keeps no keys and values" if layer.attention == "MLA" else f"a layer has a {layer.why} of {layer.cap}"
         )
         raise ValueError(f"config must keep keys and values of every token, but {what}")
+    if not layer.elements:
+        return 0
     sinks, quantized, recent = format.split(tokens)
     full = batch * layer.elements * (sinks + recent) * full_bits // 8
     rows = batch * layer.kv_heads * quantized
     if format.name == "fp8":
-        return full + rows * (layer.key_dim + layer.value_dim) + (8 if tokens and layer.elements else 0)
+        return full + rows * (layer.key_dim + layer.value_dim) + (8 if quantized else 0)
     total = full
     for dim, axis in ((layer.key_dim, format.key_axis), (layer.value_dim, format.value_axis)):
         shared = format.group if axis == "channel" else channel_group(format, dim)
