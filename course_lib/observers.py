@@ -22,7 +22,7 @@ def minmax(blocks: Tensor, scheme: Scheme) -> tuple[Tensor, Tensor]:
     >>> [t.item() for t in minmax(torch.tensor([-1.0, 0.5, 3.0]), Scheme.int(4))]
     [-1.0, 3.0]
     """
-    return torch.aminmax(blocks, dim=-1)
+    return blocks.amin(-1), blocks.amax(-1)  # over short blocks several times as fast as aminmax
 
 
 def percentile(blocks: Tensor, scheme: Scheme, p: float = 99.9) -> tuple[Tensor, Tensor]:

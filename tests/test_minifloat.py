@@ -73,6 +73,29 @@ def test_saturating_is_what_torch_does(name):
         assert kept.all()
 
 
+@pytest.mark.parametrize("name", SIGNED)
+def test_the_quick_way_from_float32_gives_the_same_codes(name):
+    """Tensors of 32 bits and fewer take another road than arrays of float64; random bit patterns, all hard numbers."""
+    bits = np.random.default_rng(0).integers(0, 2**32, 2**18, np.uint32).view(np.float32)
+    x = np.concatenate([bits[~np.isnan(bits)], hard_numbers(name).astype(np.float32), np.float32([0.0, -0.0, np.inf])])
+    slow = minifloat.encode(x.astype(np.float64), name)
+    assert np.array_equal(minifloat.encode(torch.from_numpy(x), name).numpy(), slow)
+    every = torch.from_numpy(BF16[~np.isnan(BF16)])
+    for dtype in (torch.bfloat16, torch.float16):
+        small = every.to(dtype)
+        assert torch.equal(minifloat.encode(small, name), minifloat.encode(small.double(), name))
+    apart = torch.from_numpy(x[:1000]).reshape(20, 50).T
+    assert torch.equal(minifloat.encode(apart, name), torch.from_numpy(slow[:1000]).reshape(20, 50).T)
+    assert minifloat.encode(torch.empty(0, 3), name).shape == (0, 3)
+
+
+@pytest.mark.parametrize("name", ["e4m3fn", "e5m2", "e4m3fnuz"])
+def test_a_nan_among_numbers_is_not_lost(name):
+    x = torch.tensor([1.0, torch.nan, -2.0, torch.inf])
+    found = minifloat.decode(minifloat.encode(x, name), name)
+    assert found[[0, 2]].tolist() == [1, -2] and found[1].isnan() and found[3] == minifloat.get(name).max
+
+
 def test_e5m2_overflows_to_infinity_in_torch():
     x = torch.from_numpy(BF16[~np.isnan(BF16)])
     assert torch.equal(minifloat.encode(x, "e5m2", saturate=False), x.to(torch.float8_e5m2).view(torch.uint8))

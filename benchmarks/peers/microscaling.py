@@ -1,13 +1,16 @@
 """Make tests/golden/microscaling.safetensors with torchao 0.18: MX in five formats and four scale rules, and NVFP4.
 
+The scale that compressed-tensors 0.19 stores for a whole NVFP4 tensor is recorded beside torchao's.
+
     python benchmarks/peers/microscaling.py tests/golden/microscaling.safetensors
 
-Run it where torchao is installed (it is not among the course's own packages).
+Run it where both are installed (they are not among the course's own packages).
 """
 
 import sys
 
 import torch
+from compressed_tensors.quantization.utils import generate_gparam
 from safetensors.torch import save_file
 from torchao.prototype.mx_formats.mx_tensor import ScaleCalculationMode, to_mx
 from torchao.prototype.mx_formats.nvfp4_tensor import nvfp4_quantize, per_tensor_amax_to_scale
@@ -50,6 +53,7 @@ def main(path):
         found[f"nvfp4.{part}.codes"] = torch.stack([data & 15, data >> 4], -1).reshape(rows.shape)
         found[f"nvfp4.{part}.scale"] = scale.view(torch.uint8).contiguous()
         found[f"nvfp4.{part}.tensor_scale"] = tensor_scale
+        found[f"nvfp4.{part}.global_scale"] = generate_gparam(rows.min()[None], rows.max()[None])
     save_file(found, path)
 
 

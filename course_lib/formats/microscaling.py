@@ -17,6 +17,7 @@ from course_lib.scheme import Scheme
 RULES = ("floor", "ceil", "even", "rceil")
 FOUR_OVER_SIX = "four-over-six"
 E8M0, E4M3 = torch.float8_e8m0fnu, torch.float8_e4m3fn
+_CHUNK = 1 << 17  # numbers that are divided and encoded at a time
 _LOWEST, _HIGHEST = -127, 127  # exponents that an E8M0 byte can hold
 
 
@@ -76,7 +77,8 @@ class Element(Codec):
         cap = 256.0 if scheme.scale_rule == FOUR_OVER_SIX else torch.finfo(scheme.scale_dtype).max
         if tensor_scale is None:
             top = amax.amax((-2, -1))
-            tensor_scale = torch.where(top > 0, top / (self.largest * cap), 1.0)
+            smallest = torch.finfo(torch.float32).smallest_normal
+            tensor_scale = torch.where(top > 0, (top / (self.largest * cap)).clamp(min=smallest), 1.0)
         return Grid(self._block_scale(amax / self.largest, tensor_scale, scheme), None, tensor_scale, amax.shape)
 
     def _block_scale(self, raw: Tensor, tensor_scale: Tensor, scheme: Scheme) -> Tensor:
@@ -105,7 +107,10 @@ class Float(Element):
         self.bits, self.largest, self.mantissa = f.bits, f.max, f.mantissa
 
     def encode(self, w: Tensor, step: Tensor, zero_point: Tensor | None = None) -> Tensor:
-        return minifloat.encode((w.float() / torch.where(step == 0, torch.inf, step)), self.name)
+        step = torch.where(step == 0, torch.inf, step)
+        rows = max(1, _CHUNK * len(w) // w.numel()) if len(w) == len(step) else len(w)
+        parts = zip(w.split(rows), step.split(rows), strict=True)  # a quotient that stays in the cache is encoded there
+        return torch.cat([minifloat.encode(part.float() / its_step, self.name) for part, its_step in parts])
 
     def decode(self, codes: Tensor, step: Tensor, zero_point: Tensor | None = None) -> Tensor:
         return step * minifloat.decode(codes, self.name)
@@ -144,10 +149,12 @@ def scheme(name: str, scale_rule: str | None = None) -> Scheme:
     return Scheme(element, (1, block), scale_dtype=E8M0, scale_rule=scale_rule)
 
 
-def quantize(x: Tensor, name: str, scale_rule: str | None = None) -> QTensor:
+def quantize(x: Tensor, name: str, scale_rule: str | None = None, pad: bool = False) -> QTensor:
     """x (..., rows, cols) in a named block format, such as "mxfp4" or "nvfp4", blocks along the last axis.
+
+    pad=True fills rows up to whole blocks with zeros. ValueError for NaN, infinity, and rows that do not divide.
 
     >>> quantize(torch.tensor([[6.5] + 31 * [1.0]]), "mxfp4").scale.float().item()  # 6.5 is clipped to 6
     1.0
     """
-    return quantize_blocks(x, scheme(name, scale_rule))
+    return quantize_blocks(x, scheme(name, scale_rule), pad=pad)
