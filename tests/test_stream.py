@@ -5,9 +5,10 @@ import json
 import pytest
 import tiny
 import torch
+from safetensors.torch import load_file
 from test_calibrate_pipeline import family, tokens
 
-from course_lib import Scheme, artifacts
+from course_lib import Scheme, artifacts, models
 from course_lib.artifacts import stream as module
 from course_lib.artifacts.stream import stream
 from course_lib.calibrate import quantize_model
@@ -49,6 +50,23 @@ def test_it_is_what_quantize_model_and_save_give(checkpoint, tmp_path, method, o
     assert not list(tmp_path.glob(".out*"))
     index = json.loads((out / "model.safetensors.index.json").read_text())["weight_map"]
     assert len(set(index.values())) == 4 and set(index.values()) == {p.name for p in out.glob("*.safetensors")}
+
+
+def stored(folder):
+    tensors = {}
+    for file in folder.glob("*.safetensors"):
+        tensors |= load_file(file)
+    return tensors
+
+
+def test_the_bundled_model_streamed_is_bit_for_bit_the_saved_one(tmp_path):
+    """Also what is not quantized: logits that differ in another runtime come from its kernel (peers, `kernels`)."""
+    model, _ = models.load("bundled")
+    scheme = Scheme.int(4, "full", 64, scale_dtype=torch.float16)
+    streamed = stored(stream(models.BUNDLED, tmp_path / "streamed", scheme, "rtn", []))
+    saved = stored(artifacts.save(quantize_model(model, scheme, "rtn"), tmp_path / "saved"))
+    assert streamed.keys() == saved.keys()
+    assert [name for name, t in saved.items() if t.dtype != streamed[name].dtype or not t.equal(streamed[name])] == []
 
 
 @pytest.mark.parametrize("name", ["Qwen2", "Mistral"])

@@ -2,6 +2,9 @@
 
 Both sides see the same tokens. Theirs computes in float16, so the yardstick is what float16 does to *our* model: the
 largest difference between our logits in float32 and in float16. Theirs may differ from ours by at most twice that.
+
+GPTQModel's default kernel on a CPU (TorchAtenLinear, for 4-bit symmetric files) is no such yardstick: it rounds scales
+and inputs to bfloat16, whatever the model's dtype. `kernels` measures both, on a directory that was streamed.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import torch
 from torch import nn
 
 from course_lib import Scheme, artifacts, models
+from course_lib.artifacts.stream import stream
 from course_lib.calibrate import calibration_batches, quantize_model
 
 SOME = ("lm_head", r"model\.layers\.0\..*", "down_proj")  # linears that stay at 16 bits
@@ -56,31 +60,32 @@ def qwen2() -> tuple[nn.Module, object, object]:
     return model.half().float(), None, [torch.randint(0, 1024, (2, 256))]
 
 
-def theirs(folder: Path, layout: str) -> nn.Module:
+def theirs(folder: Path, layout: str, gptq: str = "gptq_torch") -> nn.Module:
     """transformers' own reading; GPTQ and AWQ in gptqmodel's plain torch kernels, which multiply in float16."""
     from transformers import AutoModelForCausalLM, AwqConfig, GPTQConfig
 
     more = {}
     if layout.startswith("gptq"):
-        more = {"quantization_config": GPTQConfig(bits=4, backend="gptq_torch")}
+        more = {"quantization_config": GPTQConfig(bits=4, backend=gptq)}
     elif layout == "awq":
         more = {"quantization_config": AwqConfig(bits=4, backend="torch_awq")}
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float16, **more).eval()
 
 
-def differences(ours: nn.Module, other: nn.Module) -> dict:
-    """Largest difference of logits between ours in float32 and theirs, and what float16 alone does to ours."""
+def differences(ours: nn.Module, other: nn.Module, dtype: torch.dtype = torch.float16) -> dict:
+    """Largest difference of logits between ours in float32 and theirs, and what 16 bits alone do to ours."""
     ids = torch.randint(0, 1024, (2, 64), generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         reference, other_logits = ours(ids).logits, other(ids).logits.float()
-        in_half = ours.half()(ids).logits.float()
+        in_half = ours.to(dtype)(ids).logits.float()
+    alone = f"{str(dtype).removeprefix('torch.')}_alone"
     found = {
         "max_difference": round((reference - other_logits).abs().max().item(), 5),
-        "float16_alone": round((reference - in_half).abs().max().item(), 5),
+        alone: round((reference - in_half).abs().max().item(), 5),
         "same_argmax": round((reference.argmax(-1) == other_logits.argmax(-1)).float().mean().item(), 4),
         "largest_logit": round(reference.abs().max().item(), 2),
     }
-    return found | {"within": found["max_difference"] <= 2 * found["float16_alone"]}
+    return found | {"within": found["max_difference"] <= 2 * found[alone]}
 
 
 def forth() -> dict[str, dict]:
@@ -95,6 +100,20 @@ def forth() -> dict[str, dict]:
             with tempfile.TemporaryDirectory() as parent:
                 folder = artifacts.save(quantized, Path(parent) / "out", layout, tokenizer)
                 table[key] = differences(artifacts.load(folder)[0], theirs(folder, layout))
+            print(key, table[key], flush=True)
+    return table
+
+
+def kernels() -> dict[str, dict]:
+    """GPTQModel's kernel -> differences, for the bundled model, streamed: the plain one, and its own choice."""
+    _, tokenizer, calibration = bundled()
+    scheme, table = Scheme.int(4, "full", 64, scale_dtype=torch.float16), {}
+    with tempfile.TemporaryDirectory() as parent:
+        folder = stream(models.BUNDLED, Path(parent) / "out", scheme, "gptq", calibration, progress=False)
+        for backend, dtype in (("gptq_torch", torch.float16), ("auto", torch.bfloat16)):
+            other = theirs(folder, "gptq", backend)
+            key = f"{type(other.get_submodule('model.layers.0.mlp.up_proj')).__name__} beside {dtype}"
+            table[key] = differences(artifacts.load(folder)[0], other, dtype)
             print(key, table[key], flush=True)
     return table
 
