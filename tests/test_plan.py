@@ -2,6 +2,8 @@
 
 import json
 import math
+import random
+import re
 
 import pytest
 import torch
@@ -11,7 +13,7 @@ from course_lib.calibrate import quantize_model
 from course_lib.capacity import DEVICES, device, mixed_bytes
 from course_lib.capacity.offload_file import needs_of_config
 from course_lib.capacity.plan import Assumptions, Figure, plan
-from course_lib.capacity.plan_advice import max_batch, max_context, native, remedies, verdict
+from course_lib.capacity.plan_advice import last_resort, max_batch, max_context, native, remedies, verdict
 from course_lib.capacity.plan_command import gpus_of, main
 from course_lib.capacity.plan_formats import FORMATS, stored, weight_format
 from course_lib.capacity.plan_log import read, reconcile
@@ -20,6 +22,7 @@ from course_lib.capacity.plan_speed import bound, crossover, figures, first_toke
 from course_lib.capacity.plan_tensors import parts
 from course_lib.kvcache import crossover_tokens, kv_bytes
 from course_lib.scheme import Scheme
+from course_lib.viz import explorers
 
 GIB = 2**30
 
@@ -227,19 +230,21 @@ def test_the_longest_context_and_largest_batch_are_the_last_that_fit():
 def test_an_impossible_plan_says_by_how_much_and_what_is_enough():
     p = planned("llama-3-70b", "h100", 32768, 4)
     assert not p.fits and f"{-p.free / GIB:,.2f} GiB too little" in verdict(p)
-    told = remedies(p)
+    told = list(remedies(p))
     assert [t for t in told if "instead of BF16" in t] and [t for t in told if "3 x NVIDIA H100" in t], told
     assert planned("llama-3-70b", "h100", 32768, 4, gpus=3).fits
     assert not planned("llama-3-70b", "h100", 32768, 4, gpus=2).fits
     long = planned("llama-3-8b", "h100", 131072, 4, weights="fp8")
-    assert any(t.startswith("a cache of 8 bits") for t in remedies(long))
-    assert remedies(planned("llama-3-8b")) == []
-    assert "by itself" in remedies(planned("llama-3.1-405b", "rtx-4060", 131072, 64))[0]
+    assert any(t.startswith("a cache of 8 bits") for t in list(remedies(long)))
+    assert list(remedies(planned("llama-3-8b"))) == []
+    hopeless = planned("llama-3.1-405b", "rtx-4060", 131072, 64)
+    assert list(remedies(hopeless)) == [] and "would still be missing" in last_resort(hopeless)
+    assert "together are" in last_resort(planned("llama-3-8b", "rtx-4060", 8192, 1))
 
 
 def test_each_remedy_is_true():
     p = planned("llama-3-8b", "rtx-3090", 131072, 4)
-    context = next(t for t in remedies(p) if t.startswith("a context of"))
+    context = next(t for t in list(remedies(p)) if t.startswith("a context of"))
     n = int(context.split()[3].replace(",", ""))
     assert planned("llama-3-8b", "rtx-3090", n, 4).fits and not planned("llama-3-8b", "rtx-3090", n + 16, 4).fits
 
@@ -413,3 +418,35 @@ def test_the_command_s_json_and_log(tmp_path, capsys):
     assert main([str(tmp_path), "--gpu", "t4", "--log", str(log)]) == 0
     said = capsys.readouterr().out
     assert "differ" in said and tmp_path.name in said
+
+
+# ------------------------------------------------------------------ the explorer
+
+
+def test_the_explorer_says_something_true_everywhere():
+    explorer = explorers.capacity()
+    draw = random.Random(1)
+    for _ in range(40):
+        state = {control.name: draw.choice(control.values()) for control in explorer.controls}
+        sentence, scene = explorer.frame(**state)
+        shown = explorer.numbers(**state)
+        assert sentence.endswith(".") and 40 < len(sentence) < 330, (state, sentence)
+        assert not re.search(r"nan|inf\b|None| -\d|x Laptop", sentence), (state, sentence)
+        assert sentence.startswith("It fits" if shown.plan.fits else "It does not fit")
+        assert ("GB" in sentence) == state["gb"] or "to spare" not in sentence, sentence
+        assert all(mark.kind != "text" or -5 < mark.at[1] < 480 for mark in scene.marks)
+
+
+def test_every_figure_of_the_explorer_opens_to_its_formula():
+    explorer = explorers.capacity(model="llama-3.1-8b", context=8192)
+    page = explorer.html()
+    assert page.count("<details") == 7 and page.count("<summary>") == 7
+    assert "= 1 x (32 layers GQA x 2,048 numbers x 8,192 tokens) x 16 / 8" in page and "114,512 tokens" in page
+    assert "NVIDIA Ada GPU Architecture white paper" in page
+    assert "GiB" not in explorer.frame(gb=True)[0]
+
+
+def test_the_explorer_shows_where_cache_and_weights_meet():
+    texts = [mark.at[2] for mark in explorers.capacity(batch=4).frame()[1].marks if mark.kind == "text"]
+    assert "equal at 28,628" in texts  # 114,512 tokens of four sequences
+    assert "4 x the cache" in texts and "✓ fits" in texts

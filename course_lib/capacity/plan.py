@@ -8,10 +8,11 @@ against engine logs; the speed is a ceiling.
 
 from __future__ import annotations
 
+import functools
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,7 @@ class Plan:
     kv_bits: float
     assume: Assumptions
     parts: tuple[tuple[Part, Fraction], ...] = field(repr=False)
+    weight_bytes: int
     kv_layers: tuple[Layer, ...] = field(repr=False)
 
     @property
@@ -98,7 +100,7 @@ class Plan:
         """Bytes of memory of all GPUs."""
         return self.gpus * self.on.memory_bytes
 
-    @cached_property
+    @functools.cached_property
     def weights(self) -> Figure:
         bits_of = {}
         for part, stored_bits in self.parts:
@@ -109,8 +111,7 @@ class Plan:
         source = "shapes of config.json; " + (
             "llama.cpp's rules for this mix (llama-quant.cpp)" if isinstance(self.fmt, str) else self.fmt.source
         )
-        value = int(sum(b for _, b in self.parts) / 8)
-        return Figure("weights", f"weights, {title(self.fmt)}", value, "bytes", formula, source)
+        return Figure("weights", f"weights, {title(self.fmt)}", self.weight_bytes, "bytes", formula, source)
 
     @property
     def params(self) -> int:
@@ -125,8 +126,7 @@ class Plan:
 
     @property
     def kv(self) -> Figure:
-        tokens, copies = self.paged(self.context), self.kv_copies
-        value = int(self.kv_of(tokens, self.batch))
+        tokens, copies, value = self.paged(self.context), self.kv_copies, self.cache_bytes(self.context, self.batch)
         groups = {}
         for layer in self.kv_layers:
             if layer.elements:
@@ -152,8 +152,7 @@ class Plan:
 
     @property
     def reserve(self) -> Figure:
-        a = self.assume
-        value = int(self.memory * a.reserve + self.gpus * a.context_gib * GIB)
+        a, value = self.assume, self.reserve_bytes
         formula = f"{a.reserve:.0%} of {self.memory / GIB:g} GiB + {self.gpus} x {a.context_gib:g} GiB"
         source = "assumption: vLLM's gpu_memory_utilization 0.9; context and hidden memory of an RTX 3090 (issue 10517)"
         return Figure("reserve", "reserve: driver, context, graphs", value, "bytes", formula, source)
@@ -165,7 +164,8 @@ class Plan:
 
     @property
     def total(self) -> float:
-        return sum(figure.value for figure in self.pieces)
+        """The sum of the pieces, without their formulas."""
+        return self.weight_bytes + self.load_bytes(self.context, self.batch) + self.reserve_bytes
 
     @property
     def free(self) -> float:
@@ -176,17 +176,29 @@ class Plan:
     def fits(self) -> bool:
         return self.free >= 0
 
-    @cached_property
+    @functools.cached_property
     def kv_copies(self) -> float:
         """Copies of the cache under tensor parallelism: more GPUs than key-value heads hold the same heads."""
         kind = next((layer.attention for layer in self.kv_layers if layer.elements), "none")
         heads = 1 if kind in ("MLA", "MQA") else optional(self.config, KV_HEADS) or whole(self.config, HEADS)
         return max(1.0, self.gpus / heads)
 
+    @property
+    def reserve_bytes(self) -> int:
+        """Bytes that the engine leaves alone, on all GPUs."""
+        return int(self.memory * self.assume.reserve + self.gpus * self.assume.context_gib * GIB)
+
     def load_fits(self, context: int, batch: int) -> bool:
         """Whether another load, all else equal, would fit."""
-        load = self.kv_of(self.paged(context), batch) + self.activation_bytes(context, batch)
-        return self.weights.value + self.reserve.value + load <= self.memory
+        return self.weight_bytes + self.reserve_bytes + self.load_bytes(context, batch) <= self.memory
+
+    def load_bytes(self, context: int, batch: int) -> int:
+        """Bytes of cache and activations on all GPUs, for a load."""
+        return self.cache_bytes(context, batch) + self.activation_bytes(context, batch)
+
+    def cache_bytes(self, context: int, batch: int) -> int:
+        """Bytes of the cache of `batch` sequences, in whole blocks."""
+        return int(self.kv_of(self.paged(context), batch))
 
     def activation_bytes(self, context: int, batch: int) -> int:
         """Bytes of intermediate results on all GPUs, for a load."""
@@ -203,10 +215,18 @@ class Plan:
 
     def kv_of(self, tokens: int, batch: int, kv_bits: float | None = None) -> Fraction:
         """Bytes of the cache of `batch` sequences of so many tokens, on all GPUs together."""
-        numbers = sum(layer.elements * layer.tokens(tokens) for layer in self.kv_layers)
+        numbers = sum(n * (tokens if cap is None else min(tokens, cap)) for cap, n in self._kv_numbers)
         return batch * numbers * bits(self.kv_bits if kv_bits is None else kv_bits) * Fraction(self.kv_copies) / 8
 
-    @cached_property
+    @functools.cached_property
+    def _kv_numbers(self) -> tuple[tuple[int | None, int], ...]:
+        """(most tokens kept, numbers a token in all layers that keep so many)."""
+        found: dict[int | None, int] = {}
+        for layer in self.kv_layers:
+            found[layer.cap] = found.get(layer.cap, 0) + layer.elements
+        return tuple(found.items())
+
+    @functools.cached_property
     def widths(self) -> tuple[int, int, int]:
         """hidden, the widest intermediate result (queries, a dense layer, all of a token's experts), vocabulary."""
         c = self.config
@@ -236,5 +256,14 @@ def plan(config: Mapping[str, Any] | str | Path | Any, gpu: str | Device, contex
     for value, what in ((context, "context"), (batch, "batch"), (gpus, "gpus")):
         count(value, what)
     bits(kv_bits)
+    parts, weight_bytes, kv_layers = _sized(json.dumps(keys, sort_keys=True, default=str), fmt)
     return Plan(name or str(keys.get("model_type", "model")), keys, device(gpu), gpus, context, batch, fmt, kv_bits,
-                assume or Assumptions(), tuple(stored(keys, fmt)), tuple(layers(keys)))  # fmt: skip
+                assume or Assumptions(), parts, weight_bytes, kv_layers)  # fmt: skip
+
+
+@functools.lru_cache(maxsize=256)
+def _sized(config: str, fmt: Format | str) -> tuple[tuple[tuple[Part, Fraction], ...], int, tuple[Layer, ...]]:
+    """The parts of a config (as JSON) with their bits, the bytes of all weights, and the layers of the cache."""
+    keys = json.loads(config)
+    parts = tuple(stored(keys, fmt))
+    return parts, int(sum(bits for _, bits in parts) / 8), tuple(layers(keys))

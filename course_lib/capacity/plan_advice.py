@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 
 from course_lib.capacity.devices import DEVICES
@@ -12,6 +13,7 @@ from course_lib.capacity.plan_speed import bound, first_tokens
 
 SMALLER = ("fp8", "Q6_K", "Q5_K_M", "awq", "mxfp4", "Q3_K_M", "Q2_K")  # tried from the widest to the narrowest
 CACHES = (8, 4.5)  # FP8, and 4 bits with a 16-bit scale for 32 numbers
+SINGLE = ("ddr5-laptop", "m4-max")  # machines that do not come in racks
 MOST = 2**40
 
 
@@ -38,30 +40,34 @@ def verdict(p: Plan, gb: bool = False) -> str:
             f" little. The largest part is {biggest.title} ({biggest.shown(gb)}).")  # fmt: skip
 
 
-def remedies(p: Plan, gb: bool = False) -> list[str]:
-    """For a plan that does not fit: single changes, each of which is enough by itself; tried, not estimated.
+def remedies(p: Plan, gb: bool = False) -> Iterator[str]:
+    """For a plan that does not fit: single changes, each of which is enough by itself; tried, not estimated."""
+    if not p.fits:
+        yield from _shorter(p)
+        yield from _narrower_cache(p)
+        yield from _narrower_weights(p, gb)
+        yield from _more_hardware(p, gb)
 
-    When none is, what four bits for both weights and cache would bring.
-    """
-    if p.fits:
-        return []
-    found = [*_shorter(p), *_narrower_cache(p), *_narrower_weights(p, gb), *_more_hardware(p, gb)]
-    if found:
-        return found
-    small = plan(p.config, p.on, p.context, p.batch, "mxfp4", 4.5, p.gpus, p.assume, p.name)
+
+def last_resort(p: Plan, gb: bool = False) -> str:
+    """For a plan that no single change saves: what four bits for both weights and cache would bring."""
+    small = _with(p, "mxfp4", min(4.5, p.kv_bits))
+    both = f"MXFP4 weights and a cache of {small.kv_bits:g} bits"
     if small.fits:
-        return ["MXFP4 weights and a cache of 4.5 bits together"]
-    return [f"nothing on this list by itself: with MXFP4 weights and a cache of 4.5 bits {size(-small.free, gb)} would"
-            " still be missing"]  # fmt: skip
+        return f"No single change is enough; {both} together are."
+    return f"Not even {both} are enough: {size(-small.free, gb)} would still be missing."
 
 
-def _shorter(p: Plan) -> list[str]:
-    context, batch, found = max_context(p), max_batch(p), []
+def _with(p: Plan, weights: str, kv_bits: float) -> Plan:
+    return plan(p.config, p.on, p.context, p.batch, weights, kv_bits, p.gpus, p.assume, p.name)
+
+
+def _shorter(p: Plan) -> Iterator[str]:
+    context, batch = max_context(p), max_batch(p)
     if 0 < context < p.context:
-        found.append(f"a context of {int(context):,} tokens instead of {p.context:,}")
+        yield f"a context of {int(context):,} tokens instead of {p.context:,}"
     if 0 < batch < p.batch:
-        found.append(f"{batch:,} sequences at once instead of {p.batch:,}")
-    return found
+        yield f"{batch:,} sequences at once instead of {p.batch:,}"
 
 
 def _narrower_cache(p: Plan) -> list[str]:
@@ -69,27 +75,25 @@ def _narrower_cache(p: Plan) -> list[str]:
     return [f"a cache of {fits[0]:g} bits instead of {p.kv_bits:g}"] if fits else []
 
 
-def _narrower_weights(p: Plan, gb: bool) -> list[str]:
+def _narrower_weights(p: Plan, gb: bool) -> Iterator[str]:
     for name in SMALLER:
         try:
-            other = plan(p.config, p.on, p.context, p.batch, name, p.kv_bits, p.gpus, p.assume, p.name)
+            other = _with(p, name, p.kv_bits)
         except ValueError:  # a GGUF mix of a mixture of experts
             continue
-        if other.weights.value < p.weights.value and other.fits:
-            return [f"weights as {title(other.fmt)} ({other.weights.shown(gb)}) instead of {title(p.fmt)}"]
-    return []
+        if other.weight_bytes < p.weight_bytes and other.fits:
+            yield f"weights as {title(other.fmt)} ({other.weights.shown(gb)}) instead of {title(p.fmt)}"
+            return
 
 
-def _more_hardware(p: Plan, gb: bool) -> list[str]:
-    found = []
+def _more_hardware(p: Plan, gb: bool) -> Iterator[str]:
     count = next((n for n in range(p.gpus + 1, 17) if replace(p, gpus=n).fits), None)
-    if count:
-        found.append(f"{count} x {p.on.title} instead of {p.gpus}")
+    if count and p.on.name not in SINGLE:
+        yield f"{count} x {p.on.title} instead of {p.gpus}"
     larger = sorted(DEVICES.values(), key=lambda d: d.memory_gib)
     other = next((d for d in larger if d.memory_gib > p.on.memory_gib and replace(p, on=d, gpus=1).fits), None)
     if other:
-        found.append(f"one {other.title} ({size(other.memory_bytes, gb)})")
-    return found
+        yield f"one {other.title} ({size(other.memory_bytes, gb)})"
 
 
 def native(p: Plan) -> str:

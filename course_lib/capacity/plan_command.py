@@ -13,7 +13,7 @@ from course_lib.capacity import offload
 from course_lib.capacity.devices import DEVICES, Device, device
 from course_lib.capacity.offload_file import needs_of_config
 from course_lib.capacity.plan import Assumptions, Plan, plan, size
-from course_lib.capacity.plan_advice import max_batch, max_context, native, remedies, verdict
+from course_lib.capacity.plan_advice import last_resort, max_batch, max_context, native, remedies, verdict
 from course_lib.capacity.plan_formats import FORMATS, title
 from course_lib.capacity.plan_log import LONGEST, Finding, reconcile
 from course_lib.capacity.plan_models import config_of, known
@@ -53,7 +53,9 @@ def table(p: Plan, gb: bool = False, explain: bool = False) -> str:
             lines += [f"    = {figure.formula}", f"    {figure.source}"]
     lines += ["", verdict(p, gb), native(p)]
     if not p.fits:
-        lines += ["Enough would be:", *(f"  - {change}" for change in remedies(p, gb)), *_offloaded(p)]
+        changes = [f"  - {change}" for change in remedies(p, gb)]
+        lines += ["Enough would be:", *changes] if changes else [last_resort(p, gb)]
+        lines += _offloaded(p)
     return "\n".join(lines)
 
 
@@ -86,7 +88,7 @@ def as_json(p: Plan, findings: list[Finding]) -> str:
         "total_bytes": p.total, "free_bytes": p.free, "fits": p.fits, "max_batch": max_batch(p),
         "max_context": _finite(max_context(p)), "assumptions": asdict(p.assume),
         "figures": [asdict(figure) | {"value": _finite(figure.value)} for figure in (*p.pieces, *figures(p))],
-        "verdict": verdict(p), "native": native(p), "remedies": remedies(p),
+        "verdict": verdict(p), "native": native(p), "remedies": list(remedies(p)),
         "log": [asdict(f) | {"difference": f.difference, "agrees": f.agrees} for f in findings],
     }  # fmt: skip
     return json.dumps(said, indent=2, ensure_ascii=False)

@@ -11,6 +11,7 @@ _MODULES = {
     "migrate": ".ch05_migrate",
     "stepper": ".ch06_stepper",
     "protect": ".ch07_protect",
+    "capacity": ".ch11_planner",
 }
 __all__ = list(_MODULES)
 
