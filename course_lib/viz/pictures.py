@@ -18,6 +18,7 @@ STILLS = {
     "05": ("migrate", {"alpha": 0.5}),
     "06": ("stepper", {"done": 3}),
     "07": ("protect", {"alpha": 0.5}),
+    "09": ("blocks", {"kind": "Q4_K", "byte": 4}),
     "11": ("capacity", {"batch": 32, "weights": "gptq", "gpu": "h100-sxm"}),
 }
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks" / "img"

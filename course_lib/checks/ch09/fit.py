@@ -87,6 +87,7 @@ def fit(w, importance, tries):
     ...
 ''',
     reference=fit,
+    piece="fit",
     cases=[
         Case("one try, two weights", torch.tensor([1.0, -0.4]), torch.tensor([1.0, 1.0]), [0.0]),
         Case("the small one counts", torch.tensor([1.0, -0.31]), torch.tensor([0.1, 10.0]), [0.0]),

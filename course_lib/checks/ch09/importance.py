@@ -47,6 +47,7 @@ def importance(chunks):
     ...
 ''',
     reference=importance,
+    piece="importance",
     cases=[
         Case("one token", [_t([1.0, -3.0])]),
         Case("one chunk", [_t([1.0, -3.0], [2.0, 1.0])]),

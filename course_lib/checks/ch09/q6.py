@@ -69,6 +69,7 @@ def q6(ql, qh):
     ...
 ''',
     reference=q6,
+    piece="q6",
     cases=[
         Case("four codes: 0, 1, 2, 3", _u8([0x20, 0x31]), _u8([0b10101010])),
         Case("four codes: −32, −16, 0, 16", _u8([0, 0]), _u8([0b11100100])),

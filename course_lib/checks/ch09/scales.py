@@ -65,6 +65,7 @@ def scales(data):
     return sc, m
 ''',
     reference=scales,
+    piece="scales",
     cases=[
         Case("small numbers, its old test", _SMALL),
         Case("scale 4 is 16", _u8([64, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])),

@@ -81,6 +81,7 @@ def spend(gains, costs, budget):
     ...
 ''',
     reference=spend,
+    piece="spend",
     cases=[
         _case("one that fits", 10, v=(0.5, 10)),
         _case("one that does not", 9, v=(0.5, 10)),

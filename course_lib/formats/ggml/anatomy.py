@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+
 from course_lib.formats import ggml
 
 
@@ -49,6 +51,27 @@ def pieces(name: str, byte: int) -> tuple[Piece, ...]:
     return _LAYOUTS[name](field, at)
 
 
+def numbers(name: str, data: np.ndarray) -> dict[tuple[str, int], float]:
+    """Every number of a block (block_bytes,) put together from its bits: (role, index) -> its value.
+
+    >>> block = np.frombuffer(bytes([0, 52, *range(16)]), np.uint8)  # d = 0.25
+    >>> found = numbers("Q4_0", block)
+    >>> found["d", 0], found["code", 3], found["code", 19]
+    (0.25, 3, 0)
+    """
+    found = {}
+    for at, byte in enumerate(data.tolist()):
+        for p in pieces(name, at):
+            bits = byte >> p.low & (1 << p.width) - 1
+            found[p.role, p.index] = found.get((p.role, p.index), 0) | bits << p.shift
+    for (role, index), value in found.items():
+        if role in ("d", "dmin"):
+            found[role, index] = float(np.uint16(value).view(np.float16))
+        elif (name, role) in _SIGNED and value > 127:
+            found[role, index] = value - 256
+    return found
+
+
 def _code(low, width, weight, shift=0):
     return Piece(low, width, "code", weight, shift, range(weight, weight + 1))
 
@@ -90,4 +113,5 @@ def _q6_k(field, at):
 
 
 _LAYOUTS = {"Q4_0": _halves, "Q8_0": _bytes, "Q4_K": _q4_k, "Q6_K": _q6_k, "IQ4_NL": _halves, "MXFP4": _halves}
+_SIGNED = {("Q8_0", "code"), ("Q6_K", "scale")}
 DESCRIBED = tuple(_LAYOUTS)

@@ -16,7 +16,8 @@ def library() -> ctypes.CDLL:
     """The shared object with ggml in it; ModuleNotFoundError where xllamacpp is not installed."""
     import xllamacpp
 
-    found = ctypes.CDLL(str(next(Path(xllamacpp.__file__).parent.glob("xllamacpp*.so"))))
+    files = sorted(Path(xllamacpp.__file__).parent.glob("xllamacpp*"))
+    found = ctypes.CDLL(str(next(path for path in files if path.suffix in (".so", ".pyd"))))
     pointer, size = ctypes.c_void_p, ctypes.c_int64
     found.ggml_quantize_chunk.restype = found.ggml_row_size.restype = ctypes.c_size_t
     found.ggml_quantize_chunk.argtypes = [ctypes.c_int, pointer, pointer, size, size, size, pointer]

@@ -11,6 +11,9 @@ _MODULES = {
     "migrate": ".ch05_migrate",
     "stepper": ".ch06_stepper",
     "protect": ".ch07_protect",
+    "inspector": ".ch08_inspector",
+    "offload": ".ch08_offload",
+    "blocks": ".ch09_blocks",
     "capacity": ".ch11_planner",
 }
 __all__ = list(_MODULES)

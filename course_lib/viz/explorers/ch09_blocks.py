@@ -1,0 +1,253 @@
+"""Chapter 09: one block of ggml, byte by byte: which bits, which weights, which scale."""
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+
+from course_lib.formats import ggml
+from course_lib.formats.ggml import anatomy, iq4, mxfp4
+from course_lib.viz.axis import number
+from course_lib.viz.controls import Choice, Slider
+from course_lib.viz.explorer import Explorer
+from course_lib.viz.scene import Scene
+
+WIDTH, LEFT, CELL, ROW = 760, 48, 21, 32  # ROW: bytes, and weights, side by side
+GROUP = {"Q6_K": 16}  # weights to a scale; 32 in the others
+
+
+@dataclass(frozen=True)
+class Byte:
+    """One byte of a block: its pieces, all numbers of the block by (role, index), and the weights they stand for."""
+
+    kind: str
+    at: int
+    data: np.ndarray
+    pieces: tuple
+    numbers: dict
+    weights: np.ndarray
+
+    @property
+    def value(self) -> int:
+        return int(self.data[self.at])
+
+
+@functools.cache
+def example():
+    """256 weights, made up: a bell curve, rounded to three digits."""
+    return np.random.default_rng(9).standard_normal(256).round(3).astype(np.float32)
+
+
+class Blocks(Explorer):
+    """A block of one of six types; the slider steps through its bytes."""
+
+    name = "blocks"
+    controls = (
+        Choice("kind", "type of the block", tuple((k, k) for k in anatomy.DESCRIBED), "Q4_K"),
+        Slider("byte", "byte", 0, max(ggml.block_type(k).block_bytes for k in anatomy.DESCRIBED) - 1, 1, 4),
+    )
+
+    def __init__(self, w=None, **start):
+        """w (256,) or longer: the weights to be stored; by default a made-up bell curve."""
+        w = example() if w is None else np.asarray(w.detach().float() if hasattr(w, "detach") else w, np.float32)
+        w = w.reshape(-1)[:256]
+        if w.size < 256 or not np.isfinite(w).all():
+            raise ValueError(f"blocks(w): w must hold at least 256 finite weights, got {w.size}")
+        self.w = w
+        self.block = functools.cache(lambda k: ggml.quantize(w[None, : ggml.block_type(k).elements], k)[0])
+        super().__init__(**start)
+
+    def numbers(self, kind, byte):
+        data = self.block(kind)
+        at = min(int(byte), len(data) - 1)
+        weights = ggml.dequantize(data[None], kind)[0]
+        return Byte(kind, at, data, anatomy.pieces(kind, at), anatomy.numbers(kind, data), weights)
+
+    def sentence(self, b):
+        field, place = anatomy.field_of(b.kind, b.at)
+        name = field if field in ("d", "dmin", "e") else f"{field}[{place}]"
+        said = f"Byte {b.at} of 0 … {len(b.data) - 1} belongs to {name}; it is 0x{b.value:02x}."
+        return " ".join([said, *(_told(b, p) for p in b.pieces)])
+
+    def draw(self, b):
+        rows = -(-len(b.data) // ROW)
+        bits, weights = 62 + 34 * rows, 62 + 34 * rows + 138
+        scene = Scene(WIDTH, weights + 34 + 14 * -(-len(b.weights) // ROW))
+        _bytes(scene, b)
+        _bits(scene, b, bits)
+        _weights(scene, b, weights)
+        return scene
+
+    def box(self):
+        """The live widget; the slider ends where the chosen block does."""
+        box = super().box()
+        kind, byte = box.children[:2]
+
+        def fit(_=None):
+            byte.max = ggml.block_type(kind.value).block_bytes - 1
+
+        fit()
+        kind.observe(fit, names="value")
+        return box
+
+
+def _which(p):
+    """The bits of a piece, in words."""
+    if p.width == 8:
+        return "All of it"
+    if p.width == 4:
+        return "The low four bits" if p.low == 0 else "The high four"
+    if p.width == 6:
+        return "The low six bits"
+    return f"Bits {p.low} and {p.low + 1}"
+
+
+def _wide(kind, role):
+    """How many bits a number has in all."""
+    if role in ("scale", "minimum"):
+        return 8 if kind == "Q6_K" else 6
+    return {"d": 16, "dmin": 16, "e": 8}.get(role) or {"Q8_0": 8, "Q6_K": 6}.get(kind, 4)
+
+
+def _told(b, p):
+    """One sentence about a piece."""
+    v, verb = b.numbers[p.role, p.index], "is" if p.width == 8 else "are"
+    part = "" if p.width == _wide(b.kind, p.role) else "the top two bits of " if p.shift else "the lower four bits of "
+    if p.role == "code":
+        means = _short(b.weights[p.index])
+        return f"{_which(p)} {verb} {part}the code of weight {p.index}: {_signed(v)}, which means {means}."
+    if p.role == "e":
+        return f"It says that all 32 weights share the scale {_power(v)}."
+    if p.role in ("d", "dmin"):
+        half = "low" if p.shift == 0 else "high"
+        return f"It is the {half} half of {p.role} = {number(v, 4)}, which all {len(b.weights)} weights share."
+    shared = f"shared by weights {p.weights[0]} to {p.weights[-1]}"
+    return f"{_which(p)} {verb} {part}{p.role} {p.index}, {_signed(v)}, {shared}."
+
+
+def _power(e):
+    return f"2^{_signed(e - 127)}"
+
+
+def _short(value):
+    return number(float(value), 3)
+
+
+def arithmetic(b, j):
+    """How weight j comes out of the block's numbers, as text.
+
+    >>> b = Blocks().numbers("Q4_0", 2)
+    >>> arithmetic(b, 0).split(" · ")[1]
+    '(13 − 8)'
+    """
+    n = b.numbers
+    q, sub = n["code", j], j // GROUP.get(b.kind, 32)
+    d = number(n["d", 0], 4) if ("d", 0) in n else ""
+    if b.kind == "Q4_0":
+        return f"{d} · ({q} − 8)"
+    if b.kind == "Q8_0":
+        return f"{d} · {_signed(q)}"
+    if b.kind == "IQ4_NL":
+        return f"{d} · {_signed(int(iq4.LEVELS[q]))}, level {q}"
+    if b.kind == "MXFP4":
+        return f"{_power(n['e', 0])} · {number(float(mxfp4.LEVELS[q]) / 2)}"
+    if b.kind == "Q6_K":
+        return f"{d} · {_signed(n['scale', sub])} · ({q} − 32)"
+    return f"{d} · {n['scale', sub]} · {q} − {number(n['dmin', 0], 4)} · {n['minimum', sub]}"
+
+
+def _signed(value):
+    return str(value).replace("-", "−")
+
+
+def _bytes(scene, b):
+    """All bytes in hexadecimal, the chosen one in a frame, each field underlined and named."""
+    t = ggml.block_type(b.kind)
+    title = (
+        f"one block of {b.kind}: {len(b.data)} bytes for {t.elements} weights, {number(t.bits_per_weight, 5)} bits each"
+    )
+    scene.text(LEFT, 22, title, size=14, bold=True, anchor="start")
+    color = {"d": "orange", "e": "orange", "dmin": "red", "scales": "green", "qh": "purple"}
+    for at, byte in enumerate(b.data.tolist()):
+        x, y = LEFT + CELL * (at % ROW), 40 + 34 * (at // ROW)
+        field, place = anatomy.field_of(b.kind, at)
+        if at % ROW == 0:
+            scene.text(LEFT - 8, y + 14, at, size=11, color="muted", anchor="end")
+        if at == b.at:
+            scene.rect(x - 1, y - 2, CELL, 20, fill="sky", color="ink", line=2)
+        scene.text(x + 9.5, y + 13, f"{byte:02x}", size=12, mono=True)
+        scene.line(x + 1, y + 20, x + CELL - 3, y + 20, color.get(field, "blue"), 3)
+        if place == 0 or at % ROW == 0:
+            scene.text(x + 1, y + 31, field, size=11, color="muted", anchor="start")
+
+
+def _bits(scene, b, top):
+    """The eight bits of the byte, its pieces bracketed, and on the right what they come to."""
+    scene.text(LEFT, top, f"byte {b.at} = 0x{b.value:02x}", size=14, bold=True, anchor="start")
+    wide, y = 30, top + 14
+    for bit in range(8):
+        x = LEFT + wide * (7 - bit)
+        scene.rect(x, y, wide - 4, 26, fill="card", color="muted", line=1)
+        scene.text(x + wide / 2 - 2, y + 19, b.value >> bit & 1, size=15, mono=True)
+        scene.text(x + wide / 2 - 2, y + 40, bit, size=10, color="muted")
+    for p in b.pieces:
+        right = LEFT + wide * (8 - p.low) - 4
+        left = LEFT + wide * (8 - p.low - p.width)
+        scene.bracket(left, right, y + 50, "ink", 1.5, 4)
+        scene.text((left + right) / 2, y + 68, _label(p), size=11 if p.width > 2 else 10)
+    scene.text(LEFT, y + 88, "bit 7 is worth most, bit 0 least", size=11, color="muted", anchor="start")
+    for k, line in enumerate(_lines(b)):
+        scene.text(320, y + 14 + 22 * k, line, size=13, anchor="start")
+
+
+def _label(p):
+    if p.role == "code":
+        return f"w[{p.index}]"
+    short = {"scale": "sc", "minimum": "m"}.get(p.role, p.role)
+    return f"{short}[{p.index}]" if p.role in ("scale", "minimum") else short
+
+
+def _lines(b):
+    """Up to four lines: the arithmetic of the weights whose codes these are, or what a scale is used for."""
+    out = []
+    for p in b.pieces:
+        if p.role == "code":
+            out.append(f"w[{p.index}] = {arithmetic(b, p.index)} = {_short(b.weights[p.index])}")
+            continue
+        v, where = b.numbers[p.role, p.index], f"weights {p.weights[0]} to {p.weights[-1]}"
+        if p.role == "scale":
+            out.append(
+                f"{_label(p)} = {_signed(v)}: {where} have the step d · {_signed(v)} = {_short(b.numbers['d', 0] * v)}"
+            )
+        elif p.role == "minimum":
+            out.append(f"{_label(p)} = {v}: from {where} dmin · {v} = {_short(b.numbers['dmin', 0] * v)} is taken off")
+        else:
+            meaning = f"{v}, which stands for {_power(v)}" if p.role == "e" else number(v, 4)
+            out += [f"{p.role} = {meaning}", f"for example w[0] = {arithmetic(b, 0)} = {_short(b.weights[0])}"]
+    return out
+
+
+def _weights(scene, b, top):
+    """The weights of the block: a diamond on those that hang on this byte, a tint on those that share their scale."""
+    held = {j for p in b.pieces for j in p.weights}
+    group = GROUP.get(b.kind, 32)
+    sharing = {j // group for j in held}
+    scene.text(LEFT, top + 8, "the weights", size=14, bold=True, anchor="start")
+    scene.rect(LEFT + 122, top - 1, 14, 10, fill="card", color="muted", line=1).diamond(LEFT + 129, top + 4, 4, "blue")
+    scene.text(LEFT + 142, top + 8, "hang on this byte", size=12, color="muted", anchor="start")
+    scene.rect(LEFT + 272, top - 1, 14, 10, fill="sky", color="muted", line=1)
+    scene.text(
+        LEFT + 292, top + 8, f"share a scale with them ({group} to a scale)", size=12, color="muted", anchor="start"
+    )
+    for j in range(len(b.weights)):
+        x, y = LEFT + CELL * (j % ROW), top + 20 + 14 * (j // ROW)
+        if j % ROW == 0:
+            scene.text(LEFT - 8, y + 10, j, size=11, color="muted", anchor="end")
+        scene.rect(x, y, CELL - 3, 11, fill="sky" if j // group in sharing else "card", color="muted", line=0.8)
+        if j in held:
+            scene.diamond(x + (CELL - 3) / 2, y + 5.5, 4.5, "blue")
+
+
+def blocks(w=None, **start):
+    """The explorer of chapter 09: `blocks()`, or `blocks(w=row, kind="Q4_K", byte=4)`."""
+    return Blocks(w, **start)

@@ -1,0 +1,61 @@
+"""Plots of chapter 09: what a bit of each block type buys, and the scales that a search tries."""
+
+from course_lib.viz.axis import number
+from course_lib.viz.look import new_figure, styled
+from course_lib.viz.palette import light
+
+FAMILIES = {  # name: (colour, marker, the types in it)
+    "legacy": ("muted", "D", ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0")),
+    "K-quants": ("blue", "o", ("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K")),
+    "tables": ("green", "s", ("IQ4_NL", "IQ4_XS")),
+    "microscaling": ("orange", "^", ("MXFP4",)),
+    "codebook": ("purple", "P", ("IQ3_S",)),
+}
+_PLACES = {  # of a name beside its mark: alignment and distance in points
+    "legacy": ("left", (7, 5)), "K-quants": ("right", (-7, -12)), "tables": ("right", (-8, -4)),
+    "microscaling": ("left", (7, 4)), "codebook": ("right", (-8, -6)), "Q2_K": ("left", (7, 5)),
+    "Q3_K": ("left", (7, 5)), "IQ4_NL": ("left", (8, -4)),
+}  # fmt: skip
+
+
+@styled
+def types(points, title="What a bit buys depends on the block"):
+    """KL over bits a weight, both as measured: `points` is {"Q4_K": (4.5, 0.021), …}."""
+    figure, axes = new_figure(4.4)
+    for family, (color, marker, names) in FAMILIES.items():
+        found = sorted((points[name], name) for name in names if name in points)
+        if not found:
+            continue
+        x, y = zip(*(point for point, _ in found), strict=True)
+        axes.plot(x, y, color=light(color), linewidth=1.2, alpha=0.6, zorder=1)
+        axes.scatter(x, y, s=60, marker=marker, color=light(color), zorder=2, label=family)
+        for (bits, kl), name in found:
+            side, away = _PLACES.get(name, _PLACES[family])
+            axes.annotate(name, (bits, kl), away, textcoords="offset points", ha=side, fontsize=9)
+    axes.set_yscale("log")
+    axes.set_xlabel("stored bits a weight")
+    axes.set_ylabel("KL to the 16-bit model (nats)")
+    axes.legend(frameon=False)
+    axes.set_title(title)
+    return figure
+
+
+@styled
+def tries(scales, errors, title="The scale that fits the largest weight is not the best"):
+    """Squared error of one block over the scale: `scales` and `errors` as lists, the first entry is the obvious one."""
+    figure, axes = new_figure(3.0)
+    ordered = sorted(zip(scales, errors, strict=True))
+    axes.plot(*zip(*ordered, strict=True), color=light("muted"), linewidth=1.2, zorder=1)
+    axes.scatter(*zip(*ordered, strict=True), s=26, color=light("blue"), zorder=2)
+    best = min(range(len(errors)), key=errors.__getitem__)
+    obvious, better = (0, "red", "D", "largest weight / −8", 13), (best, "green", "s", "the best try", -22)
+    for at, color, marker, word, above in (obvious, better):
+        axes.scatter(scales[at], errors[at], s=80, marker=marker, color=light(color), zorder=3)
+        axes.annotate(f"{word}: {number(errors[at], 3)}", (scales[at], errors[at]), (0, above), ha="center",
+                      textcoords="offset points", color=light(color))  # fmt: skip
+    axes.set_ylim(0, 1.25 * max(errors))
+    axes.margins(x=0.1)
+    axes.set_xlabel("scale d")
+    axes.set_ylabel("Σ (w − d q)²")
+    axes.set_title(title)
+    return figure
