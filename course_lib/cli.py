@@ -33,6 +33,7 @@ COMMANDS = {
     "card": ("course_lib.models.card", "main", "measure the bundled model's figures again"),
     "quantize": ("course_lib.calibrate.quantize", "main", "quantize a checkpoint: GPTQ, AWQ, in layouts others load"),
     "pictures": ("course_lib.viz.pictures", "main", "draw the explorers' still pictures again"),
+    "bench": ("course_lib.kernels.bench", "main", "measure the kernels; sass: what their machine code says"),
     "env": ("course_lib.environment", "main", "prepare .venv, as `make env` does"),
 }
 

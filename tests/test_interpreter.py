@@ -241,3 +241,18 @@ def test_atomics_add_in_float32_and_are_refused_where_they_would_add_bit_pattern
     assert out.item() == 28
     with pytest.raises(Exception, match="atomic on bfloat16 cannot be interpreted"):
         atomic[(8,)](x.bfloat16(), out.bfloat16(), B=1)
+
+
+@triton.jit
+def careless(x, y, n, B: tl.constexpr):
+    i = tl.arange(0, B)
+    tl.store(y, tl.sum(tl.load(x + i, mask=i < n), axis=0))
+
+
+def test_a_masked_lane_without_a_value_is_not_zero():
+    out = torch.zeros(1)
+    careless[(1,)](torch.ones(100), out, 100, B=128)
+    assert out.isnan().all()
+    total = torch.zeros(1, dtype=torch.int32)
+    careless[(1,)](torch.ones(100, dtype=torch.int32), total, 100, B=128)
+    assert total.item() == 100 + 28 * 90

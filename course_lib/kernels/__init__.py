@@ -11,4 +11,4 @@ import torch
 ON_GPU = torch.cuda.is_available()
 
 if not ON_GPU:
-    os.environ["TRITON_INTERPRET"] = "1"  # read whenever a function is decorated
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # read whenever a function is decorated; `aot` sets 0 and compiles

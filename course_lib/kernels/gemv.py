@@ -48,7 +48,7 @@ def load_group(values, rows, b, inside, groups, GB: tl.constexpr, W: tl.constexp
 
 @triton.jit
 def v1_naive(x, words, scale, zero, y, n, k, one, W: tl.constexpr, GB: tl.constexpr, BN: tl.constexpr,
-             BB: tl.constexpr, HAS_ZERO: tl.constexpr):  # fmt: skip
+             BB: tl.constexpr, HAS_ZERO: tl.constexpr, EVEN: tl.constexpr):  # fmt: skip
     rows = tl.program_id(0) * BN + tl.arange(0, BN)
     blocks = tl.cdiv(k, 8 * W)
     acc = tl.zeros((BN, BB * W), tl.float32)
@@ -65,7 +65,7 @@ def v1_naive(x, words, scale, zero, y, n, k, one, W: tl.constexpr, GB: tl.conste
 
 @triton.jit
 def v2_group(x, words, scale, zero, y, n, k, one, W: tl.constexpr, GB: tl.constexpr, BN: tl.constexpr,
-             BB: tl.constexpr, HAS_ZERO: tl.constexpr):  # fmt: skip
+             BB: tl.constexpr, HAS_ZERO: tl.constexpr, EVEN: tl.constexpr):  # fmt: skip
     rows = tl.program_id(0) * BN + tl.arange(0, BN)
     blocks = tl.cdiv(k, 8 * W)
     acc = tl.zeros((BN, BB * W), tl.float32)
@@ -86,7 +86,7 @@ def v2_group(x, words, scale, zero, y, n, k, one, W: tl.constexpr, GB: tl.conste
 
 @triton.jit
 def v3_magic(x, words, scale, zero, y, n, k, one, W: tl.constexpr, GB: tl.constexpr, BN: tl.constexpr,
-             BB: tl.constexpr, HAS_ZERO: tl.constexpr):  # fmt: skip
+             BB: tl.constexpr, HAS_ZERO: tl.constexpr, EVEN: tl.constexpr):  # fmt: skip
     rows = tl.program_id(0) * BN + tl.arange(0, BN)
     blocks = tl.cdiv(k, 8 * W)
     acc = tl.zeros((BN, BB * W), tl.float32)
@@ -109,21 +109,28 @@ def v3_magic(x, words, scale, zero, y, n, k, one, W: tl.constexpr, GB: tl.conste
 
 @triton.jit
 def row_sums(x, words, scale, zero, rows, first, last, n, k, one, W: tl.constexpr, GB: tl.constexpr,
-             BN: tl.constexpr, BB: tl.constexpr, HAS_ZERO: tl.constexpr):  # fmt: skip
+             BN: tl.constexpr, BB: tl.constexpr, HAS_ZERO: tl.constexpr, EVEN: tl.constexpr):  # fmt: skip
     """Sum over blocks first … last − 1. Nibbles 3 and 4 of a word, among the bits of 1.0, make 1 + q/2048, 1 + q/128:
-    sum those against x, then take the ones' share off once a word. Shifts bring the other nibbles there in pairs."""
+    sum those against x, then take the ones' share off once a word. Shifts bring the other nibbles there in pairs.
+    EVEN: tiles end where the matrix ends, so that nothing needs a mask."""
     blocks = tl.cdiv(k, 8 * W)
+    groups = tl.cdiv(blocks, GB)
+    c = tl.arange(0, BB * W)
     acc = tl.zeros((BN, BB * W), tl.float32)
     for b in range(first, last, BB):
-        w, inside = load_words(words, rows, b, blocks, n, W, BB)
-        s = load_group(scale, rows, b, inside, tl.cdiv(blocks, GB), GB, W, BB)
-        z = load_group(zero, rows, b, inside, tl.cdiv(blocks, GB), GB, W, BB) if HAS_ZERO else 8.0
+        inside = None if EVEN else (rows < n)[:, None] & (b + c // W < blocks)[None, :]
+        w = tl.load(words + rows[:, None] * (blocks * W) + b * W + c[None, :], mask=inside, other=None if EVEN else 0)
+        group = rows[:, None] * groups + ((b + c // W) // GB)[None, :]
+        s = tl.load(scale + group, mask=inside, other=None if EVEN else 0.0).to(tl.float32)
+        z = tl.load(zero + group, mask=inside, other=None if EVEN else 0.0) if HAS_ZERO else 8.0
         low, high = tl.zeros((BN, BB * W), tl.float32), tl.zeros((BN, BB * W), tl.float32)
         sum_low, sum_high = tl.zeros((BB * W,), tl.float32), tl.zeros((BB * W,), tl.float32)
         for j in tl.static_range(0, 8, 2):
             column = nibble_columns(b, j, W, BB)
-            v0 = tl.load(x + column, mask=column < k, other=0.0).to(tl.float32)
-            v1 = tl.load(x + column + W, mask=column + W < k, other=0.0).to(tl.float32)
+            v0 = tl.load(x + column, mask=None if EVEN else column < k, other=None if EVEN else 0.0).to(tl.float32)
+            v1 = tl.load(x + column + W, mask=None if EVEN else column + W < k, other=None if EVEN else 0.0).to(
+                tl.float32
+            )
             pair = w << (12 - 4 * j) if j < 3 else w >> (4 * j - 12)  # nibbles j and j + 1 at bits 12 and 16
             low += (pair & 0xF000 | one).to(tl.float32, bitcast=True) * v0[None, :]
             high += (pair & 0xF0000 | one).to(tl.float32, bitcast=True) * v1[None, :]
@@ -136,23 +143,23 @@ def row_sums(x, words, scale, zero, rows, first, last, n, k, one, W: tl.constexp
 
 @triton.jit
 def v4_in_place(x, words, scale, zero, y, n, k, one, W: tl.constexpr, GB: tl.constexpr, BN: tl.constexpr,
-                BB: tl.constexpr, HAS_ZERO: tl.constexpr):  # fmt: skip
+                BB: tl.constexpr, HAS_ZERO: tl.constexpr, EVEN: tl.constexpr):  # fmt: skip
     rows = tl.program_id(0) * BN + tl.arange(0, BN)
     last = tl.cdiv(k, 8 * W)
-    total = row_sums(x, words, scale, zero, rows, 0, last, n, k, one, W, GB, BN, BB, HAS_ZERO)
+    total = row_sums(x, words, scale, zero, rows, 0, last, n, k, one, W, GB, BN, BB, HAS_ZERO, EVEN)
     tl.store(y + rows, total.to(y.dtype.element_ty), mask=rows < n)
 
 
 @triton.jit
 def v5_split(x, words, scale, zero, y, n, k, one, W: tl.constexpr, GB: tl.constexpr, BN: tl.constexpr,
-             BB: tl.constexpr, HAS_ZERO: tl.constexpr):  # fmt: skip
+             BB: tl.constexpr, HAS_ZERO: tl.constexpr, EVEN: tl.constexpr):  # fmt: skip
     """As 4, for one part of the row; y is (parts, n) float32."""
     rows = tl.program_id(0) * BN + tl.arange(0, BN)
     part, parts = tl.program_id(1), tl.num_programs(1)
     blocks = tl.cdiv(k, 8 * W)
     each = tl.cdiv(tl.cdiv(blocks, parts), BB) * BB
     first, last = part * each, tl.minimum(part * each + each, blocks)
-    total = row_sums(x, words, scale, zero, rows, first, last, n, k, one, W, GB, BN, BB, HAS_ZERO)
+    total = row_sums(x, words, scale, zero, rows, first, last, n, k, one, W, GB, BN, BB, HAS_ZERO, EVEN)
     tl.store(y + part * n + rows, total, mask=rows < n)
 
 

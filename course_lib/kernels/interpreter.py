@@ -2,12 +2,13 @@
 
 With TRITON_INTERPRET=1 a kernel runs program by program in NumPy. As released (3.6 to 3.9) it keeps bf16 and fp8 tiles
 as integers and computes on the bit patterns, drops the carry of an fp8 rounding, reads fp8's NaN as a number, and lets
-a load or store go anywhere. Importing this module changes five things where there is no GPU:
+a load or store go anywhere. Importing this module changes six things where there is no GPU:
 
 - bf16 and fp8 tiles are ml_dtypes arrays, so that NumPy computes on values (`_get_np_dtype`);
 - casts round once, to nearest even; float to fp8 saturates, as `cvt.rn.satfinite` does on a GPU (`cast`);
 - a dot product is summed in float32, an integer one in int32 (`dot`);
 - every load, store and atomic must stay inside a tensor that was passed to the kernel (`Memory`), and may be watched;
+- a masked lane that is given no value reads as NaN (or 90), since on a GPU it is undefined;
 - autotuning takes its first configuration, since there is no clock worth asking.
 """
 
@@ -22,7 +23,7 @@ import triton
 import triton.language as tl
 from triton.runtime import interpreter
 
-from course_lib.kernels import ON_GPU
+import course_lib.kernels  # noqa: F401  it decides that kernels are interpreted
 
 VALUES = {
     tl.bfloat16: ml_dtypes.bfloat16,
@@ -108,6 +109,10 @@ def bits_of(dtype):
     return np.dtype(INTEGERS[dtype.itemsize]) if dtype in FP8 or dtype == ml_dtypes.bfloat16 else dtype
 
 
+def is_float(dtype):
+    return dtype.kind == "f" or bits_of(dtype) != dtype
+
+
 def bits(array):
     return array.view(bits_of(array.dtype))
 
@@ -138,8 +143,7 @@ def convert(data, dtype, toward_zero=False):
     dtype = np.dtype(dtype)
     if data.dtype == dtype:
         return data
-    floating = data.dtype.kind == "f" or bits_of(data.dtype) != data.dtype
-    if floating and dtype.kind in "iu":
+    if is_float(data.dtype) and dtype.kind in "iu":
         low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
         wide = np.nan_to_num(data.astype(np.float64), nan=0.0, posinf=high, neginf=low)
         inside = np.where((wide > low) & (wide < high), wide, 0).astype(dtype)  # float(2^63 - 1) is 2^63
@@ -172,7 +176,7 @@ def dot(self, a, b, d, input_precision, max_num_imprecise_acc):
 
 def fma(self, x, y, z):
     """x·y + z rounded once: the product of two floats is exact in float64."""
-    wide = np.float64 if z.data.dtype.kind == "f" or bits_of(z.data.dtype) != z.data.dtype else z.data.dtype
+    wide = np.float64 if is_float(z.data.dtype) else z.data.dtype
     return interpreter.TensorHandle(
         (x.data.astype(wide) * y.data.astype(wide) + z.data.astype(wide)).astype(z.data.dtype), z.dtype.scalar
     )
@@ -203,6 +207,17 @@ def with_extents(original, executor, args, kwargs):
     pairs = [*zip(executor.arg_names, host, strict=False), *named.items()]
     memory().extents = [extent(*found) for name, value in pairs for found in tensors(name, value)]
     return host, named
+
+
+def with_poison(original, builder, ptrs, mask, other, *policy):
+    """A masked lane without `other` is undefined on a GPU: fill it with what cannot go unnoticed, not with 0."""
+    if other is None:
+        kind = ptrs.get_element_ty()
+        dtype = interpreter._get_np_dtype(kind)
+        poison = np.nan if is_float(dtype) else 90
+        data = np.full(np.shape(ptrs.data), poison).astype(dtype)
+        other = interpreter.TensorHandle(data, kind)
+    return original(builder, ptrs, mask, other, *policy)
 
 
 def with_index(original, tensor, scope):
@@ -237,11 +252,12 @@ def mend():
     builder.create_dot_scaled = refused("tl.dot_scaled")
     builder.get_bf16 = lambda self, value: interpreter.TensorHandle(np.array([value], ml_dtypes.bfloat16), tl.bfloat16)
     wrap(interpreter, "_get_np_dtype", np_dtype)
+    wrap(builder, "create_masked_load", with_poison)
     wrap(interpreter, "_patch_lang_tensor", with_index)
     wrap(interpreter.GridExecutor, "_init_args_hst", with_extents)
     wrap(triton.JITFunction, "__call__", call)
     triton.runtime.autotuner.Autotuner._bench = lambda self, *args, config, **meta: [0.0, 0.0, 0.0]
 
 
-if not ON_GPU:
+if triton.knobs.runtime.interpret:
     mend()

@@ -88,6 +88,7 @@ def gemv(x: Tensor, packed: PackedInt4, version: int) -> Tensor:
     layout = arguments(packed)
     tile = {"BN": 32, "BB": 64 // layout["W"]} if ON_GPU else {"BN": 128, "BB": 256 // layout["W"]}
     parts = PARTS if version == 5 else 1
+    layout["EVEN"] = n % tile["BN"] == 0 and k % (8 * layout["W"] * tile["BB"]) == 0
     y = x.new_empty((parts, n) if version == 5 else (n,), dtype=torch.float32 if version == 5 else x.dtype)
     zero = packed.scale if packed.zero is None else packed.zero
     grid = (-(-n // tile["BN"]), parts)

@@ -1,0 +1,174 @@
+"""Kernels compiled ahead of time for GPUs that are not here, and what their machine code says.
+
+    python -m course_lib.kernels.aot [--arch sm_90 …] [--kernel NAME …] [--json FILE]
+
+Triton needs no GPU to compile: it makes PTX, its own ptxas makes a cubin, cuobjdump lists the instructions. From them
+come the registers of a thread, what spilled out of them, the matrix instruction, and what a loop spends
+on a weight. It runs in a process of its own, since a process either interprets kernels or compiles them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+ARCHES = ("sm_80", "sm_89", "sm_90", "sm_100", "gfx942")
+MATRIX = ("HGMMA", "QGMMA", "IGMMA", "HMMA", "IMMA", "QMMA", "UTCHMMA", "UTCQMMA", "UTCIMMA")  # SASS; AMD has v_mfma
+
+
+@dataclass(frozen=True)
+class Build:
+    """One kernel as it is launched: types of its arguments, its constants, and the weights in a turn of its loop."""
+
+    name: str
+    function: str  # module.name under course_lib.kernels
+    signature: dict[str, str]  # argument -> *fp16, *i32, i32 …; the others are constants
+    constants: dict[str, int | bool]
+    weights: int = 0  # of a program, in a turn; 0 where it makes no sense
+    warps: int = 4
+    tensor_cores: bool = False
+
+
+@dataclass(frozen=True)
+class Code:
+    """What the machine code of a Build says."""
+
+    name: str
+    arch: str
+    registers: int
+    spilled: int  # loads and stores of local memory
+    matrix: str  # the matrix instruction, or ""
+    instructions: int  # in the loop, or in all where there is none
+    per_weight: float | None
+
+    @property
+    def row(self) -> str:
+        each = f"{self.per_weight:6.2f}" if self.per_weight else "     –"
+        return (f"{self.name:24} {self.arch:7} {self.registers:4} registers {self.spilled:3} spilled "
+                f"{self.matrix or '–':8} {self.instructions:5} instructions {each} a weight")  # fmt: skip
+
+
+def compile_build(build: Build, arch: str) -> Code:
+    """Compile for one architecture; RuntimeError with ptxas's last line where it cannot be."""
+    import importlib
+
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    module, name = build.function.rsplit(".", 1)
+    kernel = getattr(importlib.import_module(f"course_lib.kernels.{module}"), name)
+    names = kernel.arg_names
+    divisible = {(i,): [["tt.divisibility", 16]] for i, a in enumerate(names) if aligned(a, build.signature.get(a, ""))}
+    source = ASTSource(
+        kernel,
+        signature={a: build.signature.get(a, "constexpr") for a in names},
+        constexprs={(names.index(a),): value for a, value in build.constants.items()},
+        attrs=divisible,
+    )
+    amd = arch.startswith("gfx")
+    target = GPUTarget("hip", arch, 64) if amd else GPUTarget("cuda", int(arch[3:]), 32)
+    compiled = triton.compile(source, target=target, options={"num_warps": build.warps})
+    return read_amd(build, arch, compiled.asm["amdgcn"]) if amd else read_sass(build, arch, compiled.asm["cubin"])
+
+
+def aligned(name: str, kind: str) -> bool:
+    """What the JIT assumes when tensors start at 16 bytes and n and k are multiples of 16."""
+    return kind.startswith("*") or name in ("n", "k")
+
+
+def read_sass(build: Build, arch: str, cubin: bytes) -> Code:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "kernel.cubin")
+        path.write_bytes(cubin)
+        usage, listing = cuobjdump("--dump-resource-usage", path), cuobjdump("-sass", path)
+    return count(build, arch, int(re.search(r"REG:(\d+)", usage)[1]), sass_operations(listing))
+
+
+def cuobjdump(option: str, path: Path) -> str:
+    import triton
+
+    tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
+    return subprocess.run([tool, option, path], capture_output=True, text=True, check=True).stdout
+
+
+def sass_operations(listing: str) -> list[tuple[int, str, int | None]]:
+    """(address, opcode, branch target) of each instruction."""
+    found = re.findall(r"^\s+/\*([0-9a-f]{4,})\*/\s+(?:@!?U?P\w+ )?\s*([A-Z][\w.]*)([^;]*);", listing, re.MULTILINE)
+    return [(int(at, 16), op, branch_target(op, rest)) for at, op, rest in found]
+
+
+def branch_target(op: str, rest: str) -> int | None:
+    match = re.search(r"0x([0-9a-f]+)", rest) if op.startswith("BRA") else None
+    return int(match[1], 16) if match else None
+
+
+def count(build: Build, arch: str, registers: int, operations) -> Code:
+    """Weigh the biggest loop: all instructions between a branch backwards and its target."""
+    loops = [(to, at) for at, _, to in operations if to is not None and to < at]
+    first, last = max(loops, key=lambda loop: loop[1] - loop[0], default=(0, 1 << 40))
+    body = [op for at, op, _ in operations if first <= at <= last]
+    kinds = Counter(op.split(".")[0] for _, op, _ in operations)
+    matrix = next((m for m in MATRIX if kinds[m]), "")
+    spilled = kinds["STL"] + kinds["LDL"]
+    each = len(body) * 32 * build.warps / build.weights if build.weights and loops else None
+    return Code(build.name, arch, registers, spilled, matrix, len(body), each and round(each, 2))
+
+
+def read_amd(build: Build, arch: str, text: str) -> Code:
+    number = {k: int(v) for k, v in re.findall(r"\.(vgpr_count|vgpr_spill_count):\s+(\d+)", text)}
+    matrix = re.search(r"v_mfma_\w+", text)
+    lines = [line for line in text.splitlines() if re.match(r"\s+[vsdbg]\w+_\w+", line)]
+    return Code(build.name, arch, number["vgpr_count"], number["vgpr_spill_count"], matrix[0][:6] if matrix else "",
+                len(lines), None)  # fmt: skip
+
+
+def run(arches=ARCHES, kernels=()) -> list[Code]:
+    """Compile every build (or those whose name begins with one of `kernels`) for every architecture."""
+    from course_lib.kernels.builds import BUILDS
+
+    chosen = [b for b in BUILDS if not kernels or b.name.startswith(tuple(kernels))]
+    return [compile_build(build, arch) for arch in arches for build in chosen]
+
+
+def table(arches=ARCHES, kernels=()) -> list[Code]:
+    """`run` in a process that compiles, whatever this one does; RuntimeError with its last words where it fails."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "codes.json")
+        words = [sys.executable, "-m", "course_lib.kernels.aot", "--json", file, "--arch", *arches]
+        words += ["--kernel", *kernels] if kernels else []
+        env = os.environ | {"TRITON_INTERPRET": "0"}
+        done = subprocess.run([str(w) for w in words], env=env, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"compiling failed: {done.stderr.strip().splitlines()[-1]}")
+        return [Code(**row) for row in json.loads(file.read_text(encoding="utf-8"))]
+
+
+def main(argv=None) -> int:
+    parser = argparse.ArgumentParser(prog="course bench sass", description="What the kernels' machine code says.")
+    parser.add_argument("--arch", nargs="+", default=ARCHES, choices=ARCHES)
+    parser.add_argument("--kernel", nargs="+", default=(), help="names to begin with")
+    parser.add_argument("--json", type=Path, help="write the table here")
+    args = parser.parse_args(argv)
+    if os.environ.get("TRITON_INTERPRET") != "0":
+        codes = table(args.arch, args.kernel)
+    else:
+        codes = run(args.arch, args.kernel)
+    print("\n".join(code.row for code in codes))
+    if args.json:
+        from course_lib.files import write_atomic
+
+        write_atomic(args.json, json.dumps([asdict(code) for code in codes], indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

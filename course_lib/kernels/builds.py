@@ -1,0 +1,51 @@
+"""The kernels as they are launched on a GPU: what `aot` compiles and the tests hold."""
+
+from course_lib.kernels.aot import Build
+
+GEMV = {
+    "x": "*fp16",
+    "words": "*i32",
+    "scale": "*fp16",
+    "zero": "*fp32",
+    "y": "*fp16",
+    "n": "i32",
+    "k": "i32",
+    "one": "i32",
+}
+GEMM = {
+    "x": "*fp16",
+    "words": "*i32",
+    "scale": "*fp16",
+    "zero": "*fp32",
+    "y": "*fp16",
+    "m": "i32",
+    "n": "i32",
+    "k": "i32",
+}
+BF16 = {"x": "*bf16", "scale": "*bf16", "y": "*bf16"}
+GROUP_128 = {"W": 16, "GB": 1, "HAS_ZERO": False}
+
+
+def gemv(version: int, function: str, **more) -> Build:
+    tile = {"BN": 32, "BB": 4, "EVEN": True}
+    return Build(f"gemv-{version}", f"gemv.{function}", GEMV, GROUP_128 | tile | more, weights=32 * 4 * 128)
+
+
+def gemm(name: str, signature: dict, bm: int, **layout) -> Build:
+    layout = GROUP_128 | layout
+    words = max(16, layout["W"])
+    tile = {"BM": bm, "BN": 64, "TW": words}
+    return Build(name, "gemm.gemm", signature, layout | tile, weights=64 * words * 8, tensor_cores=True)
+
+
+BUILDS = (
+    gemv(1, "v1_naive"),
+    gemv(2, "v2_group"),
+    gemv(3, "v3_magic"),
+    gemv(4, "v4_in_place"),
+    gemv(5, "v5_split"),
+    gemm("gemm-16", GEMM, 16),
+    gemm("gemm-64", GEMM, 64),
+    gemm("gemm-64-bf16", GEMM | BF16, 64),
+    gemm("gemm-16-g32", GEMM, 16, W=4, HAS_ZERO=True),
+)
