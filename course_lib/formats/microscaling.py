@@ -1,7 +1,7 @@
 """Block-scaled floats: OCP's MX formats (32 elements, a power of two as scale) and NVFP4 (16, E4M3, a tensor scale).
 
 w ≈ scale · tensor_scale · element. Sources: OCP Microscaling Formats (MX) 1.0; NVIDIA's NVFP4; "Four Over Six" (2025).
-torchao 0.18 multiplies by 1/scale where we divide w by the scale. Powers of two make no difference; under NVFP4 a number
+torchao 0.18 multiplies by 1/scale where we divide by the scale. Powers of two make no difference; under NVFP4 a number
 within a rounding error of a midpoint may get the other code (2 bytes of 8 million in benchmarks/microscaling_speed.py).
 """
 
