@@ -161,7 +161,13 @@ DEEP = b"".join(struct.pack("<IQ", 9, 1) for _ in range(50))
         (_file(version=1), "version must be 2 or 3, got 1"),
         (_file(n_keys=2**63), "keys cannot lie in the"),
         (_file(n_infos=2**60), "tensors cannot lie in the"),
-        (_file(struct.pack("<Q", 2**63) + bytes(64), 1), "needs 9223372036854775808 bytes"),
+        (
+            _file(struct.pack("<Q", 2**63) + bytes(64), 1),
+            "a key must have at most 65535 bytes, got 9223372036854775808",
+        ),
+        (_file(_text(b"k") + struct.pack("<IQ", 8, 2**63) + bytes(64), 1), "needs 9223372036854775808 bytes"),
+        (_file(_text(b"") + struct.pack("<II", 4, 1) + bytes(64), 1), "a key is empty"),
+        (_file(_text(b"k") + struct.pack("<IIQ", 9, 9, 9) + bytes(64), 1), "items of k cannot lie"),
         (_file(_text(b"k") + struct.pack("<I", 13) + bytes(64), 1), "unknown value type 13"),
         (_file(_text(b"k") + struct.pack("<IIQ", 9, 4, 2**61) + bytes(64), 1), "items of k cannot lie"),
         (_file(_text(b"k") + struct.pack("<I", 9) + DEEP + bytes(64), 1), "arrays more than 4 deep"),
@@ -194,6 +200,9 @@ def test_bad_input_writes_nothing(tmp_path):
         write(tmp_path / "x.gguf", {}, [Part("w" * 64, (2,), 0, lambda: np.float32([1, 2]))])
     with pytest.raises(ValueError, match="version must be 2 or 3"):
         write(tmp_path / "x.gguf", {}, [], 1)
+    for key in ("", "k" * 2**16):
+        with pytest.raises(ValueError, match="keys must have 1 to 65535 bytes"):
+            write(tmp_path / "x.gguf", {key: 1}, [])
     for size in (
         Value(32, 10),
         Value(32, 7),

@@ -176,6 +176,28 @@ def test_a_tied_head_is_not_written_and_an_own_one_is(bundled, folder, ids):
     path = llama.export(model, bundled[1], folder / "untied.gguf", "F32")
     assert np.abs(in_llama_cpp(path, ids) - in_torch(model, ids)).max() < 1e-4
     assert not load(path)[0].config.tie_word_embeddings
+    file = read(path)
+    parts = [Part(i.name, i.shape, i.type_id, lambda n=i.name: file.data(n)) for i in file.tensors.values()]
+    lost = write(folder / "lost.gguf", file.fields, [part for part in parts if part.name != "output.weight"])
+    want = in_torch(model, ids)  # llama.cpp takes the embedding for the head that is missing: all logits by 1 / 1.5
+    assert (
+        np.abs(1.5 * in_llama_cpp(lost, ids) - want).max() < 1e-3 and np.abs(in_llama_cpp(lost, ids) - want).max() > 1
+    )
+
+
+def test_a_checkpoint_directory_gives_the_same_file_as_the_model(bundled, folder, tmp_path):
+    """Read one tensor at a time; a directory that lacks one is refused, not written short."""
+    want, got = (read(llama.export(source, bundled[1], folder / f"{k}.gguf", "Q4_K_M"))
+                 for k, source in enumerate((bundled[0], models.BUNDLED)))  # fmt: skip
+    assert {name: info._replace(offset=0) for name, info in got.tensors.items()} == {
+        name: info._replace(offset=0) for name, info in want.tensors.items()
+    }
+    assert all(np.array_equal(got.data(name), want.data(name)) for name in want.tensors)
+    name = "general.name"
+    assert {**got.metadata, name: 0} == {**want.metadata, name: 0}
+    (tmp_path / "config.json").write_bytes((models.BUNDLED / "config.json").read_bytes())
+    with pytest.raises(ValueError, match="a checkpoint of 38 weights in safetensors files, got 0"):
+        llama.export(tmp_path, bundled[1], tmp_path / "x.gguf")
 
 
 # ---- mixes

@@ -6,13 +6,14 @@ A checkpoint directory is read one block at a time, and the same command goes on
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 from pathlib import Path
 
 from course_lib import artifacts, models
 from course_lib.artifacts import LAYOUTS
-from course_lib.artifacts.gguf import imatrix, llama, mixes
+from course_lib.artifacts.gguf import imatrix, llama, mixes, read
 from course_lib.artifacts.stream import stream
 from course_lib.calibrate.calibration import LENGTH, SAMPLES, calibration_batches
 from course_lib.calibrate.pipeline import quantize_model
@@ -87,15 +88,22 @@ def quantize_gguf(args) -> str:
         raise ValueError("--imatrix and --calibration cannot both be given: the first is what the second makes")
     if out.exists():
         raise FileExistsError(f"OUT must be a new file, got {args.out!r}, which is there already")
-    model, tokenizer = models.load(args.model)
     if args.imatrix:
         weights = imatrix.importance(imatrix.load(args.imatrix))
-    elif args.calibration:
+    model = models.BUNDLED if args.model == "bundled" else Path(args.model)
+    if (model / "config.json").is_file() and not args.calibration:
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(model)  # and one weight at a time
+    else:
+        model, tokenizer = models.load(args.model)
+    if args.calibration:
         stats = collect(model, _batches(args, model.config, tokenizer), hessian=False)
         weights = imatrix.importance(imatrix.of_stats(stats))
     out.parent.mkdir(parents=True, exist_ok=True)
     llama.export(model, tokenizer, out, args.gguf, weights)
-    after, bits = out.stat().st_size, 8 * out.stat().st_size / sum(p.numel() for p in model.parameters())
+    after, written = out.stat().st_size, read(out).tensors.values()
+    bits = 8 * after / sum(math.prod(info.shape) for info in written)
     return (f"{out}: {args.gguf}{' with importance matrix' if weights else ''}, {after / 1e6:.2f} MB, {bits:.2f} bits a"
             f" weight, in {time.perf_counter() - began:.0f} s")  # fmt: skip
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from course_lib.artifacts.gguf.llama import gguf_name
-from course_lib.artifacts.gguf.reader import GGUFError, read
+from course_lib.artifacts.gguf.reader import GGUFError, GGUFFile, read
 from course_lib.artifacts.gguf.tensors import type_id
 from course_lib.artifacts.gguf.writer import Part, write
 from course_lib.files import write_atomic
@@ -68,7 +68,7 @@ def load(path) -> dict[str, Entry]:
     """Read either form, told apart by the first bytes; GGUFError says what is wrong with the file."""
     with open(path, "rb") as file:
         is_gguf = file.read(4) == b"GGUF"
-    return _from_gguf(path) if is_gguf else _from_legacy(Path(path).read_bytes())
+    return from_gguf(read(path)) if is_gguf else from_legacy(Path(path).read_bytes())
 
 
 def legacy(entries: Mapping[str, Entry], dataset: str = "", chunk: int = CHUNK) -> bytes:
@@ -76,7 +76,7 @@ def legacy(entries: Mapping[str, Entry], dataset: str = "", chunk: int = CHUNK) 
     out = [struct.pack("<i", len(entries))]
     last = 0
     for name, entry in entries.items():
-        calls = max(1, entry.count // chunk)
+        calls = -(-entry.count // chunk)  # rounded up, as llama-imatrix does
         last = max(last, calls)
         values = (entry.sums / entry.count * calls).astype("<f4")
         out += [struct.pack("<i", len(name.encode())), name.encode(), struct.pack("<ii", calls, len(values))]
@@ -85,21 +85,26 @@ def legacy(entries: Mapping[str, Entry], dataset: str = "", chunk: int = CHUNK) 
     return b"".join([*out, struct.pack("<ii", last, len(text)), text])
 
 
-def _from_gguf(path) -> dict[str, Entry]:
-    file, entries = read(path), {}
-    if file.metadata.get("general.type") != "imatrix":
-        raise GGUFError(f"general.type must be 'imatrix', got {file.metadata.get('general.type')!r}")
+def from_gguf(file: GGUFFile) -> dict[str, Entry]:
+    """The entries of a GGUF form that is open; tensors other than sums and counts are passed over."""
+    kind, entries = file.metadata.get("general.type"), {}
+    if kind != "imatrix":
+        raise GGUFError(f"general.type must be 'imatrix', got {kind!r:.60}")
     for name, info in file.tensors.items():
         stem, _, kind = name.rpartition(".")
         if kind != "in_sum2":
             continue
-        if f"{stem}.counts" not in file.tensors or len(info.shape) > 2 or info.shape[:-1] not in ((), (1,)):
-            raise GGUFError(f"{name} must have the shape (1, in) and a tensor of counts, got {info.shape}")
-        entries[stem] = _entry(stem, file.tensor(name).reshape(-1), file.tensor(f"{stem}.counts").reshape(-1)[0])
-    return entries
+        counts = file.tensors.get(f"{stem}.counts")
+        one = counts is not None and max(counts.shape) == 1
+        if not one or info.shape[:-1] not in ((), (1,)) or {info.type, counts.type} != {"F32"}:
+            raise GGUFError(f"{name} must be F32 of the shape (1, in) beside {stem}.counts of one F32, got"
+                            f" {info.type} {info.shape}")  # fmt: skip
+        entries[stem] = _entry(stem, file.tensor(name).reshape(-1), file.tensor(counts.name).item())
+    return _some(entries)
 
 
-def _from_legacy(data: bytes) -> dict[str, Entry]:
+def from_legacy(data: bytes) -> dict[str, Entry]:
+    """The entries of a legacy form, with calls taken for chunks of CHUNK tokens; what follows them is passed over."""
     at, entries = 0, {}
 
     def take(size, what):
@@ -118,12 +123,18 @@ def _from_legacy(data: bytes) -> dict[str, Entry]:
         values = np.frombuffer(take(4 * size, name), "<f4")
         if name in entries:
             raise GGUFError(f"{name} occurs twice")
-        entries[name] = _entry(name, values * np.float32(CHUNK), calls * CHUNK)
+        entries[name] = _entry(name, values.astype(np.float64) * CHUNK, calls * CHUNK)
+    return _some(entries)
+
+
+def _some(entries: dict[str, Entry]) -> dict[str, Entry]:
+    if not entries:
+        raise GGUFError("the file holds no entry of an importance matrix")
     return entries
 
 
 def _entry(name, sums, count) -> Entry:
     sums = sums.astype(np.float64)
-    if not count > 0 or not np.isfinite(count) or not np.isfinite(sums).all() or (sums < 0).any() or not sums.size:
+    if not 1 <= count < np.inf or not np.isfinite(sums).all() or (sums < 0).any() or not sums.size:
         raise GGUFError(f"{name} must hold finite sums >= 0 over at least one token, got a count of {count}")
     return Entry(sums, int(count))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -78,40 +81,73 @@ def unpermute(w: Tensor, heads: int) -> Tensor:
 def export(model, tokenizer, path, mix: str = "F16", imatrix: Mapping | None = None):
     """Write a Hugging Face Llama `model` and its tokenizer as the GGUF file `path`, its tensors typed by `mix`.
 
+    model    the model, or the directory of its checkpoint, which need not fit into memory
     mix      F32, F16, BF16 or one of llama.cpp's mixes, such as "Q4_K_M" (mixes.BASE)
     imatrix  importance of each column, by tensor name of the file ("blk.0.attn_q.weight") -> (in,)
 
-    One tensor at a time is converted. ValueError names what such a file cannot hold.
+    One tensor at a time is read, turned and quantized. ValueError names what such a file cannot hold.
     """
     if mix not in mixes.WRITTEN:
         raise ValueError(f"mix must be one of {', '.join(mixes.WRITTEN)}, got {mix!r}")
-    metadata = keys(model.config, mix, len(tokenizer)) | tokenizer_keys(tokenizer)
+    config, weights = _weights(model)
+    metadata = keys(config, mix, len(tokenizer)) | tokenizer_keys(tokenizer)
     shape = mixes.Model(
-        model.config.num_hidden_layers,
-        model.config.num_attention_heads // model.config.num_key_value_heads,
-        bool(model.config.tie_word_embeddings),
+        config.num_hidden_layers,
+        config.num_attention_heads // config.num_key_value_heads,
+        bool(config.tie_word_embeddings),
         imatrix is not None,
     )
-    parts = [_part(name, w, mix, shape, imatrix or {}) for name, w in tensors(model)]
+    parts = [_part(name, size, read, mix, shape, imatrix or {}) for name, size, read in _in_the_file(config, weights)]
     return write(path, metadata, parts)
 
 
 def tensors(model) -> Iterator[tuple[str, Tensor]]:
     """(name in the file, weight in ggml's order) of every parameter; a tied head is left out."""
-    c = model.config
-    tied = bool(c.tie_word_embeddings)
-    heads = {"attn_q": c.num_attention_heads, "attn_k": c.num_key_value_heads}
-    for theirs, w in model.state_dict().items():
-        if tied and theirs == "lm_head.weight":
+    for name, _, read in _in_the_file(*_weights(model)):
+        yield name, read()
+
+
+def _weights(model) -> tuple[object, dict[str, tuple[tuple, Callable]]]:
+    """Config, and parameter -> (shape, function that reads it), of a model or of a checkpoint directory."""
+    if not isinstance(model, str | os.PathLike):
+        return model.config, {name: (tuple(w.shape), lambda w=w: w) for name, w in model.state_dict().items()}
+    from safetensors import safe_open
+    from transformers import AutoConfig
+
+    found = {}
+    for file in sorted(Path(model).glob("*.safetensors")):
+        with safe_open(file, "pt") as opened:
+            for name in opened.keys():
+                found[name] = tuple(opened.get_slice(name).get_shape()), functools.partial(_read, file, name)
+    config = AutoConfig.from_pretrained(model)
+    wanted = 9 * config.num_hidden_layers + (2 if config.tie_word_embeddings else 3)
+    here = sum(name.endswith(".weight") for name in found) - (config.tie_word_embeddings and "lm_head.weight" in found)
+    if here != wanted:
+        raise ValueError(f"model must be a checkpoint of {wanted} weights in safetensors files, got {here}")
+    return config, found
+
+
+def _read(file: Path, name: str) -> Tensor:
+    from safetensors import safe_open
+
+    with safe_open(file, "pt") as opened:
+        return opened.get_tensor(name)
+
+
+def _in_the_file(config, weights) -> Iterator[tuple[str, tuple, Callable]]:
+    """Name, shape and a function that reads the weight in ggml's order, of each tensor of the file."""
+    heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}
+    for theirs, (shape, read) in weights.items():
+        if theirs == "lm_head.weight" and config.tie_word_embeddings or theirs.endswith("rotary_emb.inv_freq"):
             continue
         name = gguf_name(theirs)
-        role = name.split(".")[-2]
-        yield name, permute(w, heads[role]) if role in heads else w
+        n = heads.get(name.split(".")[-2])
+        yield name, shape, (lambda read=read, n=n: permute(read(), n)) if n else read
 
 
-def _part(name: str, w: Tensor, mix: str, shape: mixes.Model, imatrix: Mapping) -> Part:
-    number = type_id(mixes.tensor_type(name, tuple(w.shape), mix, shape))
-    return Part(name, tuple(w.shape), number, lambda: stored(w, number, imatrix.get(name)))
+def _part(name: str, shape: tuple, read: Callable, mix: str, model: mixes.Model, imatrix: Mapping) -> Part:
+    number = type_id(mixes.tensor_type(name, shape, mix, model))
+    return Part(name, shape, number, lambda: stored(read(), number, imatrix.get(name)))
 
 
 def stored(w: Tensor, number: int, importance=None) -> np.ndarray:

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from course_lib.artifacts.gguf.llama import PRE_TOKENIZERS, hf_name, unpermute
 from course_lib.artifacts.gguf.reader import GGUFError, GGUFFile, read
 
-_CONFIG = {  # LlamaConfig: (key, type)
-    "vocab_size": ("llama.vocab_size", int),
-    "max_position_embeddings": ("llama.context_length", int),
-    "hidden_size": ("llama.embedding_length", int),
-    "num_hidden_layers": ("llama.block_count", int),
-    "intermediate_size": ("llama.feed_forward_length", int),
-    "num_attention_heads": ("llama.attention.head_count", int),
-    "rms_norm_eps": ("llama.attention.layer_norm_rms_epsilon", float),
-}
 ROPE_BASE = 10_000.0  # what llama.cpp takes where the key is missing
+MAX_LAYERS = 512  # as llama.cpp has it
+TENSORS_OF_A_LAYER = 9
 
 
 def load(path):
@@ -25,68 +20,102 @@ def load(path):
     GGUFError for a file that is damaged, is no llama, or lacks a key or a tensor.
     """
     file = read(path)
-    config = config_of(file)
-    return _model(file, config), tokenizer_of(file)
+    return model_of(file), tokenizer_of(file)
 
 
 def config_of(file: GGUFFile):
-    """The LlamaConfig that the keys describe."""
+    """The LlamaConfig that the keys describe; every number in it is held against the tensors that are there."""
     from transformers import LlamaConfig
 
     keys = file.metadata
     if keys.get("general.architecture") != "llama":
-        raise GGUFError(f"general.architecture must be 'llama', got {keys.get('general.architecture')!r}")
-    found = {}
-    for name, (key, kind) in _CONFIG.items():
-        if name == "vocab_size" and key not in keys:
-            keys[key] = len(keys.get("tokenizer.ggml.tokens", ()))
-        value = keys.get(key)
-        if not isinstance(value, kind) or not value > 0:
-            raise GGUFError(f"{key} must be a positive {kind.__name__}, got {value!r}")
-        found[name] = value
-    heads, rope = found["num_attention_heads"], keys.get("llama.rope.freq_base", ROPE_BASE)
-    if "rope_freqs.weight" in file.tensors or "llama.rope.scaling.type" in keys:
+        raise GGUFError(f"general.architecture must be 'llama', got {keys.get('general.architecture')!r:.60}")
+    if "rope_freqs.weight" in file.tensors or any(key.startswith("llama.rope.scal") for key in keys):
         raise GGUFError("only plain rotary positions are read, the file scales them")
-    return LlamaConfig(
-        **found,
-        num_key_value_heads=keys.get("llama.attention.head_count_kv", heads),
-        head_dim=keys.get("llama.attention.key_length", found["hidden_size"] // heads),
-        rope_parameters={"rope_type": "default", "rope_theta": rope},
+    tokens = keys.get("tokenizer.ggml.tokens")
+    vocabulary = _number(keys, "llama.vocab_size", int, len(tokens) if isinstance(tokens, list) else None)
+    if isinstance(tokens, list) and len(tokens) > vocabulary:
+        raise GGUFError(f"llama.vocab_size is {vocabulary}, but there are {len(tokens)} tokens")
+    hidden = _number(keys, "llama.embedding_length", int)
+    heads = _number(keys, "llama.attention.head_count", int)
+    head_dim = _number(keys, "llama.attention.key_length", int, max(1, hidden // heads))
+    config = dict(
+        vocab_size=vocabulary,
+        max_position_embeddings=_number(keys, "llama.context_length", int),
+        hidden_size=hidden,
+        num_hidden_layers=_number(keys, "llama.block_count", int),
+        intermediate_size=_number(keys, "llama.feed_forward_length", int),
+        num_attention_heads=heads,
+        num_key_value_heads=_number(keys, "llama.attention.head_count_kv", int, heads),
+        head_dim=head_dim,
+        rms_norm_eps=_number(keys, "llama.attention.layer_norm_rms_epsilon", float),
+        rope_parameters={"rope_type": "default",
+                         "rope_theta": _number(keys, "llama.rope.freq_base", float, ROPE_BASE)},
         tie_word_embeddings="output.weight" not in file.tensors,
-        bos_token_id=keys.get("tokenizer.ggml.bos_token_id"),
-        eos_token_id=keys.get("tokenizer.ggml.eos_token_id"),
-        pad_token_id=keys.get("tokenizer.ggml.padding_token_id"),
-    )
+        **{f"{ours}_token_id": _token(keys, theirs, vocabulary) for ours, theirs in _SPECIAL.items()},
+    )  # fmt: skip
+    _check(config, keys, file)
+    return LlamaConfig(**config)
 
 
-def _model(file: GGUFFile, config):
+_SPECIAL = {"bos": "bos", "eos": "eos", "pad": "padding"}
+
+
+def _number(keys: dict, key: str, kind: type, default=None):
+    """keys[key], a positive number of this type, or the default where the key is missing."""
+    value = keys.get(key, default)
+    if type(value) is not kind or not 0 < value < (2**31 if kind is int else math.inf):
+        raise GGUFError(f"{key} must be a positive {kind.__name__}, got {value!r:.60}")
+    return value
+
+
+def _token(keys: dict, name: str, size: int) -> int | None:
+    """The number of a special token; None where there is none, or none of the vocabulary, as llama.cpp has it."""
+    value = keys.get(f"tokenizer.ggml.{name}_token_id")
+    return value if type(value) is int and 0 <= value < size else None
+
+
+def _check(config: dict, keys: dict, file: GGUFFile) -> None:
+    """GGUFError for numbers that do not go together, or for a model that is far larger than the file."""
+    hidden, heads, head_dim = (config[name] for name in ("hidden_size", "num_attention_heads", "head_dim"))
+    if hidden % heads or heads % config["num_key_value_heads"] or head_dim % 2:
+        raise GGUFError(f"{heads} heads of {head_dim}, {config['num_key_value_heads']} of them with keys, do not"
+                        f" share {hidden} channels")  # fmt: skip
+    for key in ("llama.rope.dimension_count", "llama.attention.value_length"):
+        if keys.get(key, head_dim) != head_dim:
+            raise GGUFError(f"{key} must be the keys' length, {head_dim}, got {keys[key]!r:.60}")
+    widest = hidden * max(config["vocab_size"], config["intermediate_size"], heads * head_dim)
+    layers = config["num_hidden_layers"]
+    if widest > 64 * sum(info.nbytes for info in file.tensors.values()) or layers > MAX_LAYERS:
+        raise GGUFError("the keys describe a model that is far larger than the file")
+    if TENSORS_OF_A_LAYER * layers > len(file.tensors):
+        raise GGUFError(f"llama.block_count is {layers}, but there are only {len(file.tensors)} tensors")
+
+
+def model_of(file: GGUFFile):
+    """The LlamaForCausalLM of a file, on the CPU in float32."""
     from transformers import LlamaForCausalLM
 
-    stored = sum(info.nbytes for info in file.tensors.values())
-    if config.vocab_size * config.hidden_size > 64 * stored or config.num_hidden_layers > len(file.tensors):
-        raise GGUFError("the keys describe a model that is far larger than the file")
+    config = config_of(file)
     with torch.device("meta"):
         model = LlamaForCausalLM(config)
     wanted = {name: tuple(p.shape) for name, p in model.state_dict().items()}
     if config.tie_word_embeddings:
         del wanted["lm_head.weight"]
-    heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}
-    state = {}
     for name, info in file.tensors.items():
-        theirs = _known(name)
-        if wanted.pop(theirs, None) != info.shape:
+        if wanted.pop(_known(name), None) != info.shape:
             raise GGUFError(f"{name} has the shape {info.shape}, which the keys do not describe")
-        w = torch.from_numpy(file.tensor(name))
-        role = name.split(".")[-2]
-        state[theirs] = unpermute(w, heads[role]).contiguous() if role in heads else w.clone()
     if wanted:
         raise GGUFError(f"{len(wanted)} tensors are missing, {min(wanted)} among them")
+    heads, state = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}, {}
+    for name in file.tensors:
+        w, role = torch.from_numpy(file.tensor(name)), name.split(".")[-2]
+        state[_known(name)] = unpermute(w, heads[role]).contiguous() if role in heads else w
     if config.tie_word_embeddings:
         state["lm_head.weight"] = state["model.embed_tokens.weight"]
-    # built a second time off the meta device, for the buffers of the rotary positions
-    model = LlamaForCausalLM(config)
     model.load_state_dict(state, assign=True)
     model.tie_weights()
+    model.model.rotary_emb = type(model.model.rotary_emb)(config)  # its frequencies are in no file
     return model.eval()
 
 
@@ -105,10 +134,9 @@ def tokenizer_of(file: GGUFFile):
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    tokens = keys["tokenizer.ggml.tokens"]
-    merges = [tuple(merge.split(" ", 1)) for merge in keys["tokenizer.ggml.merges"]]
+    tokens, merges = _vocabulary(keys)
     bpe = Tokenizer(models.BPE(vocab={token: number for number, token in enumerate(tokens)}, merges=merges))
-    pattern = {name: regex for regex, name in PRE_TOKENIZERS.items()}.get(keys.get("tokenizer.ggml.pre"), ...)
+    pattern = next((regex for regex, name in PRE_TOKENIZERS.items() if name == keys.get("tokenizer.ggml.pre")), ...)
     if pattern is ...:
         raise GGUFError(f"tokenizer.ggml.pre must be one of {', '.join(PRE_TOKENIZERS.values())}")
     level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=pattern is None)
@@ -117,12 +145,37 @@ def tokenizer_of(file: GGUFFile):
 
         level = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(pattern), "isolated"), level])
     bpe.pre_tokenizer, bpe.decoder = level, decoders.ByteLevel()
-    special = [t for t, kind in zip(tokens, keys.get("tokenizer.ggml.token_type", ()), strict=False) if kind == 3]
+    kinds = keys.get("tokenizer.ggml.token_type")
+    special = [t for t, kind in zip(tokens, kinds if isinstance(kinds, list) else (), strict=False) if kind == 3]
     bpe.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
-    names = {"bos_token": "bos", "eos_token": "eos", "pad_token": "padding"}
-    given = {ours: keys.get(f"tokenizer.ggml.{theirs}_token_id") for ours, theirs in names.items()}
+    given = {f"{ours}_token": _token(keys, theirs, len(tokens)) for ours, theirs in _SPECIAL.items()}
     return PreTrainedTokenizerFast(
         tokenizer_object=bpe,
         clean_up_tokenization_spaces=False,
-        **{name: tokens[number] for name, number in given.items() if number is not None and number < len(tokens)},
+        **{name: tokens[number] for name, number in given.items() if number is not None},
     )
+
+
+def _vocabulary(keys: dict) -> tuple[list[str], list[tuple[str, str]]]:
+    """(tokens, merges) after looking that tokens differ, and that each merge joins two of them to a third."""
+    tokens, merges = (_texts(keys, f"tokenizer.ggml.{name}") for name in ("tokens", "merges"))
+    known = set(tokens)
+    if len(known) < len(tokens):
+        raise GGUFError("tokenizer.ggml.tokens must differ from each other")
+    pairs = [tuple(merge.split(" ", 1)) for merge in merges]
+    for merge, pair in zip(merges, pairs, strict=True):
+        if len(pair) < 2 or not known.issuperset((*pair, "".join(pair))):
+            raise GGUFError(f"tokenizer.ggml.merges must join two tokens to a third, got {merge!r:.60}")
+    return tokens, pairs
+
+
+def _texts(keys: dict, key: str) -> list[str]:
+    """keys[key], a list of strings in valid UTF-8."""
+    value = keys.get(key)
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        try:
+            "".join(value).encode()
+            return value
+        except UnicodeEncodeError:
+            pass
+    raise GGUFError(f"{key} must be a list of strings in UTF-8")

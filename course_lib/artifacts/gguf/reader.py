@@ -16,6 +16,7 @@ from course_lib.artifacts.gguf.values import (
     SCALARS,
     STRING,
     VERSIONS,
+    GGUFError,
     Value,
     is_alignment,
 )
@@ -23,15 +24,18 @@ from course_lib.artifacts.gguf.values import (
 DEEPEST = 4  # arrays within arrays
 MAX_DIMS = 4
 MAX_NAME = 63  # bytes of a tensor's name, as ggml has it
+MAX_KEY = 2**16 - 1  # bytes of a key, as the specification has it
 _LEAST_KEY, _LEAST_INFO = 8 + 4 + 1, 8 + 4 + 8 + 4 + 8  # bytes of the shortest key and value, and tensor info
-
-
-class GGUFError(ValueError):
-    """The file is no GGUF file that can be read; the message says where and why."""
+_LEAST_ITEM = {number: dtype.itemsize for number, dtype in SCALARS.items()} | {STRING: 8, ARRAY: 4 + 8}
+_SIGNED = [*range(128), *range(-128, 0)]  # i8 of a byte; shared, as Python shares 0…255: 8 bytes an item in a list
 
 
 class GGUFFile:
     """A GGUF file: `version`, `alignment`, `fields` (key -> Value), `tensors` (name -> TensorInfo); data stay on disk.
+
+    Header, keys and tensor infos take at most about 25 times their bytes in memory, whatever the file says of itself.
+    Stricter than ggml: a bool is 0 or 1 and no tensor is empty. Laxer: arrays may hold arrays, as the specification
+    allows, and tensors may lie in any order, with gaps.
 
     >>> read(path).metadata["general.architecture"]  # doctest: +SKIP
     'llama'
@@ -44,10 +48,10 @@ class GGUFFile:
         tensors, keys = cursor.count("tensors", _LEAST_INFO), cursor.count("keys", _LEAST_KEY)
         self.fields: dict[str, Value] = {}
         for _ in range(keys):
-            key = cursor.string("a key")
-            if key in self.fields:
-                raise cursor.error(f"the key {key!r} occurs twice")
-            self.fields[key] = cursor.value(cursor.number("<u4", key), key)
+            key = cursor.string("a key", MAX_KEY)
+            if not key or key in self.fields:
+                raise cursor.error(f"the key {key!r} occurs twice" if key else "a key is empty")
+            self.fields[key] = cursor.value(cursor.number(4, key), key)
         self.alignment = self._alignment(cursor)
         infos = [_info(cursor) for _ in range(tensors)]
         self.data_start = -(-cursor.at // self.alignment) * self.alignment
@@ -56,7 +60,7 @@ class GGUFFile:
     @property
     def metadata(self) -> dict:
         """key -> value, without the types."""
-        return {key: field.value for key, field in self.fields.items()}
+        return {key: field.plain for key, field in self.fields.items()}
 
     def data(self, name: str) -> np.ndarray:
         """The bytes of one tensor, a view of the file."""
@@ -71,7 +75,7 @@ class GGUFFile:
     def _alignment(self, cursor) -> int:
         field = self.fields.get("general.alignment", Value(ALIGNMENT, 4))
         if not is_alignment(field):
-            raise cursor.error(f"general.alignment must be a u32 and a power of two from 8, got {field.value!r}")
+            raise cursor.error(f"general.alignment must be a u32 and a power of two from 8, got {field.value!r:.60}")
         return field.value
 
     def _placed(self, infos, cursor) -> dict[str, TensorInfo]:
@@ -97,7 +101,7 @@ def read(path) -> GGUFFile:
     if os.path.getsize(path) == 0:
         raise GGUFError(f"{Path(path).name}: the file is empty")
     try:
-        return GGUFFile(path, np.memmap(path, np.uint8, "r"))
+        return GGUFFile(path, np.asarray(np.memmap(path, np.uint8, "r")))
     except GGUFError as error:
         raise GGUFError(f"{Path(path).name}: {error}") from None
 
@@ -110,7 +114,7 @@ def parse(data: bytes) -> GGUFFile:
 def _header(cursor) -> int:
     if bytes(cursor.take(4, "the magic")) != MAGIC:
         raise cursor.error("it does not begin with GGUF")
-    version = cursor.number("<u4", "version")
+    version = cursor.number(4, "version")
     if version not in VERSIONS:
         swapped = int.from_bytes(version.to_bytes(4, "little"), "big")
         if swapped in VERSIONS:
@@ -121,11 +125,11 @@ def _header(cursor) -> int:
 
 def _info(cursor) -> TensorInfo:
     name = cursor.string("a tensor's name", MAX_NAME)
-    dims = cursor.number("<u4", name)
+    dims = cursor.number(4, name)
     if not 1 <= dims <= MAX_DIMS:
         raise cursor.error(f"{name} must have 1 to {MAX_DIMS} dimensions, got {dims}")
-    shape = tuple(cursor.number("<u8", name) for _ in range(dims))[::-1]
-    type_id, offset = cursor.number("<u4", name), cursor.number("<u8", name)
+    shape = tuple(cursor.number(8, name) for _ in range(dims))[::-1]
+    type_id, offset = cursor.number(4, name), cursor.number(8, name)
     k = kind(type_id)
     if k is None:
         raise cursor.error(f"{name} has the unknown tensor type {type_id}")
@@ -153,19 +157,19 @@ class _Cursor:
         self.at += size
         return self.buffer[self.at - size : self.at]
 
-    def number(self, dtype, what: str):
-        dtype = np.dtype(dtype)
-        return self.take(dtype.itemsize, what).view(dtype)[0].item()
+    def number(self, size: int, what: str) -> int:
+        """An unsigned number of so many bytes."""
+        return int.from_bytes(self.take(size, what).tobytes(), "little")
 
     def count(self, what: str, least: int) -> int:
         """A number of things that take at least so many bytes each."""
-        n, left = self.number("<u8", f"the number of {what}"), len(self.buffer) - self.at
+        n, left = self.number(8, f"the number of {what}"), len(self.buffer) - self.at
         if n * least > left:
             raise self.error(f"{n} {what} cannot lie in the {left} bytes that are left")
         return n
 
     def string(self, what: str, longest: int | None = None) -> str:
-        size = self.number("<u8", what)
+        size = self.number(8, what)
         if longest is not None and size > longest:
             raise self.error(f"{what} must have at most {longest} bytes, got {size}")
         return bytes(self.take(size, what)).decode("utf-8", "surrogateescape")
@@ -179,10 +183,10 @@ class _Cursor:
             raise self.error(f"{key} has the unknown value type {type_id}")
         if depth == DEEPEST:
             raise self.error(f"{key} holds arrays more than {DEEPEST} deep")
-        items = self.number("<u4", key)
+        items = self.number(4, key)
         if items not in NAMES:
             raise self.error(f"{key} has the unknown value type {items}")
-        n = self.count(f"items of {key}", SCALARS[items].itemsize if items in SCALARS else 8)
+        n = self.count(f"items of {key}", _LEAST_ITEM[items])
         if items in SCALARS:
             return Value(self._scalars(items, n, key), ARRAY, items)
         if items == STRING:
@@ -193,4 +197,6 @@ class _Cursor:
         data = self.take(n * SCALARS[type_id].itemsize, key)
         if type_id == 7 and data.max(initial=0) > 1:
             raise self.error(f"{key} must be 0 or 1 where it is a bool, got {data.max()}")
+        if type_id == 1:
+            return [_SIGNED[byte] for byte in data.tobytes()]
         return data.view(SCALARS[type_id]).tolist()

@@ -20,7 +20,7 @@ def summary(file: GGUFFile) -> str:
         f"GGUF version {file.version}, {len(file.fields)} keys, {len(file.tensors)} tensors, aligned to "
         f"{file.alignment} bytes, data from byte {file.data_start:,}",
         "",
-        *(f"  {_plain(key):42} {field.type_name:9} {_short(field.value)}" for key, field in file.fields.items()),
+        *(f"  {_plain(key):42} {field.type_name:9} {_short(field.plain)}" for key, field in file.fields.items()),
         "",
         *(f"  {_plain(name):42} {info.type:7} {' × '.join(map(str, info.shape)):>16} {info.nbytes:>14,} bytes at "
           f"{info.offset:,}" for name, info in file.tensors.items()),
@@ -58,7 +58,9 @@ def _short(value) -> str:
         shown = ", ".join(_short(item) for item in value[:SHOWN_ITEMS])
         more = f", … {len(value):,} in all" if len(value) > SHOWN_ITEMS else ""
         return f"[{shown}{more}]"
-    text = repr(_plain(value)) if isinstance(value, str) else repr(value)
+    if not isinstance(value, str):
+        return repr(value)
+    text = repr(_plain(value[: SHOWN_CHARACTERS + 1]))
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}… {len(value):,} characters"
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from course_lib.artifacts.gguf.values import GGUFError
 from course_lib.formats import ggml
 
 FLOATS = {0: ("F32", np.dtype("<f4")), 1: ("F16", np.dtype("<f2")), 30: ("BF16", np.dtype("<u2"))}
@@ -67,17 +68,27 @@ class TensorInfo(NamedTuple):
 
 
 def decode(info: TensorInfo, data: np.ndarray) -> np.ndarray:
-    """float32 of the shape of info from its bytes; types beyond the course's own go through the gguf package."""
-    if info.type_id == 30:
-        values = (data.view("<u2").astype(np.uint32) << 16).view(np.float32)
-    elif info.type_id in FLOATS | WHOLE:
-        values = data.view((FLOATS | WHOLE)[info.type_id][1]).astype(np.float32)
-    else:
-        rows = int(np.prod(info.shape[:-1], dtype=np.int64))
-        if info.type_id in ggml.BY_ID:
-            values = ggml.BY_ID[info.type_id].dequantize(data.reshape(rows, -1))
-        else:
-            import gguf
+    """float32 of the shape of info from its bytes; types beyond the course's own go through the gguf package.
 
-            values = gguf.dequantize(data.reshape(rows, -1), gguf.GGMLQuantizationType(info.type_id))
+    GGUFError for a type that the package does not decode either: Q8_1 and Q8_K, which hold inputs, and Q1_0.
+    """
+    with np.errstate(all="ignore"):  # NaN, infinity and float64 beyond float32 are the file's
+        if info.type_id == 30:
+            values = (data.view("<u2").astype(np.uint32) << 16).view(np.float32)
+        elif info.type_id in FLOATS | WHOLE:
+            values = data.view((FLOATS | WHOLE)[info.type_id][1]).astype(np.float32)
+        else:
+            values = _blocks(info, data.reshape(int(np.prod(info.shape[:-1], dtype=np.int64)), -1))
     return values.reshape(info.shape)
+
+
+def _blocks(info: TensorInfo, data: np.ndarray) -> np.ndarray:
+    """float32 (rows, cols) of blocks (rows, row_bytes)."""
+    if info.type_id in ggml.BY_ID:
+        return ggml.BY_ID[info.type_id].dequantize(data)
+    import gguf
+
+    try:
+        return gguf.dequantize(data, gguf.GGMLQuantizationType(info.type_id))
+    except NotImplementedError:
+        raise GGUFError(f"{info.name} has the tensor type {info.type}, which is not decoded") from None

@@ -24,8 +24,15 @@ NAMES = {0: "u8", 1: "i8", 2: "u16", 3: "i16", 4: "u32", 5: "i32", 6: "f32", 7: 
 _OF_DTYPE = {(dtype.kind, dtype.itemsize): number for number, dtype in SCALARS.items()}
 
 
+class GGUFError(ValueError):
+    """The file is no GGUF file that can be read; the message says where and why."""
+
+
 class Value(NamedTuple):
-    """A value with its type id; of an array, `items` is the type id of its items, and `value` is a list."""
+    """A value with its type id; of an array, `items` is the type id of its items, and `value` is a list.
+
+    Items of an array of arrays are Values themselves, since each has a type of its own.
+    """
 
     value: object
     type: int
@@ -35,6 +42,11 @@ class Value(NamedTuple):
     def type_name(self) -> str:
         """Such as "u32" or "string[]"."""
         return NAMES[self.type] if self.items is None else f"{NAMES[self.items]}[]"
+
+    @property
+    def plain(self) -> object:
+        """The value without types, of arrays within arrays too."""
+        return [item.plain for item in self.value] if self.items == ARRAY else self.value
 
 
 def is_alignment(field: Value) -> bool:

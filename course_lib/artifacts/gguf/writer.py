@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from course_lib.artifacts.gguf.reader import MAX_DIMS, MAX_NAME
+from course_lib.artifacts.gguf.reader import MAX_DIMS, MAX_KEY, MAX_NAME
 from course_lib.artifacts.gguf.tensors import kind
 from course_lib.artifacts.gguf.values import ALIGNMENT, MAGIC, SCALARS, STRING, VERSIONS, Value, is_alignment, typed
 
@@ -72,6 +72,8 @@ def header(fields: Mapping[str, Value], parts: list[Part], version: int = 3, ali
         raise ValueError("parts must have different names")
     out = bytearray(MAGIC + _number(version, "<u4") + _number(len(parts), "<u8") + _number(len(fields), "<u8"))
     for key, field in fields.items():
+        if not 1 <= len(string(key)) - 8 <= MAX_KEY:
+            raise ValueError(f"keys must have 1 to {MAX_KEY} bytes, got {len(string(key)) - 8}")
         out += string(key) + _number(field.type, "<u4") + encode(field)
     offset = 0
     for part in parts:
