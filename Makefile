@@ -8,7 +8,7 @@ ARGS ?=
 JOBS ?= 2
 VENV := .venv/bin
 
-.PHONY: help env lab doctor test lint lock pictures train card exercises peers
+.PHONY: help env lab doctor test lint lock pictures train card exercises peers fuzz
 
 help:
 	@sed -n '1,4s/^# //p' Makefile
@@ -38,6 +38,15 @@ pictures train card: env
 # the problem sets that students get, made from solutions/
 exercises: env
 	@$(VENV)/course release $(ARGS)
+
+# files from strangers, guided by coverage; atheris lies in a folder of its own, and the course is not asked to have it
+FUZZ := .course-fuzz
+
+fuzz: env $(FUZZ)/atheris
+	@PYTHONPATH=$(FUZZ) $(VENV)/python tools/fuzz_gguf.py $(ARGS)
+
+$(FUZZ)/atheris:
+	@$(VENV)/python -m pip install --quiet --no-deps --target $(FUZZ) atheris==3.0.0
 
 # our GPTQ and our checkpoints beside GPTQModel, llm-compressor and HQQ, in an environment of their own
 PEERS := .course-peers
