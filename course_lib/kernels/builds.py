@@ -38,6 +38,12 @@ def gemm(name: str, signature: dict, bm: int, **layout) -> Build:
     return Build(name, "gemm.gemm", signature, layout | tile, weights=64 * words * 8, tensor_cores=True)
 
 
+def ggml(kind: str, function: str, more: dict, weights: int, **tile) -> Build:
+    """`weights` of a row in a turn of the loop."""
+    signature = {"x": "*fp16", "blocks": "*i16", "y": "*fp16", "n": "i32", "k": "i32"} | more
+    return Build(f"gemv-{kind}", f"ggml.{function}", signature, {"BN": 16} | tile, weights=16 * weights)
+
+
 BUILDS = (
     gemv(1, "v1_naive"),
     gemv(2, "v2_group"),
@@ -48,4 +54,8 @@ BUILDS = (
     gemm("gemm-64", GEMM, 64),
     gemm("gemm-64-bf16", GEMM | BF16, 64),
     gemm("gemm-16-g32", GEMM, 16, W=4, HAS_ZERO=True),
+    ggml("Q4_0", "q4_0", {}, 256, BB=8),
+    ggml("Q8_0", "q8_0", {}, 256, BB=8),
+    ggml("Q4_K", "q4_k", {"blocks": "*i32", "scales": "*u8"}, 256),
+    ggml("Q6_K", "q6_k", {"scales": "*i8"}, 256),
 )
