@@ -1,0 +1,86 @@
+"""Codes back to 16-bit weights, int4 words and int8 codes: what a large batch does before an ordinary product.
+
+From some hundred tokens on a product is bound by arithmetic, not by memory: then it pays to decode the weight once and
+multiply as if nothing had been quantized.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from course_lib.kernels import ON_GPU, interpreter, packing, w4a16  # noqa: F401  interpreter is mended by its import
+from course_lib.kernels.packing import PackedInt4
+
+
+@triton.jit
+def int4(words, scale, zero, w, n, k, W: tl.constexpr, GB: tl.constexpr, HAS_ZERO: tl.constexpr,
+         BN: tl.constexpr, BB: tl.constexpr):  # fmt: skip
+    """words (n, blocks·W) -> w (n, k): each word becomes eight weights, W columns apart."""
+    rows = tl.program_id(0) * BN + tl.arange(0, BN)
+    c = tl.program_id(1) * BB * W + tl.arange(0, BB * W)
+    blocks = tl.cdiv(k, 8 * W)
+    block = c // W
+    inside = (rows < n)[:, None] & (block < blocks)[None, :]
+    word = tl.load(words + rows[:, None] * (blocks * W) + c[None, :], mask=inside, other=0)
+    group = rows[:, None] * tl.cdiv(blocks, GB) + (block // GB)[None, :]
+    s = tl.load(scale + group, mask=inside, other=0.0).to(tl.float32)
+    z = tl.load(zero + group, mask=inside, other=0.0) if HAS_ZERO else 8.0
+    for j in tl.static_range(8):
+        column = block * (8 * W) + j * W + c % W
+        value = s * (((word >> (4 * j)) & 15).to(tl.float32) - z)
+        tl.store(
+            w + rows[:, None] * k + column[None, :], value.to(w.dtype.element_ty), mask=inside & (column < k)[None, :]
+        )
+
+
+@triton.jit
+def int8(codes, scale, zero, w, n, k, group, HAS_ZERO: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr):
+    """codes (n, k) -> w (n, k)."""
+    rows = tl.program_id(0) * BN + tl.arange(0, BN)
+    columns = tl.program_id(1) * BK + tl.arange(0, BK)
+    inside = (rows < n)[:, None] & (columns < k)[None, :]
+    q = tl.load(codes + rows[:, None] * k + columns[None, :], mask=inside, other=0).to(tl.float32)
+    at = rows[:, None] * tl.cdiv(k, group) + (columns // group)[None, :]
+    s = tl.load(scale + at, mask=inside, other=0.0).to(tl.float32)
+    z = tl.load(zero + at, mask=inside, other=0).to(tl.float32) if HAS_ZERO else 0.0
+    tl.store(w + rows[:, None] * k + columns[None, :], (s * (q - z)).to(w.dtype.element_ty), mask=inside)
+
+
+def dequantize_int4(packed: PackedInt4, dtype: torch.dtype = torch.float16) -> Tensor:
+    """The weight (n, k) of packed words, rounded once to dtype; equals `packing.unpack`."""
+    n, k = packed.shape
+    w = torch.empty((n, k), dtype=dtype, device=packed.words.device)
+    layout = w4a16.arguments(packed)
+    tile = {"BN": 16, "BB": 128 // layout["W"]} if ON_GPU else {"BN": 128, "BB": 256 // layout["W"]}
+    zero = packed.scale if packed.zero is None else packed.zero
+    grid = (-(-n // tile["BN"]), -(-k // (8 * layout["W"] * tile["BB"])))
+    int4[grid](packed.words, packed.scale, zero, w, n, k, **layout, **tile)
+    return w if packed.order is None else w[:, torch.argsort(packed.order)]
+
+
+def dequantize_int8(codes: Tensor, scale: Tensor, zero: Tensor | None = None, dtype=torch.float16) -> Tensor:
+    """w[n, k] = scale[n, g]·(codes[n, k] − zero[n, g]), rounded once to dtype; g = k // (k in all / groups).
+
+    codes (n, k) int8 or uint8, scale and zero (n, groups). ValueError where groups do not divide the row.
+    """
+    if codes.dtype not in (torch.int8, torch.uint8) or codes.dim() != 2:
+        raise ValueError(f"codes must be int8 or uint8 (n, k), got {codes.dtype} {tuple(codes.shape)}")
+    n, k = codes.shape
+    if (
+        scale.dim() != 2
+        or scale.shape[0] != n
+        or k % scale.shape[1]
+        or (zero is not None and zero.shape != scale.shape)
+    ):
+        raise ValueError(f"scale and zero must be ({n}, groups) with groups that divide {k}, got {tuple(scale.shape)}"
+                         + ("" if zero is None else f" and {tuple(zero.shape)}"))  # fmt: skip
+    w = torch.empty((n, k), dtype=dtype, device=codes.device)
+    tile = {"BN": 16, "BK": 256} if ON_GPU else {"BN": 128, "BK": 1024}
+    grid = (-(-n // tile["BN"]), -(-k // tile["BK"]))
+    lowest = scale if zero is None else zero
+    int8[grid](codes.contiguous(), scale.contiguous(), lowest.contiguous(), w, n, k, k // scale.shape[1],
+               HAS_ZERO=zero is not None, **tile)  # fmt: skip
+    return w
