@@ -7,6 +7,7 @@ What is accepted for what:
 | tensor | a torch tensor of that shape and dtype; a numpy array of that shape and kind (float64 as float32) |
 | tensor with no axes | also a Python number, or numpy's |
 | number | also a tensor or array with no axes; 7.0 counts as the integer 7 |
+| bytes | bytes |
 | tuple or list | either, of that length |
 | dict | a dict with the same keys |
 """
@@ -37,7 +38,7 @@ def fit(got, expected, where: str = ""):
     if isinstance(expected, dict):
         return _fit_dict(got, expected, where)
     got = _unwrap(got)
-    if isinstance(expected, bool) or expected is None or isinstance(expected, str):
+    if isinstance(expected, bool) or expected is None or isinstance(expected, (str, bytes)):
         fits = type(got) is type(expected)
     elif isinstance(expected, int):
         fits = _integral(got)
@@ -59,7 +60,7 @@ def wanted(expected) -> str:
     >>> wanted(7), wanted(1.5), wanted(torch.zeros(2))
     ('a whole number', 'a number', 'a float32 tensor of shape (2,)')
     """
-    kinds = {bool: "a truth value", int: "a whole number", float: "a number", str: "a string"}
+    kinds = {bool: "a truth value", int: "a whole number", float: "a number", str: "a string", bytes: "bytes"}
     return kinds.get(type(expected)) or describe(expected)
 
 
@@ -153,6 +154,8 @@ def difference(got, expected, tolerance: Tolerance = EXACT, where: str = "") -> 
     """None when the values agree (after `fit`), or one sentence that says where they first differ."""
     if isinstance(expected, torch.Tensor):
         return _tensor_difference(got, expected, tolerance, where)
+    if isinstance(expected, bytes):
+        return _bytes_difference(got, expected, where)
     if isinstance(expected, (tuple, list)):
         parts = [(f"item {i}", g, e) for i, (g, e) in enumerate(zip(got, expected, strict=True))]
     elif isinstance(expected, dict):
@@ -166,6 +169,16 @@ def difference(got, expected, tolerance: Tolerance = EXACT, where: str = "") -> 
         if found:
             return found
     return None
+
+
+def _bytes_difference(got: bytes, expected: bytes, where: str) -> str | None:
+    if got == expected:
+        return None
+    same = next(
+        (k for k, (a, b) in enumerate(zip(got, expected, strict=False)) if a != b), min(len(got), len(expected))
+    )
+    shown = [f"{data[same]:02x}" if same < len(data) else "no more bytes" for data in (got, expected)]
+    return f"at byte {same}{f' of {where}' if where else ''}: yours {shown[0]}, expected {shown[1]}"
 
 
 def _numbers_agree(got, expected, tolerance: Tolerance) -> bool:

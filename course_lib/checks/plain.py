@@ -1,6 +1,6 @@
 """Plain copies of what goes into a learner's function and of what comes out of it.
 
-Only numbers, strings, None, tensors, numpy arrays, tuples, lists and dicts are plain. A copy is taken at once,
+Only numbers, strings, bytes, None, tensors, numpy arrays, tuples, lists and dicts are plain. A copy is taken at once,
 so nothing that the learner's code changes later can change a verdict.
 """
 
@@ -38,6 +38,8 @@ def plain(value, depth: int = 0):
         return None
     if isinstance(value, (bool, str)):
         return _short_string(value) if isinstance(value, str) else value
+    if isinstance(value, (bytes, bytearray)):
+        return _short_bytes(bytes(value))
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, (bool, int, float)):
@@ -59,6 +61,12 @@ def _short_string(value: str) -> str:
     if len(value) > 100_000:
         raise Unreadable(f"a string of {len(value):,} characters, too long to check")
     return str.__str__(value)
+
+
+def _short_bytes(value: bytes) -> bytes:
+    if len(value) > MAX_NUMBERS:
+        raise Unreadable(f"{len(value):,} bytes, too many to check")
+    return value
 
 
 def _tensor(value: torch.Tensor) -> torch.Tensor:

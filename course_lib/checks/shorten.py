@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 ROWS, COLUMNS, WHOLE = 4, 8, 16  # a tensor of at most WHOLE numbers is shown whole
+HEX = 64  # bytes that are shown
 
 
 def number(value, other=None) -> str:
@@ -16,6 +17,8 @@ def number(value, other=None) -> str:
     """
     if isinstance(value, str):
         return repr(value) if len(value) <= 60 else repr(value[:59] + "…")
+    if isinstance(value, bytes):
+        return (value.hex(" ") if len(value) <= HEX else value[:HEX].hex(" ") + " …") or "no bytes"
     if not isinstance(value, float):
         text = str(value) if not isinstance(value, int) or abs(value) < 10**18 else f"{value:.4e}"
         return text
@@ -51,7 +54,7 @@ def shorten(value) -> str:
     if isinstance(value, dict):
         shown = [f"{k!r}: {shorten(v)}" for k, v in list(value.items())[:COLUMNS]] + ["…"] * (len(value) > COLUMNS)
         return "{" + ", ".join(shown) + "}"
-    if value is None or isinstance(value, (bool, int, float, str)):
+    if value is None or isinstance(value, (bool, int, float, str, bytes)):
         return number(value)
     return f"<{type(value).__name__}>"
 
@@ -94,6 +97,8 @@ def describe(value) -> str:
         return f"the number {number(value)}"
     if isinstance(value, str):
         return f"the string {number(value)}"
+    if isinstance(value, bytes):
+        return f"{len(value)} byte{'s' * (len(value) != 1)}"
     if isinstance(value, (tuple, list)):
         return f"a {type(value).__name__} of {len(value)} item{'s' * (len(value) != 1)}"
     if isinstance(value, dict):

@@ -18,6 +18,8 @@ STILLS = {
     "05": ("migrate", {"alpha": 0.5}),
     "06": ("stepper", {"done": 3}),
     "07": ("protect", {"alpha": 0.5}),
+    "08": ("inspector", {"field": 11, "further": 2}),
+    "08-offload": ("offload", {"gpus": ("rtx-4060",), "context": 32768}),
     "09": ("blocks", {"kind": "Q4_K", "byte": 4}),
     "11": ("capacity", {"batch": 32, "weights": "gptq", "gpu": "h100-sxm"}),
 }

@@ -93,4 +93,8 @@ def _image(axes, mark, order):
     )
 
 
-_DRAW = {"path": _path, "circle": _circle, "text": _text, "image": _image}
+def _tip(axes, mark, order):
+    """Paper shows nothing on a touch."""
+
+
+_DRAW = {"path": _path, "circle": _circle, "text": _text, "image": _image, "tip": _tip}

@@ -15,7 +15,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Mark:
-    """One primitive: `kind` in path, circle, text, image; `at` its geometry; `look` its colours and sizes."""
+    """One primitive: `kind` in path, circle, text, image, tip; `at` its geometry; `look` its colours and sizes."""
 
     kind: str
     at: tuple
@@ -54,6 +54,11 @@ class Scene:
     def image(self, x, y, width, height, rgb):
         """An array of colours (rows, columns, 3) uint8, its cells kept sharp."""
         self.marks.append(Mark("image", (x, y, width, height), dict(rgb=np.ascontiguousarray(rgb, dtype=np.uint8))))
+        return self
+
+    def tip(self, x, y, width, height, text):
+        """A box without ink that shows `text` while the mouse rests on it, where the page is live."""
+        self.marks.append(Mark("tip", (x, y, width, height), dict(text=str(text))))
         return self
 
     def line(self, x1, y1, x2, y2, color="ink", width=1.5, dash=None):

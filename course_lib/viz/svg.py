@@ -67,6 +67,14 @@ def _image(mark):
     )
 
 
+def _tip(mark):
+    x, y, width, height = mark.at
+    return (
+        f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" fill="none" pointer-events="all">'
+        f"<title>{escape(mark.look['text'])}</title></rect>"
+    )
+
+
 def _tiny_png(rgb):
     from PIL import Image
 
@@ -75,4 +83,4 @@ def _tiny_png(rgb):
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-_DRAW = {"path": _path, "circle": _circle, "text": _text, "image": _image}
+_DRAW = {"path": _path, "circle": _circle, "text": _text, "image": _image, "tip": _tip}
