@@ -191,6 +191,26 @@ def test_keys_per_channel_and_values_per_token_at_two_bits():
     assert 0.7 < a / b < 1.4
 
 
+def test_loud_keys_leave_the_model_as_it_was_and_the_channel_axis_unmoved(model):
+    loud = attention.with_loud_keys(model, channels=4, factor=16)
+    x = ids(n=33)
+    with torch.no_grad():
+        assert torch.allclose(model(x).logits, loud(x).logits, atol=2e-4)
+    off = {}
+    for name, one in (("plain", model), ("loud", loud)):
+        for axis in ("channel", "token"):
+            cache = QuantizedKVCache(model.config, "int2", key_axis=axis, group=8, residual=0)
+            with torch.no_grad():
+                one(input_ids=x[:, :32], past_key_values=cache)
+                off[name, axis] = (
+                    one(input_ids=x[:, 32:], past_key_values=cache).logits - one(x).logits[:, 32:]
+                ).norm()
+    assert off["loud", "channel"] == pytest.approx(float(off["plain", "channel"]), rel=0.02)
+    assert off["loud", "token"] > 1.3 * off["plain", "token"]
+    with pytest.raises(ValueError, match="even number"):
+        attention.with_loud_keys(model, channels=3)
+
+
 # ---- in generate
 
 
@@ -291,6 +311,26 @@ def test_transformers_fp8_cache_is_ours_with_a_measured_scale(model):
     assert torch.equal(layer._dequantize(layer._quantized_keys), ours.decoded(0)[0])
     assert torch.equal(layer._dequantize(layer._quantized_values), ours.decoded(0)[1])
     assert a.logits.shape == b.logits.shape
+
+
+# ---- measured by reading from it
+
+
+def test_a_plain_cache_changes_nothing_and_replies_as_without_one(model):
+    from course_lib import evaluate
+
+    texts = [tiny.WORDS * 2, tiny.WORDS[5:] * 2, tiny.WORDS[9:] * 2]
+    reference = evaluate.CacheReference(model, tiny.tokenizer(), texts, prefix=20, steps=8)
+    plain = reference.compare(lambda: DynamicCache(config=model.config))
+    assert plain.kl == pytest.approx(0, abs=1e-6) and plain.top1 == 1 and plain.tokens == 24
+    rough = reference.compare(lambda: QuantizedKVCache(model.config, "int2", group=4, residual=0))
+    assert rough.kl > 100 * abs(plain.kl)
+    for text in texts:
+        cache = DynamicCache(config=model.config)
+        reply = evaluate.reply_from_cache(model, tiny.tokenizer(), text, cache, max_new_tokens=12)
+        assert reply == evaluate.generate(model, tiny.tokenizer(), text, max_new_tokens=12)
+    with pytest.raises(ValueError, match="must hold 300 tokens each"):
+        evaluate.CacheReference(model, tiny.tokenizer(), texts, prefix=200, steps=100)
 
 
 # ---- bad input

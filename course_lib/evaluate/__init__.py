@@ -1,5 +1,6 @@
 """Is it still as good: bits per byte, KL and top-1 against the base, exact replies, and how sure each number is."""
 
+from course_lib.evaluate.cached import CacheComparison, CacheReference, reply_from_cache
 from course_lib.evaluate.compare import Comparison, Reference, compare, kl_divergence
 from course_lib.evaluate.decode import generate, generate_many, one_thread
 from course_lib.evaluate.language import LanguageScore, bits_per_byte, perplexity, score
@@ -7,6 +8,8 @@ from course_lib.evaluate.stats import cluster_ratio, mean_stderr, paired_differe
 from course_lib.evaluate.task import TaskResult, is_exact, task_accuracy
 
 __all__ = [
+    "CacheComparison",
+    "CacheReference",
     "Comparison",
     "LanguageScore",
     "Reference",
@@ -22,6 +25,7 @@ __all__ = [
     "one_thread",
     "paired_difference",
     "perplexity",
+    "reply_from_cache",
     "score",
     "share_stderr",
     "task_accuracy",

@@ -8,6 +8,7 @@ with a mean far from zero, and nothing of the kind in the values.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -148,3 +149,23 @@ def _project(attention, x: Tensor, rope: tuple[Tensor, Tensor], head: int) -> Sa
     )
     q, k = apply_rotary_pos_emb(q, k, *rope)
     return Sample(q[0, head * attention.num_key_value_groups].float(), k[0, head].float(), v[0, head].float())
+
+
+def with_loud_keys(model, channels: int = 4, factor: float = 8.0, seed: int = 0):
+    """A copy of a Llama that computes the same, with a few key channels `factor` times as large in every layer.
+
+    Rows of k_proj are multiplied and the rows of q_proj that meet them divided, so that every q · k is as before. RoPE
+    turns channel i together with channel i + head_dim / 2: both of a pair get the factor, and `channels` is even.
+    """
+    if channels % 2 or not 0 < channels <= model.config.head_dim:
+        raise ValueError(f"channels must be an even number up to {model.config.head_dim}, got {channels}")
+    loud, half = copy.deepcopy(model), model.config.head_dim // 2
+    make = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for layer in loud.model.layers:
+            at = torch.randperm(half, generator=make)[: channels // 2]
+            s = torch.ones(2 * half)
+            s[at], s[at + half] = factor, factor
+            for linear, by in ((layer.self_attn.k_proj, s), (layer.self_attn.q_proj, 1 / s)):
+                linear.weight.mul_(by.repeat(len(linear.weight) // len(s))[:, None].to(linear.weight))
+    return loud
