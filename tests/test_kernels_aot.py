@@ -15,7 +15,7 @@ def codes():
 
 
 def test_every_kernel_compiles_for_every_architecture(codes):
-    assert set(codes) == {(build.name, arch) for build in BUILDS for arch in ARCHES}
+    assert set(codes) == {(build.name, arch) for build in BUILDS for arch in ARCHES if arch in build.arches}
 
 
 def test_nothing_spills(codes):

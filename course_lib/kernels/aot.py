@@ -35,6 +35,7 @@ class Build:
     weights: int = 0  # of a program, in a turn; 0 where it makes no sense
     warps: int = 4
     tensor_cores: bool = False
+    arches: tuple[str, ...] = ARCHES  # those whose hardware has the number formats
 
 
 @dataclass(frozen=True)
@@ -132,11 +133,11 @@ def read_amd(build: Build, arch: str, text: str) -> Code:
 
 
 def run(arches=ARCHES, kernels=()) -> list[Code]:
-    """Compile every build (or those whose name begins with one of `kernels`) for every architecture."""
+    """Compile every build (or those whose name begins with one of `kernels`) for every architecture that can."""
     from course_lib.kernels.builds import BUILDS
 
     chosen = [b for b in BUILDS if not kernels or b.name.startswith(tuple(kernels))]
-    return [compile_build(build, arch) for arch in arches for build in chosen]
+    return [compile_build(build, arch) for arch in arches for build in chosen if arch in build.arches]
 
 
 def table(arches=ARCHES, kernels=()) -> list[Code]:

@@ -1,6 +1,6 @@
 """The kernels as they are launched on a GPU: what `aot` compiles and the tests hold."""
 
-from course_lib.kernels.aot import Build
+from course_lib.kernels.aot import ARCHES, Build
 
 GEMV = {
     "x": "*fp16",
@@ -44,6 +44,15 @@ def ggml(kind: str, function: str, more: dict, weights: int, **tile) -> Build:
     return Build(f"gemv-{kind}", f"ggml.{function}", signature, {"BN": 16} | tile, weights=16 * weights)
 
 
+def w8a8(name: str, function: str, kind: str, bm: int, **more) -> Build:
+    scales = {"sx": "*fp32", "sw": "*fp32", "y": "*fp16", "m": "i32", "n": "i32", "k": "i32"}
+    extra = {"zw": "*i32", "total": "*i32"} if kind == "*i8" else {"x_blocks": "i32", "w_blocks": "i32"}
+    tile = {"BM": bm, "BN": 64, "BK": 128}
+    arches = ARCHES if kind == "*i8" else ("sm_89", "sm_90", "sm_100")
+    signature = {"x": kind, "w": kind} | scales | extra
+    return Build(name, f"w8a8.{function}", signature, tile | more, tensor_cores=True, arches=arches)
+
+
 BUILDS = (
     gemv(1, "v1_naive"),
     gemv(2, "v2_group"),
@@ -54,6 +63,8 @@ BUILDS = (
     gemm("gemm-64", GEMM, 64),
     gemm("gemm-64-bf16", GEMM | BF16, 64),
     gemm("gemm-16-g32", GEMM, 16, W=4, HAS_ZERO=True),
+    w8a8("int8-64", "int8_gemm", "*i8", 64, HAS_ZERO=True),
+    w8a8("fp8-64", "fp8_gemm", "*fp8e4nv", 64, BH=128),
     ggml("Q4_0", "q4_0", {}, 256, BB=8),
     ggml("Q8_0", "q8_0", {}, 256, BB=8),
     ggml("Q4_K", "q4_k", {"blocks": "*i32", "scales": "*u8"}, 256),

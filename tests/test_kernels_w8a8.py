@@ -1,0 +1,96 @@
+"""8-bit products: int32 sums are exact, fp8 sums float32's, against torch integers and float64."""
+
+import math
+
+import pytest
+import torch
+
+from course_lib import Scheme, quantize
+from course_lib.kernels import ON_GPU, w8a8
+
+DEVICE = "cuda" if ON_GPU else "cpu"
+E4M3 = torch.float8_e4m3fn
+
+
+def normal(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("k", [1, 100, 2500])
+def test_tokens_in_int8_are_those_of_quantize(k, dtype):
+    x = (normal(7, k) * torch.logspace(-3, 3, 7)[:, None]).to(dtype)
+    codes, scale, total = (t.cpu() for t in w8a8.quantize_tokens(x.to(DEVICE)))
+    expected = quantize(x.float(), Scheme.int(8))
+    assert torch.equal(codes, expected.codes) and torch.equal(scale, expected.scale)
+    assert torch.equal(total, codes.int().sum(1).int())
+
+
+def test_ties_go_to_even_and_zeros_stay():
+    x = torch.tensor([[127.0, 0.5, 1.5, 2.5, -0.5, -1.5], [0.0] * 6])
+    codes, scale, _ = w8a8.quantize_tokens(x.to(DEVICE))
+    assert codes.cpu().tolist() == [[127, 0, 2, 2, 0, -2], [0] * 6] and scale.cpu().tolist() == [[1.0], [1.0]]
+
+
+@pytest.mark.parametrize("block", [None, 128, 32])
+def test_tokens_in_fp8_are_torchs_casts(block):
+    x = normal(5, 384, seed=1) * torch.logspace(-4, 4, 384)
+    codes, scale, _ = w8a8.quantize_tokens(x.to(DEVICE), E4M3, block)
+    parts = x.reshape(5, -1, block or 384)
+    s = parts.abs().amax(-1) / 448
+    assert torch.equal(scale.cpu(), s)
+    assert torch.equal(codes.cpu().float(), (parts / s[..., None]).to(E4M3).float().reshape(5, 384))
+
+
+@pytest.mark.parametrize("zeros", [False, True])
+@pytest.mark.parametrize("shape", [(1, 5, 70), (3, 300, 257), (70, 64, 1000)])
+def test_int8_products_are_exact(shape, zeros):
+    m, n, k = shape
+    x = normal(m, k, seed=2)
+    codes = torch.randint(-128, 128, (n, k), generator=torch.Generator().manual_seed(3)).to(torch.int8)
+    scale, zero = normal(n, seed=4).abs(), torch.randint(-128, 128, (n,)) if zeros else None
+    y = w8a8.int8_linear(*(t if t is None else t.to(DEVICE) for t in (x, codes, scale, zero))).cpu()
+    q = quantize(x, Scheme.int(8))
+    exact = q.codes.long() @ (codes.long() - (0 if zero is None else zero[:, None])).T
+    assert torch.equal(y, exact.float() * q.scale * scale)
+
+
+@pytest.mark.parametrize("granularity", ["tensor", "row", "block"])
+@pytest.mark.parametrize("shape", [(1, 256, 256), (20, 300, 500)])
+def test_fp8_products(shape, granularity):
+    m, n, k = shape
+    x, w = normal(m, k, seed=5), normal(n, k, seed=6) * torch.logspace(-1, 1, n)[:, None]
+    rows = {"tensor": n, "row": 1, "block": 128}[granularity]
+    width = 128 if granularity == "block" else k
+    grid = (math.ceil(n / rows), math.ceil(k / width))
+    scale = torch.stack([torch.stack([w[i * rows : (i + 1) * rows, j * width : (j + 1) * width].abs().max() / 448
+                                      for j in range(grid[1])]) for i in range(grid[0])])  # fmt: skip
+    spread = scale.repeat_interleave(rows, 0)[:n].repeat_interleave(width, 1)[:, :k]
+    codes = (w / spread).to(E4M3)
+    y = w8a8.fp8_linear(x.to(DEVICE), codes.to(DEVICE), scale.to(DEVICE)).cpu()
+    q, s, _ = (
+        t if t is None else t.cpu() for t in w8a8.quantize_tokens(x.to(DEVICE), E4M3, 128 if width == 128 else None)
+    )
+    x_hat = q.double() * s.double().repeat_interleave(math.ceil(k / s.shape[1]) if s.shape[1] == 1 else 128, 1)[:, :k]
+    w_hat = codes.double() * spread.double()
+    assert ((y - x_hat @ w_hat.T).abs() <= k * 2**-24 * (x_hat.abs() @ w_hat.abs().T)).all()
+    assert (y - x @ w.T).norm() < 0.06 * (x @ w.T).norm()
+
+
+def test_errors_and_no_tokens():
+    codes = torch.zeros(8, 64, dtype=torch.int8)
+    for call, words in [
+        (lambda: w8a8.int8_linear(torch.ones(2, 63), codes, torch.ones(8)), r"x must be \(m, 64\), got \(2, 63\)"),
+        (lambda: w8a8.int8_linear(torch.ones(2, 64), codes, torch.ones(7)), "one number for each of 8 channels, got 7"),
+        (lambda: w8a8.fp8_linear(torch.ones(2, 64), codes, torch.ones(8)), "codes must be torch.float8_e4m3fn"),
+        (
+            lambda: w8a8.fp8_linear(torch.ones(2, 64), codes.to(E4M3), torch.ones(3, 1)),
+            r"scale must be \(1, 1\), \(8, 1\)",
+        ),
+        (lambda: w8a8.quantize_tokens(torch.ones(2, 64), torch.int32), "dtype must be int8"),
+        (lambda: w8a8.quantize_tokens(torch.ones(2, 64), E4M3, 48), "block must be a power of two, got 48"),
+        (lambda: w8a8.quantize_tokens(torch.ones(64)), r"x must be floats \(m, k\)"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            call()
+    assert w8a8.int8_linear(torch.ones(0, 64), codes, torch.ones(8)).shape == (0, 8)
