@@ -69,6 +69,17 @@ def test_any_row_is_that_of_ggml(name, x):
     assert different_blocks(name, ggml.quantize(x, name), ggml_oracle.quantize(x, name)) == 0
 
 
+@pytest.mark.parametrize("importance", [None, IMPORTANCE], ids=["plain", "imatrix"])
+@pytest.mark.parametrize("name", ggml.TYPES)
+def test_a_single_block_is_that_of_ggml(name, importance):
+    """One row of one block: NumPy adds up an array of one column in another order than one of several."""
+    size = ggml.TYPES[name].elements
+    weights = None if importance is None else importance[:size]
+    for row in GAUSS.reshape(-1, size)[:200]:
+        x = row[None]
+        assert different_blocks(name, ggml.quantize(x, name, weights), ggml_oracle.quantize(x, name, weights)) == 0
+
+
 def test_q4_0_by_hand():
     """-8 … 7 in steps of 1/2: the number of largest magnitude, -8, becomes code 0, so d = 1 and halves round up."""
     x = np.arange(-8, 8, 0.5, dtype=np.float32)[None]

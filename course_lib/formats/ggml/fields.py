@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+BITS = np.arange(8, dtype=np.uint8)
+
 
 def join_nibbles(codes: np.ndarray) -> np.ndarray:
-    """Codes 0…15, (2n, blocks) -> bytes (blocks, n): the first half of a block low, the second half high."""
+    """Low four bits of codes, (2n, blocks) -> bytes (blocks, n): first half of a block low, second half high."""
     half = len(codes) // 2
-    return (codes[:half] | (codes[half:] << 4)).T
+    return ((codes[:half] & 15) | (codes[half:] << 4)).T
 
 
 def split_nibbles(qs: np.ndarray) -> np.ndarray:
@@ -20,6 +22,16 @@ def pack_2_bits(codes: np.ndarray) -> np.ndarray:
     """Codes 0…3, (256, n) -> bytes (n, 64): byte l of a half holds weights l, l+32, l+64, l+96 of that half."""
     q = codes.reshape(2, 4, 32, -1)
     return (q[:, 0] | (q[:, 1] << 2) | (q[:, 2] << 4) | (q[:, 3] << 6)).reshape(64, -1).T
+
+
+def pack_bits(bits: np.ndarray) -> np.ndarray:
+    """Numbers 0 and 1, (8n, blocks) -> bytes (blocks, n): the first of eight is the lowest bit."""
+    return np.bitwise_or.reduce(bits.reshape(-1, 8, bits.shape[1]) << BITS[:, None], axis=1).T
+
+
+def pack_high_bits(bits: np.ndarray) -> np.ndarray:
+    """Numbers 0 and 1, (256, n) -> bytes (n, 32): byte l holds those of weights l, l+32, l+64, …, l+224."""
+    return np.bitwise_or.reduce(bits.reshape(8, 32, -1) << BITS[:, None, None], axis=0).T
 
 
 def unpack_2_bits(qs: np.ndarray) -> np.ndarray:

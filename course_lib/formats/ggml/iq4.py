@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import numpy as np
 
-from course_lib.formats.ggml.block import F16, BlockType, first_largest, inverse, nearest_int
-from course_lib.formats.ggml.fields import split_nibbles
+from course_lib.formats.ggml.block import F16, BlockType, first_largest, inverse, nearest_int, total
+from course_lib.formats.ggml.fields import join_nibbles, split_nibbles
 from course_lib.formats.ggml.search import EPS
 
 F = np.float32
 LEVELS = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.int8)
 TRIES = 7
 _EDGES = LEVELS[:-1].astype(int) + LEVELS[1:]  # twice the midpoints: whole numbers, so floor(2 v) decides
-_INDEX = np.searchsorted(_EDGES, np.arange(-256, 257), side="right").astype(np.uint8)
+_REACH = 272  # of 2 v in the search, where |v| is at most TRIES + 127
+_PLACES = np.concatenate([np.arange(_REACH + 1), np.arange(-_REACH, 0)])  # negative ones count from the end
+_INDEX = np.searchsorted(_EDGES, _PLACES, side="right").astype(np.uint8)
 _VALUE = LEVELS[_INDEX].astype(F)
 
 
 def nearest_level(v: np.ndarray) -> np.ndarray:
     """Index 0…15 of the level nearest to v, the upper one on a tie."""
-    return _INDEX[_position(v)]
-
-
-def _position(v):
-    return np.floor(np.maximum(np.fmin(v + v, F(256)), F(-256))).astype(np.int16) + 256  # NaN counts as large
+    twice = np.maximum(np.fmin(v + v, F(_REACH)), F(-_REACH))  # NaN counts as large
+    return _INDEX[np.floor(twice, out=twice).astype(np.intp)]
 
 
 class IQ4(BlockType):
@@ -31,13 +30,14 @@ class IQ4(BlockType):
     def search(self, x: np.ndarray, w: np.ndarray) -> np.ndarray:
         """Scale of each group (32, n)."""
         amax, top = first_largest(x)
+        zero = amax < EPS
+        top[zero] = np.inf  # so that no inverse scale is infinite
         t = np.empty_like(x)
 
         def fit(inverse_scale):
-            q = _VALUE[_position(x * inverse_scale)]
-            np.multiply(w, q, out=t)
-            sum_qx = np.add.reduce(t * x, axis=0)
-            return sum_qx, np.add.reduce(np.multiply(t, q, out=t), axis=0)
+            np.multiply(x, inverse_scale + inverse_scale, out=t)
+            q = _VALUE[np.floor(t, out=t).astype(np.intp)]
+            return total(w, q, x), total(w, q, q)
 
         sum_qx, sum_q2 = fit(F(1) / (-top / F(LEVELS[0])))
         d = np.divide(sum_qx, sum_q2, out=np.zeros_like(top), where=sum_q2 > 0)
@@ -45,9 +45,9 @@ class IQ4(BlockType):
         for k in range(-TRIES, TRIES + 1):
             sum_qx, sum_q2 = fit(F(k + int(LEVELS[0])) / top)
             better = (sum_q2 > 0) & (sum_qx * sum_qx > best * sum_q2)
-            d = np.where(better, sum_qx / sum_q2, d)
-            best = np.where(better, d * sum_qx, best)
-        d[amax < EPS] = 0
+            np.putmask(d, better, sum_qx / sum_q2)
+            np.putmask(best, better, d * sum_qx)
+        d[zero] = 0
         return d
 
 
@@ -58,7 +58,7 @@ class IQ4_NL(IQ4):
     dtype = np.dtype([("d", F16), ("qs", "u1", 16)])
 
     def importance(self, x, columns, rows):
-        sigma2 = np.add.reduce(x * x, axis=0) * F(2 / 32)
+        sigma2 = total(x, x) * F(2 / 32)
         return columns * np.sqrt(sigma2 + x * x)
 
     def encode(self, x, w):
@@ -66,7 +66,7 @@ class IQ4_NL(IQ4):
         blocks = np.empty(x.shape[1], self.dtype)
         blocks["d"] = d
         codes = nearest_level(x * inverse(d))
-        blocks["qs"] = (codes[:16] | (codes[16:] << 4)).T
+        blocks["qs"] = join_nibbles(codes)
         return blocks
 
     def decode(self, blocks):
@@ -80,7 +80,7 @@ class IQ4_XS(IQ4):
     dtype = np.dtype([("d", F16), ("scales_h", "<u2"), ("scales_l", "u1", 4), ("qs", "u1", 128)])
 
     def importance(self, x, columns, rows):
-        sigma2 = np.add.reduce(x * x, axis=0) * F(2 / 256)
+        sigma2 = total(x, x) * F(2 / 256)
         return columns * np.sqrt(sigma2 + x * x)
 
     def encode(self, x, w):

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from course_lib.formats.ggml import search
-from course_lib.formats.ggml.block import F16, BlockType, first_largest, nearest_int
-from course_lib.formats.ggml.fields import join_scales, pack_2_bits, split_scales, unpack_2_bits
+from course_lib.formats.ggml.block import F16, BlockType, first_largest, nearest_int, total
+from course_lib.formats.ggml.fields import join_scales, pack_2_bits, pack_high_bits, split_scales, unpack_2_bits
 
 F = np.float32
 
@@ -21,30 +21,27 @@ class KQuant(BlockType):
     factor = 1.0
 
     def importance(self, x, columns, rows):
-        sigma2 = F(self.factor) * np.add.reduce(x * x, axis=0) / F(256)
+        sigma2 = F(self.factor) * total(x, x) / F(256)
         return columns * np.sqrt(sigma2 + x * x)
 
     def sub_blocks(self, x: np.ndarray) -> np.ndarray:
-        """(256, n) -> (sub, n * 256/sub), one sub-block a column, those of a super-block side by side."""
+        """(256, n) -> (sub, 256/sub * n), one sub-block a column: the first of all super-blocks, then the second…"""
         n = x.shape[1]
-        return np.ascontiguousarray(x.reshape(-1, self.sub, n).transpose(1, 2, 0)).reshape(self.sub, -1)
+        return np.ascontiguousarray(x.reshape(-1, self.sub, n).transpose(1, 0, 2)).reshape(self.sub, -1)
 
     def requantize(self, x, step, minimum, codes, low, high):
         """Codes of x (256, n) under the steps and minima as stored, both (256/sub, n).
 
-        A sub-block whose step is 0 keeps the codes that the search left in `codes` (sub, n * 256/sub).
+        A sub-block whose step is 0 keeps the codes that the search left in `codes` (sub, 256/sub * n).
         """
         n = x.shape[1]
-        kept = codes.reshape(self.sub, n, -1).transpose(2, 0, 1)  # (256/sub, sub, n)
         v = x.reshape(-1, self.sub, n)
         v = v if minimum is None else v + minimum[:, None]
-        new = np.clip(nearest_int(v / step[:, None]), low, high) - low
-        return np.where(step[:, None] == 0, kept, new).astype(np.uint8).reshape(256, n)
-
-
-def side_by_side(values: np.ndarray, n: int) -> np.ndarray:
-    """One value a sub-block -> (sub-blocks, n), a super-block a column; contiguous, so that sums keep C's order."""
-    return np.ascontiguousarray(values.reshape(n, -1).T)
+        new = search.any_codes_of(v / step[:, None], low, high)
+        new = np.subtract(new, F(low), out=new).astype(np.uint8)
+        group, block = np.nonzero(step == 0)
+        new[group, :, block] = codes.reshape(self.sub, -1, n)[:, group, block].T
+        return new.reshape(256, n)
 
 
 class Q2_K(KQuant):
@@ -58,12 +55,12 @@ class Q2_K(KQuant):
         xs = self.sub_blocks(x)
         if w is None:
             scales, mins, codes = search.affine(xs, np.abs(xs), 3, -0.5, 0.1, 15, mad=True)
-            (sc, d), (m, dmin) = (_ratio(side_by_side(t, n), 15) for t in (scales, mins))
+            (sc, d), (m, dmin) = (_ratio(t.reshape(-1, n), 15) for t in (scales, mins))
         else:
             ws = self.sub_blocks(w)
             scales, mins, codes = search.affine(xs, ws, 3, -0.9, 0.05, 36, clamp=True)
-            total = side_by_side(np.add.reduce(ws, axis=0), n)
-            (d, sc), (dmin, m) = (search.positive(side_by_side(t, n), 15, total) for t in (scales, mins))
+            sums = total(ws).reshape(-1, n)
+            (d, sc), (dmin, m) = (search.positive(t.reshape(-1, n), 15, sums) for t in (scales, mins))
         blocks = np.empty(n, self.dtype)
         blocks["d"], blocks["dmin"], blocks["scales"] = d, dmin, (sc | (m << 4)).T
         step, minimum = blocks["d"].astype(F) * sc, blocks["dmin"].astype(F) * m
@@ -88,7 +85,7 @@ class Q3_K(KQuant):
     """16 sub-blocks of 16 weights with 6-bit signed scales; two bits of a code in qs, the high one in hmask."""
 
     name, type_id, sub, factor = "Q3_K", 11, 16, 2.0
-    chunk = 8 * BlockType.chunk  # its search goes number by number, on shorter arrays
+    chunk = 2 * BlockType.chunk  # its search ends with a few groups at a time
     dtype = np.dtype([("hmask", "u1", 32), ("qs", "u1", 64), ("scales", "u1", 12), ("d", F16)])
 
     def encode(self, x, w):
@@ -96,7 +93,7 @@ class Q3_K(KQuant):
         xs = self.sub_blocks(x)
         if w is None:
             scales, codes = search.signed(xs, 4)
-            scales = side_by_side(scales, n)
+            scales = scales.reshape(-1, n)
             top = first_largest(scales)[1]
             iscale = F(-32) / top
             sc = np.clip(nearest_int(scales * iscale).astype(np.int8), -32, 31) + 32
@@ -104,7 +101,7 @@ class Q3_K(KQuant):
         else:
             ws = self.sub_blocks(w)
             scales, codes = search.symmetric(xs, 4, ws)
-            d, sc = search.symmetric(side_by_side(scales, n), 32, side_by_side(np.add.reduce(ws, axis=0), n))
+            d, sc = search.symmetric(scales.reshape(-1, n), 32, total(ws).reshape(-1, n))
         blocks = np.empty(n, self.dtype)
         blocks["d"] = d
         low = sc & 15
@@ -113,7 +110,7 @@ class Q3_K(KQuant):
         blocks["scales"][:, 8:] = (high[0] | (high[1] << 2) | (high[2] << 4) | (high[3] << 6)).T
         step = blocks["d"].astype(F) * (sc.astype(F) - F(32))
         q = self.requantize(x, step, None, codes, -4, 3)
-        blocks["hmask"] = np.packbits(q.reshape(8, 32, n) > 3, axis=0, bitorder="little")[0].T
+        blocks["hmask"] = pack_high_bits(q >> 2)
         blocks["qs"] = pack_2_bits(q & 3)
         return blocks
 
@@ -137,7 +134,7 @@ class _Q45_K(KQuant):
 
     def fit(self, xs):
         """Scales, minima and codes of sub-blocks without an importance matrix."""
-        rms = np.sqrt(np.add.reduce(xs * xs, axis=0) / F(32))
+        rms = np.sqrt(total(xs, xs) / F(32))
         return search.affine(xs, rms + np.abs(xs), 2**self.bits - 1, self.first, 0.1, self.tries)
 
     def encode(self, x, w):
@@ -145,13 +142,13 @@ class _Q45_K(KQuant):
         xs = self.sub_blocks(x)
         if w is None:
             scales, mins, codes = self.fit(xs)
-            (sc, d), (m, dmin) = (_ratio(side_by_side(t, n), 63) for t in (scales, mins))
+            (sc, d), (m, dmin) = (_ratio(t.reshape(-1, n), 63) for t in (scales, mins))
             sc, m = np.minimum(sc, 63), np.minimum(m, 63)
         else:
             ws = self.sub_blocks(w)
             scales, mins, codes = search.affine(xs, ws, 2**self.bits - 1, -0.9, 0.05, 36, clamp=True)
-            total = side_by_side(np.add.reduce(ws, axis=0), n)
-            (d, sc), (dmin, m) = (search.positive(side_by_side(t, n), 63, total) for t in (scales, mins))
+            sums = total(ws).reshape(-1, n)
+            (d, sc), (dmin, m) = (search.positive(t.reshape(-1, n), 63, sums) for t in (scales, mins))
         blocks = np.empty(n, self.dtype)
         blocks["d"], blocks["dmin"], blocks["scales"] = d, dmin, join_scales(sc, m)
         step, minimum = blocks["d"].astype(F) * sc, blocks["dmin"].astype(F) * m
@@ -159,7 +156,7 @@ class _Q45_K(KQuant):
         low = (q & 15).reshape(4, 2, 32, n)
         blocks["qs"] = (low[:, 0] | (low[:, 1] << 4)).reshape(128, n).T
         if self.bits == 5:
-            blocks["qh"] = np.packbits((q >> 4).reshape(8, 32, n), axis=0, bitorder="little")[0].T
+            blocks["qh"] = pack_high_bits(q >> 4)
         return blocks
 
     def decode(self, blocks):
@@ -197,7 +194,7 @@ class Q6_K(KQuant):
     def encode(self, x, w):
         n = x.shape[1]
         scales, codes = search.symmetric(self.sub_blocks(x), 32, None if w is None else self.sub_blocks(w))
-        scales = side_by_side(scales, n)
+        scales = scales.reshape(-1, n)
         largest, top = first_largest(scales)
         iscale = F(-128) / top
         blocks = np.empty(n, self.dtype)

@@ -16,9 +16,10 @@ from course_lib.formats.ggml.block import (
     inverse,
     truncate,
 )
-from course_lib.formats.ggml.fields import join_nibbles, split_nibbles
+from course_lib.formats.ggml.fields import join_nibbles, pack_bits, split_nibbles
 
 F = np.float32
+BELOW_HALF = np.nextafter(F(0.5), F(0))  # added and cut off, it rounds ties away from zero and nothing else up
 
 
 class Legacy(BlockType):
@@ -37,9 +38,9 @@ class Legacy(BlockType):
         blocks = np.empty(codes.shape[1], self.dtype)
         for name, value in scales.items():
             blocks[name] = value
-        blocks["qs"] = join_nibbles(codes & 0x0F)
+        blocks["qs"] = join_nibbles(codes)
         if self.bits == 5:
-            blocks["qh"] = np.packbits((codes >> 4).T, axis=1, bitorder="little")
+            blocks["qh"] = pack_bits(codes >> 4)
         return blocks
 
     def codes(self, blocks: np.ndarray) -> np.ndarray:
@@ -59,7 +60,10 @@ class Symmetric(Legacy):
             d, codes = search.symmetric(x, half, w)
             return self.store(codes, d=d)
         d = first_largest(x)[1] / F(-half)
-        codes = np.minimum(truncate(x * inverse(d) + F(half + 0.5)), 2 * half - 1).astype(np.uint8)
+        v = x * inverse(d)
+        v += F(half + 0.5)
+        codes = truncate(v)
+        codes -= codes == 2 * half  # a number opposite to the largest one is half a step too far out
         return self.store(codes, d=d)
 
     def decode(self, blocks):
@@ -78,9 +82,10 @@ class Affine(Legacy):
             return self.store(codes, d=d, m=-minimum)
         low = first_smallest(x)
         d = (x.max(0) - low + F(0)) / F(top)  # + 0: never -0
-        codes = truncate((x - low) * inverse(d) + F(0.5))
-        codes = np.minimum(codes, 15) if self.bits == 4 else codes
-        return self.store(codes.astype(np.uint8), d=d, m=low)
+        v = x - low
+        v *= inverse(d)
+        v += F(0.5)
+        return self.store(truncate(v), d=d, m=low)
 
     def decode(self, blocks):
         return self.codes(blocks).astype(F) * blocks["d"].astype(F)[:, None] + blocks["m"].astype(F)[:, None]
@@ -94,10 +99,9 @@ class Q8_0(Legacy):
     def encode(self, x, w):
         d = np.abs(x).max(0) / F(127)
         v = x * inverse(d)
-        whole = np.trunc(v)
-        codes = whole + np.copysign(np.abs(v - whole) >= F(0.5), v)
+        v += np.copysign(BELOW_HALF, v)
         blocks = np.empty(x.shape[1], self.dtype)
-        blocks["d"], blocks["qs"] = d, truncate(codes).T
+        blocks["d"], blocks["qs"] = d, truncate(v).view(np.int8).T
         return blocks
 
     def decode(self, blocks):

@@ -28,7 +28,7 @@ class MXFP4(BlockType):
         codes = np.zeros(x.shape, np.uint8)
         for middle in _MIDDLES:
             codes += magnitude > middle * half
-        codes |= ((x < 0) & (codes > 0)).astype(np.uint8) << 3
+        codes |= (x < -_MIDDLES[0] * half).view(np.uint8) << 3  # a zero has no sign
         blocks = np.empty(x.shape[1], self.dtype)
         blocks["e"], blocks["qs"] = e, join_nibbles(codes)
         return blocks

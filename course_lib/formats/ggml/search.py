@@ -7,18 +7,23 @@ from __future__ import annotations
 
 import numpy as np
 
-from course_lib.formats.ggml.block import first_largest, nearest_int
+from course_lib.formats.ggml.block import first_largest, nearest_int, total
 
 F = np.float32
 EPS = F(1e-15)  # a group below this counts as zero
-MAGIC = F(12582912.0)  # v + MAGIC - MAGIC rounds to the nearest integer, ties to even, for |v| < 2^22
 
 
 def codes_of(v: np.ndarray, low: int, high: int, out: np.ndarray | None = None) -> np.ndarray:
-    """Nearest integers of v, held in low … high, as float32."""
-    out = np.add(v, MAGIC, out=out)
-    np.subtract(out, MAGIC, out=out)
-    return np.clip(out, F(low), F(high), out=out)
+    """Nearest integers of v, ties to even, held in low … high, as float32."""
+    out = np.rint(v, out=out)
+    return out.clip(F(low), F(high), out=out)
+
+
+def any_codes_of(v: np.ndarray, low: int, high: int) -> np.ndarray:
+    """The same for v that may be NaN or beyond 2^22, where codes are what C's rounding leaves there; changes v."""
+    if v.min() > F(-4e6) and v.max() < F(4e6):
+        return codes_of(v, low, high, out=v)
+    return nearest_int(v).clip(low, high).astype(F)
 
 
 def symmetric(x: np.ndarray, nmax: int, w: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -29,25 +34,23 @@ def symmetric(x: np.ndarray, nmax: int, w: np.ndarray | None = None) -> tuple[np
     """
     amax, top = first_largest(x)
     w = x * x if w is None else w
-    wx, q, t = w * x, np.empty_like(x), np.empty_like(x)
+    wx, q = w * x, np.empty_like(x)
 
     def fit(iscale):
         codes_of(np.multiply(x, iscale, out=q), -nmax, nmax - 1, out=q)
-        sum_lx = np.add.reduce(np.multiply(wx, q, out=t), axis=0)
-        np.multiply(w, q, out=t)
-        return sum_lx, np.add.reduce(np.multiply(t, q, out=t), axis=0)
+        return total(wx, q), total(w, q, q)
 
-    iscale = F(-nmax) / top
-    sum_lx, sum_l2 = fit(iscale)
+    best_iscale = F(-nmax) / top
+    sum_lx, sum_l2 = fit(best_iscale)
     scale = np.divide(sum_lx, sum_l2, out=np.zeros_like(top), where=sum_l2 != 0)
-    best, best_iscale = scale * sum_lx, iscale
+    best = scale * sum_lx
     for step in (*range(-9, 0), *range(1, 10)):
         iscale = -(F(nmax) + F(0.1) * F(step)) / top
         sum_lx, sum_l2 = fit(iscale)
         better = (sum_l2 > 0) & (sum_lx * sum_lx > best * sum_l2)
-        scale = np.where(better, sum_lx / sum_l2, scale)
-        best = np.where(better, scale * sum_lx, best)
-        best_iscale = np.where(better, iscale, best_iscale)
+        np.putmask(scale, better, sum_lx / sum_l2)
+        np.putmask(best, better, scale * sum_lx)
+        np.putmask(best_iscale, better, iscale)
     codes = codes_of(x * best_iscale, -nmax, nmax - 1) + F(nmax)
     zero = amax < EPS
     codes[:, zero] = 0
@@ -64,61 +67,59 @@ def affine(
     best scale and minimum by weighted linear regression. A try that is taken moves the minimum from which the later
     ones start. mad: |error| instead of its square. (C: make_qkx2_quants; clamp=True: make_qkx3_quants)
     """
-    ends = least, high = x.min(0), x.max(0)
+    least, high = x.min(0), x.max(0)
     low = np.minimum(least, F(0))
     flat = high <= low if clamp else high == low
-    sums = np.add.reduce(w, axis=0), np.add.reduce(w * x, axis=0)
+    sums = total(w), total(w, x)
     codes, t = np.empty_like(x), np.empty_like(x)
-    start = minimum = low
-    plain = chosen = iscale = F(nmax) / (high - low)
-    scale = F(1) / iscale
-    _encode(x, ends, iscale, minimum, nmax, False, codes)
-    best = _error(x, w, codes, scale, minimum, mad, t)
+    plain = F(nmax) / (high - low)
+    start, minimum, chosen, scale = low.copy(), low.copy(), plain.copy(), F(1) / plain
+    _encode(x, least, plain, low, nmax, False, codes)
+    best = _error(x, w, codes, scale, low, mad, t)
     for k in range(tries + 1):
         iscale = (F(first) + F(step) * F(k) + F(nmax)) / (high - minimum)
-        _encode(x, ends, iscale, minimum, nmax, clamp, codes)
-        fits, this_scale, this_min = _regression(x, w, codes, sums, t)
+        _encode(x, least, iscale, minimum, nmax, clamp, codes)
+        fits, this_scale, this_min = _regression(x, w, codes, sums)
         found = _error(x, w, codes, this_scale, this_min, mad, t)
         better = fits & (found < best)
-        if better.any():
-            best = np.where(better, found, best)
-            start, chosen = np.where(better, minimum, start), np.where(better, iscale, chosen)
-            scale, minimum = np.where(better, this_scale, scale), np.where(better, this_min, minimum)
-    _encode(x, ends, chosen, start, nmax, clamp, codes)
+        for kept, new in (
+            (best, found), (start, minimum), (chosen, iscale), (scale, this_scale), (minimum, this_min),
+        ):  # fmt: skip
+            np.putmask(kept, better, new)
+    _encode(x, least, chosen, start, nmax, clamp, codes)
     codes[:, flat | (np.isinf(plain) & (chosen == plain))] = 0
     return np.where(flat, F(0), scale), -np.where(flat, low, minimum), codes.astype(np.uint8)
 
 
-def _encode(x, ends, iscale, minimum, nmax, clamp, out):
+def _encode(x, least, iscale, minimum, nmax, clamp, out):
     """Codes 0 … nmax of (x - minimum) iscale, into out; beyond 2^22 they are what C's rounding leaves there."""
     np.multiply(np.subtract(x, minimum, out=out), iscale, out=out)
     if clamp:  # before rounding, and NaN becomes 0
-        codes_of(np.fmax(out, F(0)), 0, nmax, out=out)
+        codes_of(np.fmax(out, F(0), out=out), 0, nmax, out=out)
         return
-    wild = ~(np.abs(iscale) * np.maximum(*(np.abs(end - minimum) for end in ends)) < F(4e6))
-    strange = nearest_int(out[:, wild]).clip(0, nmax) if wild.any() else 0
-    codes_of(out, 0, nmax, out=out)
-    out[:, wild] = strange
+    if (np.abs((least - minimum) * iscale) < F(4e6)).all():  # at the other end it is nmax or so
+        codes_of(out, 0, nmax, out=out)
+    else:
+        out[:] = any_codes_of(out, 0, nmax)
 
 
 def _error(x, w, codes, scale, minimum, mad, t):
     """Σ w |scale code + minimum - x|, or of its square; t is scratch."""
     np.subtract(np.add(np.multiply(codes, scale, out=t), minimum, out=t), x, out=t)
-    (np.abs if mad else np.square)(t, out=t)
-    return np.add.reduce(np.multiply(t, w, out=t), axis=0)
+    return total(np.abs(t, out=t), w) if mad else total(t, t, w)
 
 
-def _regression(x, w, codes, sums, t):
-    """(whether there is one, scale, minimum <= 0) of x on codes under weights w; sums is Σw and Σwx, t scratch."""
+def _regression(x, w, codes, sums):
+    """(whether there is one, scale, minimum <= 0) of x on codes under weights w; sums is Σw and Σwx."""
     sum_w, sum_x = sums
-    sum_l = np.add.reduce(np.multiply(w, codes, out=t), axis=0)
-    sum_l2 = np.add.reduce(t * codes, axis=0)
-    sum_xl = np.add.reduce(np.multiply(t, x, out=t), axis=0)
+    sum_l, sum_l2, sum_xl = total(w, codes), total(w, codes, codes), total(w, codes, x)
     determinant = sum_w * sum_l2 - sum_l * sum_l
     scale = (sum_w * sum_xl - sum_x * sum_l) / determinant
     minimum = (sum_l2 * sum_x - sum_l * sum_xl) / determinant
     above = minimum > 0
-    return determinant > 0, np.where(above, sum_xl / sum_l2, scale), np.where(above, F(0), minimum)
+    np.putmask(scale, above, sum_xl / sum_l2)
+    np.putmask(minimum, above, F(0))
+    return determinant > 0, scale, minimum
 
 
 def positive(x: np.ndarray, nmax: int, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -133,7 +134,7 @@ def positive(x: np.ndarray, nmax: int, w: np.ndarray) -> tuple[np.ndarray, np.nd
     def squared_error(iscale):
         q = np.minimum(nearest_int(x * iscale), nmax).astype(F)
         d = x - (F(1) / iscale) * q
-        return np.add.reduce(w * d * d, axis=0)
+        return total(w, d, d)
 
     iscale = F(nmax) / top
     best = squared_error(iscale)
@@ -143,9 +144,7 @@ def positive(x: np.ndarray, nmax: int, w: np.ndarray) -> tuple[np.ndarray, np.nd
         better = found < best
         best, iscale = np.where(better, found, best), np.where(better, tried, iscale)
     codes = np.minimum(nearest_int(x * iscale), nmax).astype(F)
-    wx = w * x
-    sum_lx, sum_l2 = np.add.reduce(wx * codes, axis=0), np.add.reduce(w * codes * codes, axis=0)
-    sum_lx, sum_l2 = _improve(x, w, codes, sum_lx, sum_l2, None, nmax)
+    sum_lx, sum_l2 = _improve(x, w, codes, -(2**22), nmax)
     scale = np.divide(sum_lx, sum_l2, out=np.zeros_like(top), where=sum_l2 > 0)
     codes[:, zero], scale[zero] = 0, 0
     return scale, codes.astype(np.uint8)
@@ -155,9 +154,7 @@ def signed(x: np.ndarray, nmax: int) -> tuple[np.ndarray, np.ndarray]:
     """Scale and codes 0 … 2 nmax - 1, x ≈ scale (code - nmax), where codes move one by one. (C: make_q3_quants)"""
     amax, top = first_largest(x)
     codes = codes_of(x * (F(-nmax) / top), -nmax, nmax - 1)
-    w = x * x
-    sum_lx, sum_l2 = np.add.reduce(w * x * codes, axis=0), np.add.reduce(w * codes * codes, axis=0)
-    sum_lx, sum_l2 = _improve(x, w, codes, sum_lx, sum_l2, -nmax, nmax - 1)
+    sum_lx, sum_l2 = _improve(x, x * x, codes, -nmax, nmax - 1)
     scale = np.divide(sum_lx, sum_l2, out=np.zeros_like(top), where=sum_l2 > 0)
     codes += F(nmax)
     zero = amax < EPS
@@ -165,40 +162,38 @@ def signed(x: np.ndarray, nmax: int) -> tuple[np.ndarray, np.ndarray]:
     return scale, codes.astype(np.uint8)
 
 
-def _improve(x, w, codes, sum_lx, sum_l2, low, high):
-    """Move one code after another to where the least-squares error falls, five rounds at most; changes `codes`.
+def _improve(x, w, codes, low, high):
+    """Move codes to where the least-squares error falls; changes `codes` and returns Σwxl and Σwl².
 
-    low=None: codes of numbers >= 0. Only the groups in which something moved take part in the next round.
+    C goes round the numbers of a group, five times at most, and moves what can be improved while the others stay.
+    Few can: all are looked at together, and in each group the next one in turn is moved, until a round moves none.
     """
-    sums = np.stack([sum_lx, sum_l2])
-    active = np.arange(x.shape[1])
-    part, totals = [x, w * x, w, codes.copy()], sums.copy()
-    for _ in range(5):
-        changed = np.zeros(len(active), bool)
-        for xi, wx, wi, code in zip(*part, strict=True):
-            _move(xi, wx, wi, code, totals, changed, low, high)
-        codes[:, active], sums[:, active] = part[3], totals
-        again = np.flatnonzero(changed)
-        if not len(again):
-            break
-        active = active[again]
-        part, totals = [t.take(again, axis=1) for t in part], totals.take(again, axis=1)
+    size, groups = len(x), np.arange(x.shape[1])  # the groups in which something may still move
+    sums, passed = np.stack([total(w, x, codes), total(w, codes, codes)]), np.zeros(len(groups), int)
+    part = x, w, codes, *sums
+    while len(groups):
+        new, wx, lx, l2 = _better_codes(*part, low, high)
+        found = np.flatnonzero(new != part[2])
+        row, at = np.divmod(found, len(groups))
+        new, lx, l2, wx, w_at = (t.take(found) for t in (new, lx, l2, wx, part[1]))
+        good, old_lx, old_l2 = lx > 0, part[3][at], part[4][at]
+        lx, l2 = lx + wx * new, l2 + w_at * new * new
+        turn = passed[at] + (row - passed[at]) % size  # how many numbers C has passed when it comes to this one
+        good &= (l2 > 0) & (lx * lx * old_l2 > old_lx * old_lx * l2) & (turn < 5 * size)
+        first = np.full(len(groups), 5 * size)
+        np.minimum.at(first, at[good], turn[good])
+        taken = np.flatnonzero(good & (turn == first[at]))
+        groups, passed, lx, l2 = groups[at[taken]], turn[taken] + 1, lx[taken], l2[taken]
+        codes[row[taken], groups], sums[0, groups], sums[1, groups] = new[taken], lx, l2
+        part = *(t.take(groups, axis=1) for t in (x, w, codes)), lx, l2
     return sums
 
 
-def _move(x, wx, w, code, totals, changed, low, high):
-    """Try a better code for one number of each group, the sums of the others held fast; all arguments (groups,)."""
-    slx, sl2 = wx * code, w * code
-    np.subtract(totals[0], slx, out=slx)
-    np.subtract(totals[1], np.multiply(sl2, code, out=sl2), out=sl2)
-    new = x * sl2
-    new = np.minimum(nearest_int(np.divide(new, slx, out=new)), high)
-    new = (new if low is None else np.maximum(new, low)).astype(F)
-    allowed = (new != code) & (slx > 0)
-    at = np.flatnonzero(allowed if low is not None else allowed & (sl2 > 0))
-    new, lx, l2 = new[at], totals[0][at], totals[1][at]
-    slx, sl2 = slx[at] + wx[at] * new, sl2[at] + w[at] * new * new
-    taken = (slx * slx * l2 > lx * lx * sl2) & (sl2 > 0)
-    at = at[taken]
-    code[at], totals[0][at], totals[1][at] = new[taken], slx[taken], sl2[taken]
-    changed[at] = True
+def _better_codes(x, w, codes, sum_lx, sum_l2, low, high):
+    """What each code had better be while the others are held fast; wx; Σwxl and Σwl² of the others."""
+    wx = w * x
+    lx, l2 = wx * codes, w * codes
+    np.subtract(sum_lx, lx, out=lx)
+    np.subtract(sum_l2, np.multiply(l2, codes, out=l2), out=l2)
+    v = x * l2
+    return any_codes_of(np.divide(v, lx, out=v), low, high), wx, lx, l2
