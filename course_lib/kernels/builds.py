@@ -53,6 +53,15 @@ def w8a8(name: str, function: str, kind: str, bm: int, **more) -> Build:
     return Build(name, f"w8a8.{function}", signature, tile | more, tensor_cores=True, arches=arches)
 
 
+def fp4(name: str, function: str, words: int, mx: bool, **tile) -> Build:
+    signature = {"x": "*fp16", "words": "*i32", "scale": "*u8", "row": "*fp32", "y": "*fp16", "n": "i32", "k": "i32"}
+    signature |= {"m": "i32"} if function == "gemm" else {}
+    rows = tile.setdefault("BN", 64 if function == "gemm" else 32)
+    arches = ARCHES if mx else ("sm_89", "sm_90", "sm_100")
+    return Build(name, f"fp4.{function}", signature, {"W": words, "MX": mx} | tile, weights=rows * 512 if "BB" in tile
+                 else rows * 128, tensor_cores=function == "gemm", arches=arches)  # fmt: skip
+
+
 BUILDS = (
     gemv(1, "v1_naive"),
     gemv(2, "v2_group"),
@@ -65,6 +74,10 @@ BUILDS = (
     gemm("gemm-16-g32", GEMM, 16, W=4, HAS_ZERO=True),
     w8a8("int8-64", "int8_gemm", "*i8", 64, HAS_ZERO=True),
     w8a8("fp8-64", "fp8_gemm", "*fp8e4nv", 64, BH=128),
+    fp4("mxfp4-1", "gemv", 4, True, BB=16),
+    fp4("nvfp4-1", "gemv", 2, False, BB=32),
+    fp4("mxfp4-64", "gemm", 4, True, BM=64, TW=16),
+    fp4("nvfp4-64", "gemm", 2, False, BM=64, TW=16),
     ggml("Q4_0", "q4_0", {}, 256, BB=8),
     ggml("Q8_0", "q8_0", {}, 256, BB=8),
     ggml("Q4_K", "q4_k", {"blocks": "*i32", "scales": "*u8"}, 256),
