@@ -5,7 +5,7 @@
 PEERS is the environment of `make peers` (llmcompressor 0.14.0.1); the course itself does not need it.
 
 Its grid of exponents is i / (n - 1), from 0 up to 1; AutoAWQ's and ours is i / n, without 1. With n_grid = 21 (22 under
-duo scaling, whose first candidate is s = 1) it tries what alpha_grid = 20 tries, and these two more. It has no clip search.
+duo scaling, whose first candidate is s = 1) it tries what alpha_grid = 20 tries, and these two more. It does not clip.
 """
 
 import copy
