@@ -1,0 +1,191 @@
+"""ps06.q5: two four-bit grids, judged by the inputs"""
+
+import torch
+
+from course_lib.checks import Case
+from course_lib.grading import Mistake, agrees, question
+
+
+def two_grids(w, x):
+    """Relative output-weighted errors of int4 in groups of 32, of Q4_0, and of Q4_0 with refitted d; who wins where."""
+    groups = w.reshape(-1, 32)
+    h = x.square().mean(dim=0).expand_as(w).reshape(-1, 32)
+
+    def errors(codes, d):
+        return (h * (codes * d.half().float() - groups).square()).sum(dim=1)
+
+    top = groups.gather(1, groups.abs().argmax(dim=1, keepdim=True))
+    s = top.abs() / 7
+    int4 = errors(torch.round(groups / s).clamp(-7, 7), s)
+    d = top / -8
+    codes = (groups / d + 8.5).floor().clamp(0, 15) - 8
+    q4_0 = errors(codes, d)
+    fitted = (h * groups * codes).sum(dim=1, keepdim=True) / (h * codes.square()).sum(dim=1, keepdim=True)
+    total = (h * groups.square()).sum()
+    return {
+        "int4": (int4.sum() / total).item(),
+        "q4_0": (q4_0.sum() / total).item(),
+        "fitted": (errors(codes, fitted).sum() / total).item(),
+        "wins": int((q4_0 < int4).sum()),
+    }
+
+
+def _square(x):
+    return x.square().mean(dim=0)
+
+
+def _grids(w, x, loud=_square, group=32, levels=7, ends=(-7, 7), sign=True, half=8, shift=8.5, stored=torch.half,
+           weighed=True, refit="same", relative=True, won=lambda a, b: (b < a).sum()):  # fmt: skip
+    """The reference with one part changed."""
+    h = loud(x).expand_as(w)
+
+    def rows(t, n):
+        return t.reshape(-1, n)
+
+    def errors(codes, d, n=32):
+        off = rows(h, n) * (codes * d.to(stored).float() - rows(w, n)).square()
+        return off.reshape(-1, 32).sum(dim=1)
+
+    g = rows(w, group)
+    s = g.abs().amax(dim=1, keepdim=True) / levels
+    int4 = errors(torch.round(g / s).clamp(*ends), s, group)
+    g = rows(w, 32)
+    top = g.gather(1, g.abs().argmax(dim=1, keepdim=True))
+    d = (top if sign else top.abs()) / -half
+    codes = (g / d + shift).floor().clamp(0, 15) - 8
+    q4_0 = errors(codes, d)
+    by = rows(h, 32) if weighed else 1
+    fitted = (by * g * codes).sum(1, keepdim=True) / (by * codes.square()).sum(1, keepdim=True)
+    again = codes if refit == "same" else (g / fitted + 8.5).floor().clamp(0, 15) - 8
+    total = (h * w.square()).sum() if relative else 1.0
+    return {
+        "int4": float(int4.sum() / total),
+        "q4_0": float(q4_0.sum() / total),
+        "fitted": float(errors(again, fitted).sum() / total),
+        "wins": int(won(int4, q4_0)),
+    }
+
+
+NAMES = ("int4 in groups of 32", "Q4_0", "Q4_0 with the best d", "groups that Q4_0 wins")
+
+WRONG = [
+    Mistake(
+        "all columns alike",
+        lambda w, x: _grids(w, x, loud=lambda x: torch.ones(x.shape[1])),
+        "A column that meets loud inputs counts more: weigh each squared error with the mean of x² of its column.",
+        loses=NAMES,
+    ),
+    Mistake(
+        "loudness instead of its square",
+        lambda w, x: _grids(w, x, loud=lambda x: x.abs().mean(dim=0)),
+        "The error of an output is a sum of x (ŵ − w), squared: a column's weight is the mean of x², not of |x|.",
+        loses=NAMES,
+    ),
+    Mistake(
+        "one scale a row",
+        lambda w, x: _grids(w, x, group=w.shape[1]),
+        "Both sides are to pay the same 4.5 bits: int4 has a scale for every 32 weights as well.",
+        loses=(NAMES[0], NAMES[3]),
+    ),
+    Mistake(
+        "an eighth code on the positive side",
+        lambda w, x: _grids(w, x, levels=7.5, ends=(-8, 7)),
+        "This int4 is the symmetric one of chapter 04: the largest |w| becomes ±7.",
+        loses=(NAMES[0], NAMES[3]),
+    ),
+    Mistake(
+        "Q4_0 with a positive d",
+        lambda w, x: _grids(w, x, sign=False),
+        "The number of largest magnitude becomes code 0 exactly, −8 steps, so d takes its sign: d = w / −8.",
+        loses=NAMES[1:],
+    ),
+    Mistake(
+        "Q4_0 over seven steps",
+        lambda w, x: _grids(w, x, half=7),
+        "Q4_0 has −8 … 7. The largest number is −8 steps: d = w / −8.",
+        loses=NAMES[1:],
+    ),
+    Mistake(
+        "cut off, not rounded",
+        lambda w, x: _grids(w, x, shift=8.0),
+        "The + 8.5 is the 8 of the offset and the ½ of rounding.",
+        loses=NAMES[1:],
+    ),
+    Mistake(
+        "d kept in float32",
+        lambda w, x: _grids(w, x, stored=torch.float32),
+        "What is stored is float16. Near the end of its range that costs as much as the codes do: measure d as stored.",
+        loses=NAMES,
+    ),
+    Mistake(
+        "the best d for all columns alike",
+        lambda w, x: _grids(w, x, weighed=False),
+        "d = Σ h w q / Σ h q²: the same weights as in the error that it is to make small.",
+        loses=NAMES[2:3],
+    ),
+    Mistake(
+        "new codes for the new d",
+        lambda w, x: _grids(w, x, refit="again"),
+        "The codes stay, only d changes: that is the least-squares step inside ggml's searches.",
+        loses=NAMES[2:3],
+    ),
+    Mistake(
+        "not relative",
+        lambda w, x: _grids(w, x, relative=False),
+        "Divide by Σ h w²: an error without its scale says nothing.",
+        loses=NAMES[:3],
+    ),
+    Mistake(
+        "the other side's wins",
+        lambda w, x: _grids(w, x, won=lambda a, b: (a < b).sum()),
+        "Count the groups in which Q4_0 has the *lower* error.",
+        loses=NAMES[3:],
+    ),
+    Mistake(
+        "a winner for all",
+        lambda w, x: _grids(w, x, won=lambda a, b: len(a) * (b.sum() < a.sum())),
+        "The sums decide nothing about single groups: compare group by group, and count.",
+        loses=NAMES[3:],
+    ),
+]
+
+
+def exercise(seed):
+    def case(name, offset, rows, cols, tokens, size):
+        generator = torch.Generator().manual_seed(seed + offset)
+        w = size * torch.randn(rows, cols, generator=generator)
+        x = torch.randn(tokens, cols, generator=generator) * 2.0 ** (1.5 * torch.randn(cols, generator=generator))
+        return Case(name, w, x)
+
+    def steady(case):
+        """No number lies where rounding is a matter of taste, and no mistake counts the same wins by accident."""
+        w, x = case.args
+        groups = w.reshape(-1, 32)
+        top = groups.gather(1, groups.abs().argmax(dim=1, keepdim=True))
+        near = min(((groups * levels / top) % 1 - 0.5).abs().min().item() for levels in (7, 8))
+        right = two_grids(w, x)["wins"]
+        losing = [mistake for mistake in WRONG if NAMES[3] in mistake.loses]
+        return near > 1e-4 and all(mistake.answer(w, x)["wins"] != right for mistake in losing)
+
+    def drawn(name, offset, *shape):
+        return next(c for c in (case(name, offset + 10_000 * i, *shape) for i in range(2000)) if steady(c))
+
+    cases = [
+        drawn("ten groups", 0, 5, 64, 20, 0.02),
+        drawn("scales near the end of float16", 1, 8, 64, 12, 3e-6),
+        drawn("long rows", 2, 6, 128, 30, 1.0),
+    ]
+    near = dict(rtol=1e-3, atol=1e-9)
+    return question(
+        "ps06.q5",
+        "Two four-bit grids",
+        "two_grids(w, x): weighted errors of int4, of Q4_0 and of Q4_0 with another d, and the groups that Q4_0 wins.",
+        two_grids,
+        properties=[
+            agrees(NAMES[0], cases, "s = max |w| / 7 of 32 neighbours.", part="int4", **near),
+            agrees(NAMES[1], cases, "d = the largest / −8, codes −8 … 7.", part="q4_0", **near),
+            agrees(NAMES[2], cases, "Weighted least squares, codes kept.", part="fitted", **near),
+            agrees(NAMES[3], cases, "Group by group.", part="wins"),
+        ],
+        wrong=WRONG,
+    )
