@@ -176,8 +176,11 @@ def _bytes(scene, b):
         if at == b.at:
             scene.rect(x - 1, y - 2, CELL, 20, fill="sky", color="ink", line=2)
         scene.text(x + 9.5, y + 13, f"{byte:02x}", size=12, mono=True)
-        scene.line(x + 1, y + 20, x + CELL - 3, y + 20, color.get(field, "blue"), 3)
+        scene.tip(x - 1, y - 2, CELL, 24, f"byte {at} = 0x{byte:02x}: {_held(b, at)}")
         if place == 0 or at % ROW == 0:
+            bytes_of = t.dtype[field].itemsize - place
+            end = x + CELL * min(ROW - at % ROW, bytes_of) - 3
+            scene.line(x + 1, y + 20, end, y + 20, color.get(field, "blue"), 3)
             scene.text(x + 1, y + 31, field, size=11, color="muted", anchor="start")
 
 
@@ -200,6 +203,13 @@ def _bits(scene, b, top):
         scene.text(320, y + 14 + 22 * k, line, size=13, anchor="start")
 
 
+def _held(b, at):
+    """What a byte holds, from its top bits down: the words for the mouse that rests on it."""
+    held = reversed(anatomy.pieces(b.kind, at))
+    said = ((_label(p), b.numbers[p.role, p.index]) for p in held)
+    return "; ".join(f"{label} {number(v, 4) if isinstance(v, float) else _signed(v)}" for label, v in said)
+
+
 def _label(p):
     if p.role == "code":
         return f"w[{p.index}]"
@@ -216,9 +226,8 @@ def _lines(b):
             continue
         v, where = b.numbers[p.role, p.index], f"weights {p.weights[0]} to {p.weights[-1]}"
         if p.role == "scale":
-            out.append(
-                f"{_label(p)} = {_signed(v)}: {where} have the step d · {_signed(v)} = {_short(b.numbers['d', 0] * v)}"
-            )
+            step = _short(b.numbers["d", 0] * v)
+            out.append(f"{_label(p)} = {_signed(v)}: {where} have the step d · {_signed(v)} = {step}")
         elif p.role == "minimum":
             out.append(f"{_label(p)} = {v}: from {where} dmin · {v} = {_short(b.numbers['dmin', 0] * v)} is taken off")
         else:
@@ -236,9 +245,8 @@ def _weights(scene, b, top):
     scene.rect(LEFT + 122, top - 1, 14, 10, fill="card", color="muted", line=1).diamond(LEFT + 129, top + 4, 4, "blue")
     scene.text(LEFT + 142, top + 8, "hang on this byte", size=12, color="muted", anchor="start")
     scene.rect(LEFT + 272, top - 1, 14, 10, fill="sky", color="muted", line=1)
-    scene.text(
-        LEFT + 292, top + 8, f"share a scale with them ({group} to a scale)", size=12, color="muted", anchor="start"
-    )
+    words = f"share a scale with them ({group} to a scale)"
+    scene.text(LEFT + 292, top + 8, words, size=12, color="muted", anchor="start")
     for j in range(len(b.weights)):
         x, y = LEFT + CELL * (j % ROW), top + 20 + 14 * (j // ROW)
         if j % ROW == 0:
