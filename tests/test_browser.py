@@ -24,6 +24,7 @@ CELLS = [
     "viz.explorers.migrate()",
     "viz.explorers.stepper()",
     "viz.explorers.protect()",
+    "viz.explorers.blocks()",
     "viz.show(viz.plots.footprints({'FP16': 140, 'INT4': 35}, limit=80), alt='FP16 is too large, INT4 fits.')",
     "viz.show(viz.plots.pipeline(), alt='Weights become bytes.')",
 ]
@@ -118,6 +119,15 @@ def test_protect(notebook):
     protect.press("alpha", "Home", "that is plain rounding")
     protect.press("weights", "End", "at 4 bits the outputs are off")
     protect.press("alpha", "End", "α = 0.95")
+
+
+def test_blocks(notebook):
+    blocks = notebook.explorer("blocks")
+    blocks.wait_for("Byte 4 of 0 … 143 belongs to scales[0]")
+    blocks.press("byte", "ArrowRight", "Byte 5 of 0 … 143", times=1)
+    blocks.press("byte", "End", "Byte 143 of 0 … 143 belongs to qs[127]")
+    blocks.choose("type of the block", "Q4_0", "Byte 17 of 0 … 17")
+    blocks.press("byte", "Home", "It is the low half of d")
 
 
 def test_migrate(notebook):
