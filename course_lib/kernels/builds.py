@@ -62,6 +62,15 @@ def fp4(name: str, function: str, words: int, mx: bool, **tile) -> Build:
                  else rows * 128, tensor_cores=function == "gemm", arches=arches)  # fmt: skip
 
 
+def kv(kind: str, stored: str, bits: int) -> Build:
+    floats = dict.fromkeys(("ks", "kz", "vs", "vz", "out", "top", "total"), "*fp32") | {"scale": "fp32"}
+    whole = {"table": "*i32", "lengths": "*i32", "heads": "i32", "most": "i32", "window": "i32"}
+    tile = {"G": 16, "D": 128, "SIZE": 32, "BITS": bits, "SIGNED": kind == "fp8"}
+    arches = ("sm_89", "sm_90", "sm_100") if kind == "fp8" else ARCHES
+    signature = {"q": "*fp16", "keys": stored, "values": stored} | floats | whole
+    return Build(f"kv-{kind}", "kv.attend", signature, tile, arches=arches)
+
+
 BUILDS = (
     gemv(1, "v1_naive"),
     gemv(2, "v2_group"),
@@ -78,6 +87,9 @@ BUILDS = (
     fp4("nvfp4-1", "gemv", 2, False, BB=32),
     fp4("mxfp4-64", "gemm", 4, True, BM=64, TW=16),
     fp4("nvfp4-64", "gemm", 2, False, BM=64, TW=16),
+    kv("int8", "*i8", 8),
+    kv("fp8", "*fp8e4nv", 8),
+    kv("int4", "*u8", 4),
     ggml("Q4_0", "q4_0", {}, 256, BB=8),
     ggml("Q8_0", "q8_0", {}, 256, BB=8),
     ggml("Q4_K", "q4_k", {"blocks": "*i32", "scales": "*u8"}, 256),

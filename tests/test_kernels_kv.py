@@ -1,0 +1,107 @@
+"""Decode attention over codes, against torch's attention over what they decode to."""
+
+import pytest
+import torch
+
+from course_lib.kernels import ON_GPU, kv
+
+DEVICE = "cuda" if ON_GPU else "cpu"
+KINDS = {"int8": torch.int8, "fp8": torch.float8_e4m3fn, "int4": torch.uint8}
+
+
+def cache(kind, lengths, heads=2, width=64, size=16, seed=0):
+    """Random codes in shuffled pages, and the keys and values (tokens, heads, width) of each sequence."""
+    g = torch.Generator().manual_seed(seed)
+    most = max(1, -(-max(lengths) // size))
+    count = most * len(lengths) + 3
+    shape = (count, size, heads, width)
+    if kind == "int4":
+        raw = [torch.randint(0, 16, shape, generator=g) for _ in range(2)]
+        packed = [(c[..., : width // 2] | c[..., width // 2 :] << 4).to(torch.uint8) for c in raw]
+    elif kind == "int8":
+        raw = [torch.randint(-128, 128, shape, generator=g) for _ in range(2)]
+        packed = [c.to(torch.int8) for c in raw]
+    else:
+        packed = [torch.randn(shape, generator=g).to(torch.float8_e4m3fn) for _ in range(2)]
+        raw = [c.float() for c in packed]
+    spread = {"int4": 0.2, "int8": 0.02, "fp8": 1.0}[kind]
+    ks, vs = (torch.rand(s, generator=g) * spread for s in ((count, heads, width), (count, size, heads)))
+    kz, vz = (torch.rand(s, generator=g) * (8 if kind == "int4" else 0) for s in (ks.shape, vs.shape))
+    table = torch.randperm(count, generator=g)[: most * len(lengths)].reshape(len(lengths), most).int()
+    pages = kv.Pages(*packed, ks, kz, vs, vz, table, torch.tensor(lengths, dtype=torch.int32))
+    k = ks[:, None] * (raw[0] - kz[:, None])
+    v = vs[..., None] * (raw[1] - vz[..., None])
+    decoded = [tuple(t[table[i].long()].flatten(0, 1)[:n].double() for t in (k, v)) for i, n in enumerate(lengths)]
+    return pages, decoded
+
+
+def reference(q, decoded, window=None):
+    """(query heads, D) for each sequence, in float64."""
+    rows = []
+    for one, (k, v) in zip(q.double(), decoded, strict=True):
+        k, v = (t[-window:] if window else t for t in (k, v))
+        shared = q.shape[1] // k.shape[1]
+        k, v = (t.transpose(0, 1).repeat_interleave(shared, 0) for t in (k, v))  # (query heads, tokens, D)
+        rows.append(torch.nn.functional.scaled_dot_product_attention(one[:, None], k, v)[:, 0])
+    return torch.stack(rows)
+
+
+def close(got, exact, unit=2**-18):
+    return (got.double() - exact).abs().max() <= 4 * unit * exact.abs().max()
+
+
+@pytest.mark.parametrize("query_heads", [2, 8])
+@pytest.mark.parametrize("parts", [1, 3, 8])
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_is_attention_over_the_decoded_cache(kind, parts, query_heads):
+    pages, decoded = cache(kind, [1, 16, 100, 37])
+    q = torch.randn(4, query_heads, 64, generator=torch.Generator().manual_seed(1))
+    got = kv.decode_attention(q.to(DEVICE), pages.to(DEVICE), parts=parts).cpu()
+    assert close(got, reference(q, decoded))
+
+
+@pytest.mark.parametrize("window", [1, 15, 16, 40, 1000])
+def test_a_window_sees_the_last_tokens_only(window):
+    pages, decoded = cache("int8", [90, 33], seed=2)
+    q = torch.randn(2, 2, 64, generator=torch.Generator().manual_seed(3))
+    got = kv.decode_attention(q.to(DEVICE), pages.to(DEVICE), window=window, parts=2).cpu()
+    assert close(got, reference(q, decoded, window))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(("width", "size"), [(32, 32), (128, 64)])
+def test_other_widths_pages_and_dtypes(width, size, dtype):
+    pages, decoded = cache("int4", [70, 5], width=width, size=size, seed=4)
+    q = torch.randn(2, 4, width, generator=torch.Generator().manual_seed(5)).to(dtype)
+    got = kv.decode_attention(q.to(DEVICE), pages.to(DEVICE)).cpu()
+    assert got.dtype == dtype and close(got, reference(q, decoded), torch.finfo(dtype).eps)
+
+
+def test_an_empty_sequence_gives_zeros_and_leaves_the_others_alone():
+    pages, decoded = cache("fp8", [0, 20], seed=6)
+    q = torch.randn(2, 2, 64, generator=torch.Generator().manual_seed(7))
+    got = kv.decode_attention(q.to(DEVICE), pages.to(DEVICE)).cpu()
+    assert (got[0] == 0).all() and close(got[1:], reference(q[1:], decoded[1:]))
+
+
+def test_scales_of_zero_make_an_average_of_values():
+    pages, decoded = cache("int8", [48], seed=8)
+    pages.key_scale.zero_()
+    q = torch.randn(1, 2, 64)
+    assert close(kv.decode_attention(q.to(DEVICE), pages.to(DEVICE)).cpu()[0], decoded[0][1].mean(0))
+
+
+def test_errors():
+    pages, _ = cache("int8", [20, 5])
+    good = torch.zeros(2, 2, 64)
+    from dataclasses import replace
+
+    for q, p, words in [
+        (good[:, :, :32], pages, r"q must be \(2, a multiple of 2, 64\), got \(2, 2, 32\)"),
+        (torch.zeros(2, 3, 64), pages, "a multiple of 2"),
+        (good, replace(pages, lengths=torch.tensor([33, 5], dtype=torch.int32)), "lengths must lie in 0…32"),
+        (good, replace(pages, table=pages.table + 100), "the table must name pages 0…6"),
+        (good, replace(pages, keys=pages.keys.float()), "keys and values must both be int8"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            kv.decode_attention(q, p)
