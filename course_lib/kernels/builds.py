@@ -68,7 +68,7 @@ def kv(kind: str, stored: str, bits: int) -> Build:
     tile = {"G": 16, "D": 128, "SIZE": 32, "BITS": bits, "SIGNED": kind == "fp8"}
     arches = ("sm_89", "sm_90", "sm_100") if kind == "fp8" else ARCHES
     signature = {"q": "*fp16", "keys": stored, "values": stored} | floats | whole
-    return Build(f"kv-{kind}", "kv.attend", signature, tile, arches=arches)
+    return Build(f"kv-{kind}", "kv.attend", signature, tile, tensor_cores=True, arches=arches)
 
 
 BUILDS = (

@@ -51,12 +51,12 @@ class Pages:
 
 
 @triton.jit
-def codes(at, inside, HIGH: tl.constexpr, BITS: tl.constexpr, SIGNED: tl.constexpr):
-    """A tile of codes as float32; of two in a byte the low or the high one."""
+def codes(at, inside, HIGH: tl.constexpr, BITS: tl.constexpr, SIGNED: tl.constexpr, dtype: tl.constexpr):
+    """A tile of codes in dtype, which holds each of them exactly; of two in a byte the low or the high one."""
     value = tl.load(at, mask=inside, other=0.0 if SIGNED else 0)
     if BITS == 4:
         value = (value >> 4) if HIGH else (value & 15)
-    return value.to(tl.float32)
+    return value.to(tl.float32).to(dtype)
 
 
 @triton.jit
@@ -68,6 +68,7 @@ def attend(q, keys, values, ks, kz, vs, vz, table, lengths, out, top, total, hea
     W: tl.constexpr = D // 2  # work on half the channels at a time: the two nibbles of a byte, or two halves of a row
     ROW: tl.constexpr = W if BITS == 4 else D
     UP: tl.constexpr = 0 if BITS == 4 else W
+    kind = q.dtype.element_ty  # products of 16 bits on the matrix units, unless q has 32
     g, d, t = tl.arange(0, G), tl.arange(0, W), tl.arange(0, SIZE)
     length = tl.load(lengths + sequence)
     first = tl.maximum(length - window, 0)
@@ -87,17 +88,22 @@ def attend(q, keys, values, ks, kz, vs, vz, table, lengths, out, top, total, hea
         a0 = q0 * tl.load(ks + channel)[None, :]
         a1 = q1 * tl.load(ks + channel + W)[None, :]
         shift = tl.sum(a0 * tl.load(kz + channel)[None, :] + a1 * tl.load(kz + channel + W)[None, :], axis=1)
-        k0 = codes(keys + row[None, :] + d[:, None], known[None, :], False, BITS, SIGNED)  # (W, SIZE)
-        k1 = codes(keys + row[None, :] + UP + d[:, None], known[None, :], True, BITS, SIGNED)
-        score = tl.dot(a0, k0, input_precision="ieee") + tl.dot(a1, k1, input_precision="ieee") - shift[:, None]
+        k0 = codes(keys + row[None, :] + d[:, None], known[None, :], False, BITS, SIGNED, kind)  # (W, SIZE)
+        k1 = codes(keys + row[None, :] + UP + d[:, None], known[None, :], True, BITS, SIGNED, kind)
+        score = (
+            tl.dot(a0.to(kind), k0, input_precision="ieee")
+            + tl.dot(a1.to(kind), k1, input_precision="ieee")
+            - shift[:, None]
+        )
         score = tl.where(known[None, :], score, -1e30)
         new = tl.maximum(m, tl.max(score, axis=1))
         old, p = tl.exp(m - new), tl.where(known[None, :], tl.exp(score - new[:, None]), 0.0)
         s = s * old + tl.sum(p, axis=1)
         p *= tl.load(vs + (page * SIZE + t) * heads + head, mask=known, other=0.0)[None, :]
         below = tl.sum(p * tl.load(vz + (page * SIZE + t) * heads + head, mask=known, other=0.0)[None, :], axis=1)
-        v0 = codes(values + row[:, None] + d[None, :], known[:, None], False, BITS, SIGNED)
-        v1 = codes(values + row[:, None] + UP + d[None, :], known[:, None], True, BITS, SIGNED)
+        p = p.to(kind)
+        v0 = codes(values + row[:, None] + d[None, :], known[:, None], False, BITS, SIGNED, kind)
+        v1 = codes(values + row[:, None] + UP + d[None, :], known[:, None], True, BITS, SIGNED, kind)
         acc0 = acc0 * old[:, None] + tl.dot(p, v0, input_precision="ieee") - below[:, None]
         acc1 = acc1 * old[:, None] + tl.dot(p, v1, input_precision="ieee") - below[:, None]
         m = new
