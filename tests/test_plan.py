@@ -232,6 +232,7 @@ def test_an_impossible_plan_says_by_how_much_and_what_is_enough():
     assert not p.fits and f"{-p.free / GIB:,.2f} GiB too little" in verdict(p)
     told = list(remedies(p))
     assert [t for t in told if "instead of BF16" in t] and [t for t in told if "3 x NVIDIA H100" in t], told
+    assert any(t.startswith("2 x NVIDIA H100") for t in remedies(planned("llama-3-70b")))
     assert planned("llama-3-70b", "h100", 32768, 4, gpus=3).fits
     assert not planned("llama-3-70b", "h100", 32768, 4, gpus=2).fits
     long = planned("llama-3-8b", "h100", 131072, 4, weights="fp8")

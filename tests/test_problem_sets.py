@@ -19,10 +19,10 @@ import torch
 
 from course_lib.files import repository
 from course_lib.grading import notebooks, questions
-from graded import ps01, ps02, ps03, ps04, ps05, ps06, ps07
+from graded import ps01, ps02, ps03, ps04, ps05, ps06, ps07, ps08
 
 ROOT = repository()
-SETS = {"ps01": ps01, "ps02": ps02, "ps03": ps03, "ps04": ps04, "ps05": ps05, "ps06": ps06, "ps07": ps07}
+SETS = {"ps01": ps01, "ps02": ps02, "ps03": ps03, "ps04": ps04, "ps05": ps05, "ps06": ps06, "ps07": ps07, "ps08": ps08}
 QUESTIONS = {question.id: question for module in SETS.values() for question in module.build(module.SEED)}
 EVERY = pytest.mark.parametrize("question", QUESTIONS.values(), ids=QUESTIONS)
 
