@@ -1,0 +1,93 @@
+"""Two models on the same items: only the items where they differ say anything.
+
+b items went from right to wrong, c from wrong to right, of n. The drop is (b − c)/n. Under "no difference" each of the
+b + c flips is a coin toss (McNemar, 1947).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from scipy.stats import binomtest, norm
+
+from course_lib.evaluate.stats import wilson
+
+
+@dataclass(frozen=True)
+class Paired:
+    """What n paired items say; shares are fractions, a positive drop is a loss.
+
+    >>> p = Paired(n=1319, lost=46, won=33)
+    >>> round(100 * p.drop, 2), round(p.p_value, 3), [round(100 * end, 2) for end in p.interval()]
+    (0.99, 0.177, [-0.33, 2.31])
+    """
+
+    n: int
+    lost: int  # right before, wrong now
+    won: int  # wrong before, right now
+
+    def __post_init__(self):
+        if self.n < 1 or min(self.lost, self.won) < 0 or self.lost + self.won > self.n:
+            raise ValueError(f"lost and won must be counts that fit into n, got {self.lost}, {self.won} of {self.n}")
+
+    @property
+    def drop(self) -> float:
+        return (self.lost - self.won) / self.n
+
+    @property
+    def flips(self) -> float:
+        """Share of items whose verdict changed, in whichever direction: what a drop of 0 may hide."""
+        return (self.lost + self.won) / self.n
+
+    def flip_interval(self, confidence: float = 0.95) -> tuple[float, float]:
+        """Wilson's interval of the flips."""
+        return wilson(self.lost + self.won, self.n, confidence)
+
+    @property
+    def p_value(self) -> float:
+        """Exact two-sided McNemar test: the chance that fair coins split b + c flips at least as unevenly."""
+        flips = self.lost + self.won
+        return float(binomtest(self.lost, flips, 0.5).pvalue) if flips else 1.0
+
+    def interval(self, confidence: float = 0.95) -> tuple[float, float]:
+        """Two-sided interval of the drop: d ± z·√(b + c − (b − c)²/n)/n (Wald, for paired shares)."""
+        z = float(norm.ppf((1 + confidence) / 2))
+        half = z * math.sqrt(self.lost + self.won - (self.lost - self.won) ** 2 / self.n) / self.n
+        return self.drop - half, self.drop + half
+
+    def not_worse_by(self, margin: float, alpha: float = 0.05) -> bool:
+        """Non-inferiority: the upper end of the one-sided interval of the drop lies below `margin`.
+
+        "No significant drop" is no proof of "no drop"; this is. The margin is chosen before looking.
+        """
+        if not 0 < margin < 1:
+            raise ValueError(f"margin must be a share between 0 and 1, such as 0.01 for a point, got {margin}")
+        return self.interval(1 - 2 * alpha)[1] < margin
+
+
+def paired(base: Sequence[bool], other: Sequence[bool]) -> Paired:
+    """Count the flips between two lists of verdicts on the same items.
+
+    >>> paired([True, True, False, True], [True, False, True, False])
+    Paired(n=4, lost=2, won=1)
+    """
+    if len(base) != len(other) or not len(base):
+        raise ValueError(f"base and other must be verdicts on the same items, got {len(base)} and {len(other)}")
+    pairs = [(bool(a), bool(b)) for a, b in zip(base, other, strict=True)]
+    return Paired(len(pairs), pairs.count((True, False)), pairs.count((False, True)))
+
+
+def items_needed(margin: float, flips: float, alpha: float = 0.05, power: float = 0.8) -> int:
+    """Items that prove a loss below `margin` when there is none and a share `flips` of verdicts changes.
+
+    n = (z_{1−alpha} + z_{power})²·flips/margin², one-sided. ValueError outside 0…1.
+
+    >>> items_needed(margin=0.01, flips=0.05)
+    3092
+    """
+    for name, value in (("margin", margin), ("flips", flips), ("alpha", alpha), ("power", power)):
+        if not 0 < value < 1:
+            raise ValueError(f"{name} must be between 0 and 1, got {value}")
+    return math.ceil((norm.ppf(1 - alpha) + norm.ppf(power)) ** 2 * flips / margin**2)

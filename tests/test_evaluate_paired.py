@@ -1,0 +1,64 @@
+"""Paired statistics against published figures, statsmodels' formulas by hand, and simulation."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+
+from course_lib.evaluate.paired import Paired, items_needed, paired
+
+
+def test_the_published_cases():
+    p = Paired(1319, 46, 33)
+    assert (round(100 * p.drop, 2), round(p.p_value, 3)) == (0.99, 0.177)
+    assert [round(100 * end, 2) for end in p.interval()] == [-0.33, 2.31]
+    assert round(Paired(1319, 60, 33).p_value, 4) == 0.0067
+    assert items_needed(0.01, 0.05) == 3092
+
+
+@pytest.mark.parametrize(("lost", "won"), [(0, 0), (1, 0), (5, 5), (9, 2), (0, 12)])
+def test_mcnemar_is_twice_the_tail_of_a_fair_coin(lost, won):
+    flips = lost + won
+    tail = 2 * binom.cdf(min(lost, won), flips, 0.5) if flips else 1.0
+    assert Paired(100, lost, won).p_value == pytest.approx(min(1.0, tail))
+
+
+def test_the_interval_covers_the_truth_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    lost, won, n = 0.04, 0.02, 1500
+    draws = rng.multinomial(n, [lost, won, 1 - lost - won], size=2000)
+    inside = [lo <= lost - won <= hi for b, c, _ in draws for lo, hi in [Paired(n, b, c).interval()]]
+    assert np.mean(inside) == pytest.approx(0.95, abs=0.015)
+
+
+def test_so_many_items_prove_it_as_often_as_power_says():
+    rng = np.random.default_rng(1)
+    n, flips = items_needed(0.01, 0.05), 0.05
+    draws = rng.multinomial(n, [flips / 2, flips / 2, 1 - flips], size=2000)
+    assert np.mean([Paired(n, b, c).not_worse_by(0.01) for b, c, _ in draws]) == pytest.approx(0.8, abs=0.03)
+    worse = rng.multinomial(n, [flips / 2 + 0.005, flips / 2 - 0.005, 1 - flips], size=2000)
+    assert np.mean([Paired(n, b, c).not_worse_by(0.01) for b, c, _ in worse]) == pytest.approx(0.05, abs=0.015)
+
+
+def test_a_drop_of_zero_may_hide_flips():
+    p = Paired(100, 10, 10)
+    assert p.drop == 0 and p.flips == 0.2 and p.flip_interval()[0] < 0.2 < p.flip_interval()[1]
+    assert p.p_value == 1 and not p.not_worse_by(0.01) and p.not_worse_by(0.2)
+
+
+def test_verdicts_are_counted():
+    assert paired([1, 1, 0, 0], [1, 0, 1, 0]) == Paired(4, 1, 1)
+
+
+def test_errors():
+    for call, words in [
+        (lambda: Paired(10, 6, 5), "counts that fit into n, got 6, 5 of 10"),
+        (lambda: Paired(0, 0, 0), "counts that fit into n"),
+        (lambda: paired([True], [True, False]), "same items, got 1 and 2"),
+        (lambda: Paired(10, 1, 1).not_worse_by(1.0), "margin must be a share"),
+        (lambda: items_needed(0, 0.1), "margin must be between 0 and 1"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            call()
+    assert math.isfinite(Paired(1, 1, 0).interval()[0])
