@@ -140,7 +140,7 @@ def split_key(gate: str, key: str) -> tuple[str, str]:
 
 
 def read_policy(path: str | Path) -> Gate:
-    """The Gate in a TOML file with the tables [language], [task] and [serving]; ValueError naming what is wrong in it."""
+    """The Gate in a TOML file with the tables [language], [task], [serving]; ValueError naming what is wrong in it."""
     try:
         tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
