@@ -443,7 +443,8 @@ def test_every_figure_of_the_explorer_opens_to_its_formula():
     page = explorer.html()
     assert page.count("<details") == 7 and page.count("<summary>") == 7
     assert "= 1 x (32 layers GQA x 2,048 numbers x 8,192 tokens) x 16 / 8" in page and "114,512 tokens" in page
-    assert "NVIDIA Ada GPU Architecture white paper" in page
+    assert "NVIDIA Ada GPU Architecture white paper" in page and "multiplies it natively" in page
+    assert "there is room for 5 such sequences" in page
     assert "GiB" not in explorer.frame(gb=True)[0]
 
 

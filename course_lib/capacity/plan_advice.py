@@ -33,7 +33,7 @@ def verdict(p: Plan, gb: bool = False) -> str:
     what = {"weights": "reading the weights", "cache": "reading the cache", "arithmetic": "arithmetic"}[bound(p)]
     if p.fits:
         batch = max_batch(p)
-        more = f"; {batch:,} such sequences would" if batch > p.batch else ""
+        more = f"; there is room for {batch:,} such sequences" if batch > p.batch else ""
         return f"It fits, with {size(p.free, gb)} to spare{more}. Decoding is limited by {what}."
     biggest = max(p.pieces[:3], key=lambda figure: figure.value)
     return (f"It does not fit: {size(p.total, gb)} are needed, {size(p.memory, gb)} are there, {size(-p.free, gb)} too"

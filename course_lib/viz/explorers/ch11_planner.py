@@ -94,20 +94,23 @@ class CapacityPlanner(Explorer):
 
 
 _REOPEN = (  # an update replaces the list: what was open stays open
-    "const box=this.closest('.q-explorer');for(const d of this.children){"
+    "const box=this.closest('.q-explorer');for(const d of this.querySelectorAll('details')){"
     "d.open=(box.dataset.open||'').split(' ').includes(d.dataset.key);"
-    "d.ontoggle=()=>{box.dataset.open=[...this.children].filter(e=>e.open).map(e=>e.dataset.key).join(' ')}}"
+    "d.ontoggle=()=>{box.dataset.open=[...this.querySelectorAll('details[open]')].map(e=>e.dataset.key).join(' ')}}"
 )
 
 
 def _figures(s):
-    """Each figure as a <details>: its value, opened its formula and source."""
+    """Each figure as a <details>: its value, opened its formula and source; then how the machine takes the format."""
+    from course_lib.capacity.plan_advice import native
+
     lines = "".join(
         f'<details data-key="{f.key}"><summary>{escape(f.title)}: <b>{escape(f.shown(s.gb))}</b></summary>'
         f'<div style="margin:2px 0 6px 18px;white-space:normal">= {escape(f.formula)}<br>'
         f'<span style="color:var(--jp-content-font-color2,#59616d)">{escape(f.source)}</span></div></details>'
         for f in s.figures
     )
+    lines += f'<div style="margin-top:6px">{escape(native(s.plan))}</div>'
     return (f'<div onanimationstart="{escape(_REOPEN)}" style="animation:q-shown 1ms;margin:8px 0 0;max-width:760px;'
             f'line-height:1.5;font-size:var(--jp-content-font-size1,14px)">{lines}</div>')  # fmt: skip
 
