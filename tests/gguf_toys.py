@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 
 import numpy as np
 
@@ -144,6 +145,7 @@ def values(data: bytes) -> list[tuple[int, int]]:
     return _places(data)[1]
 
 
+@functools.lru_cache(maxsize=512)
 def _places(data):
     found, spans = [], []
     try:

@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from tokenizers import processors
 
 from course_lib import models
 from course_lib.artifacts.gguf import GGUFError, Part, llama, mixes, read, write
@@ -123,6 +124,8 @@ def test_an_importance_matrix_changes_the_bytes(bundled, folder):
     weighed = read(llama.export(*bundled, folder / "weighed.gguf", "Q4_K_S", weights))
     changed = [name for name in plain.tensors if not np.array_equal(plain.data(name), weighed.data(name))]
     assert changed == sorted(weights)
+    with pytest.raises(ValueError, match="imatrix must name tensors of the file, such as "):
+        llama.export(*bundled, folder / "other.gguf", "Q4_K_S", {"model.layers.0.self_attn.q_proj": weights})
 
 
 # ---- silent traps: llama.cpp loads the file and says nothing
@@ -198,6 +201,34 @@ def test_a_checkpoint_directory_gives_the_same_file_as_the_model(bundled, folder
     (tmp_path / "config.json").write_bytes((models.BUNDLED / "config.json").read_bytes())
     with pytest.raises(ValueError, match="a checkpoint of 38 weights in safetensors files, got 0"):
         llama.export(tmp_path, bundled[1], tmp_path / "x.gguf")
+
+
+def test_added_tokens_a_first_one_and_an_embedding_with_rows_to_spare(bundled, folder):
+    """Tokens that are cut out before the split, one put before every text, and rows that no token uses."""
+    model, tokenizer = copy.deepcopy(bundled[0]), copy.deepcopy(bundled[1])
+    tokenizer.add_tokens(["<tool>"])
+    bos = tokenizer.eos_token
+    tokenizer.bos_token = bos
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{bos} $A", special_tokens=[(bos, tokenizer.eos_token_id)]
+    )
+    model.resize_token_embeddings(len(tokenizer) + 5, mean_resizing=False)
+    path = llama.export(model, tokenizer, folder / "added.gguf", "F32")
+    keys = read(path).metadata
+    assert keys["tokenizer.ggml.token_type"][-6:] == [4, 5, 5, 5, 5, 5] and keys["tokenizer.ggml.add_bos_token"] is True
+    text = "send <tool> now"
+    want = tokenizer(text).input_ids
+    assert want[0] == tokenizer.bos_token_id and len(tokenizer) - 1 in want
+    again, theirs = load(path)
+    assert theirs(text).input_ids == want and theirs("a", "b").input_ids.count(want[0]) == 2
+    llama_cpp = Llama(path)
+    try:
+        assert llama_cpp.tokenize(text) == want[1:]  # this call asks for no first token
+        assert np.abs(llama_cpp.logits(want) - in_torch(model, want)).max() < 1e-4
+    finally:
+        llama_cpp.close()
+    with pytest.raises(ValueError, match="tokenizer must have at most"):
+        llama.tokenizer_keys(tokenizer, 10)
 
 
 # ---- mixes

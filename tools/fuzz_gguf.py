@@ -25,7 +25,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 LIES = (0, 1, 2, 7, 8, 9, 31, 32, 33, 255, 2**16, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**63 - 1, 2**63, 2**64 - 1)
 LONGEST = 16_384  # bytes of a file
-DEEP = 16  # one file in so many builds its model and decodes its tensors, as far as it is whole enough for that
+DEEP = 64  # one file in so many builds its model and decodes its tensors, as far as it is whole enough for that
 
 
 def child(folder: Path, cases: int, seed: int) -> None:

@@ -96,7 +96,7 @@ WRONG = [
     Mistake(
         "Q4_0 with a positive d",
         lambda w, x: _grids(w, x, sign=False),
-        "The number of largest magnitude becomes code 0 exactly, −8 steps, so d takes its sign: d = w / −8.",
+        "The number of largest magnitude is −8 steps, whichever sign it has: d = w / −8, with the sign opposite to it.",
         loses=NAMES[1:],
     ),
     Mistake(

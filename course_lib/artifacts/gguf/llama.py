@@ -90,7 +90,7 @@ def export(model, tokenizer, path, mix: str = "F16", imatrix: Mapping | None = N
     if mix not in mixes.WRITTEN:
         raise ValueError(f"mix must be one of {', '.join(mixes.WRITTEN)}, got {mix!r}")
     config, weights = _weights(model)
-    metadata = keys(config, mix, len(tokenizer)) | tokenizer_keys(tokenizer)
+    metadata = keys(config, mix, config.vocab_size) | tokenizer_keys(tokenizer, config.vocab_size)
     shape = mixes.Model(
         config.num_hidden_layers,
         config.num_attention_heads // config.num_key_value_heads,
@@ -98,6 +98,8 @@ def export(model, tokenizer, path, mix: str = "F16", imatrix: Mapping | None = N
         imatrix is not None,
     )
     parts = [_part(name, size, read, mix, shape, imatrix or {}) for name, size, read in _in_the_file(config, weights)]
+    if imatrix and not any(part.name in imatrix for part in parts):
+        raise ValueError(f"imatrix must name tensors of the file, such as blk.0.attn_q.weight, got {min(imatrix)}")
     return write(path, metadata, parts)
 
 
@@ -163,6 +165,8 @@ def keys(config, mix: str, vocabulary: int) -> dict:
     """The keys of general.* and llama.* that llama.cpp needs to build the model."""
     if config.model_type not in ("llama", "mistral"):
         raise ValueError(f"model must be a Llama or Mistral, got model_type {config.model_type!r}")
+    if getattr(config, "hidden_act", "silu") != "silu":
+        raise ValueError(f"model must have the activation silu, as llama.cpp computes it, got {config.hidden_act!r}")
     rope = getattr(config, "rope_parameters", None) or {"rope_theta": getattr(config, "rope_theta", 10_000.0)}
     if rope.get("rope_type", "default") != "default":
         raise ValueError(f"model must have plain rotary positions, got rope_type {rope['rope_type']!r}")
@@ -187,24 +191,29 @@ def keys(config, mix: str, vocabulary: int) -> dict:
     }
 
 
-def tokenizer_keys(tokenizer) -> dict:
-    """The keys of tokenizer.ggml.*: tokens, kinds and merges of a byte-level BPE."""
+def tokenizer_keys(tokenizer, size: int | None = None) -> dict:
+    """The keys of tokenizer.ggml.*: tokens, kinds and merges of a byte-level BPE, padded to `size` tokens.
+
+    Kinds: 1 of the vocabulary, 3 special, 4 added (cut out before the split, as are special ones), 5 unused.
+    """
     described = json.loads(tokenizer.backend_tokenizer.to_str())
     if described["model"]["type"] != "BPE":
         raise ValueError(f"tokenizer must be a byte-level BPE, got {described['model']['type']}")
-    tokens = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
-    special = {t["id"] for t in described["added_tokens"] if t["special"]}
-    merges = [m if isinstance(m, str) else " ".join(m) for m in described["model"]["merges"]]
+    tokens = {number: token for token, number in tokenizer.get_vocab().items()}
+    size = size or max(tokens) + 1
+    if max(tokens) >= size:
+        raise ValueError(f"tokenizer must have at most {size} tokens, as the embedding has rows, got {max(tokens) + 1}")
+    kinds = dict.fromkeys(tokens, 1) | {t["id"]: 3 if t["special"] else 4 for t in described["added_tokens"]}
+    bos = tokenizer.bos_token_id
     result = {
         "tokenizer.ggml.model": "gpt2",
         "tokenizer.ggml.pre": _pre_tokenizer(described["pre_tokenizer"]),
-        "tokenizer.ggml.tokens": [token for token, _ in tokens],
-        "tokenizer.ggml.token_type": np.array([3 if number in special else 1 for _, number in tokens], np.int32),
-        "tokenizer.ggml.merges": merges,
-        "tokenizer.ggml.add_bos_token": False,
+        "tokenizer.ggml.tokens": [tokens.get(number, f"[PAD{number}]") for number in range(size)],
+        "tokenizer.ggml.token_type": np.array([kinds.get(number, 5) for number in range(size)], np.int32),
+        "tokenizer.ggml.merges": [m if isinstance(m, str) else " ".join(m) for m in described["model"]["merges"]],
+        "tokenizer.ggml.add_bos_token": bos is not None and tokenizer("a").input_ids[0] == bos,
     }
-    for key, number in (("bos", tokenizer.bos_token_id), ("eos", tokenizer.eos_token_id),
-                        ("padding", tokenizer.pad_token_id)):  # fmt: skip
+    for key, number in (("bos", bos), ("eos", tokenizer.eos_token_id), ("padding", tokenizer.pad_token_id)):
         if number is not None:
             result[f"tokenizer.ggml.{key}_token_id"] = number
     return result

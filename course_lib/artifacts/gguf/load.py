@@ -131,29 +131,41 @@ def tokenizer_of(file: GGUFFile):
     keys = file.metadata
     if keys.get("tokenizer.ggml.model") != "gpt2" or "tokenizer.ggml.merges" not in keys:
         return None
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
     tokens, merges = _vocabulary(keys)
-    bpe = Tokenizer(models.BPE(vocab={token: number for number, token in enumerate(tokens)}, merges=merges))
-    pattern = next((regex for regex, name in PRE_TOKENIZERS.items() if name == keys.get("tokenizer.ggml.pre")), ...)
+    vocabulary, name = {token: number for number, token in enumerate(tokens)}, keys.get("tokenizer.ggml.pre")
+    whole = name == "llama-bpe"  # llama.cpp then takes a piece that is a token as it is, without its merges
+    bpe = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, ignore_merges=whole))
+    pattern = next((regex for regex, known in PRE_TOKENIZERS.items() if known == name), ...)
     if pattern is ...:
         raise GGUFError(f"tokenizer.ggml.pre must be one of {', '.join(PRE_TOKENIZERS.values())}")
     level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=pattern is None)
     if pattern is not None:
-        from tokenizers import Regex
-
         level = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(pattern), "isolated"), level])
     bpe.pre_tokenizer, bpe.decoder = level, decoders.ByteLevel()
-    kinds = keys.get("tokenizer.ggml.token_type")
-    special = [t for t, kind in zip(tokens, kinds if isinstance(kinds, list) else (), strict=False) if kind == 3]
-    bpe.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
+    for kind, add in ((3, bpe.add_special_tokens), (4, bpe.add_tokens)):
+        add([AddedToken(t, special=kind == 3, normalized=False) for t in _of_kind(tokens, keys, kind)])
     given = {f"{ours}_token": _token(keys, theirs, len(tokens)) for ours, theirs in _SPECIAL.items()}
+    first = keys.get("tokenizer.ggml.add_bos_token", whole)  # with llama-bpe also where the key is missing
+    if first is True and given["bos_token"] is not None:
+        bos = tokens[given["bos_token"]]
+        bpe.post_processor = processors.TemplateProcessing(
+            single=["BOS:0", "$A:0"], pair=["BOS:0", "$A:0", "BOS:1", "$B:1"],
+            special_tokens=[{"id": "BOS", "ids": [given["bos_token"]], "tokens": [bos]}],
+        )  # fmt: skip
     return PreTrainedTokenizerFast(
         tokenizer_object=bpe,
         clean_up_tokenization_spaces=False,
         **{name: tokens[number] for name, number in given.items() if number is not None},
     )
+
+
+def _of_kind(tokens: list[str], keys: dict, kind: int) -> list[str]:
+    """The tokens of a kind, such as 3 for special ones."""
+    kinds = keys.get("tokenizer.ggml.token_type")
+    return [t for t, k in zip(tokens, kinds if isinstance(kinds, list) else (), strict=False) if k == kind]
 
 
 def _vocabulary(keys: dict) -> tuple[list[str], list[tuple[str, str]]]:

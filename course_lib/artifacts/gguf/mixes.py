@@ -49,6 +49,8 @@ def use_more_bits(layer: int, layers: int) -> bool:
 def tensor_type(name: str, shape: tuple[int, ...], mix: str, model: Model) -> str:
     """The type of one tensor under a mix, the fallback for rows that are not whole blocks included.
 
+    Where not even the fallback's blocks fit, F16; llama.cpp gives up where a base type of 32 weights does not fit.
+
     >>> tensor_type("blk.0.attn_v.weight", (1024, 4096), "Q4_K_M", Model(32, 4, False))
     'Q6_K'
     >>> tensor_type("blk.0.ffn_up.weight", (96, 160), "Q4_K_M", Model(4, 1, False))

@@ -52,7 +52,7 @@ class Legacy(BlockType):
 
 
 class Symmetric(Legacy):
-    """Q4_0 and Q5_0: the number of largest magnitude becomes the lowest code exactly, so that d bears its sign."""
+    """Q4_0 and Q5_0: the number of largest magnitude becomes the lowest code, so that d has the sign opposite to it."""
 
     def encode(self, x, w):
         half = 2 ** (self.bits - 1)
