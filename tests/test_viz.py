@@ -30,6 +30,7 @@ MAKERS = {
     "heatmap": explorers.heatmap,
     "migrate": explorers.migrate,
     "stepper": explorers.stepper,
+    "attention": explorers.attention,
 }
 
 

@@ -21,7 +21,8 @@ STILLS = {
     "08": ("inspector", {"field": 11, "further": 2}),
     "08-offload": ("offload", {"gpus": ("rtx-4060",), "context": 32768}),
     "09": ("blocks", {"kind": "Q4_K", "byte": 4}),
-    "11": ("capacity", {"batch": 32, "weights": "gptq", "gpu": "h100-sxm"}),
+    "11": ("capacity", {"batch": 32, "weights": "gptq"}),
+    "11-attention": ("attention", {"axis": "token"}),
 }
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks" / "img"
 

@@ -15,6 +15,7 @@ _MODULES = {
     "offload": ".ch08_offload",
     "blocks": ".ch09_blocks",
     "capacity": ".ch11_planner",
+    "attention": ".ch11_attention",
 }
 __all__ = list(_MODULES)
 

@@ -119,7 +119,7 @@ def _bars(scene, m):
     """The share of the attention that moved, for both axes at these bits; the chosen one is filled."""
     y, x = 312, Axis(0, 100, 250, 640)
     scene.text(
-        32, y, "share of the attention that goes to other tokens than before", size=14, bold=True, anchor="start"
+        26, y, "share of the attention that goes to other tokens than before", size=14, bold=True, anchor="start"
     )
     for k, axis in enumerate(("channel", "token")):
         top, value, chosen = y + 16 + 32 * k, m.shares[axis], axis == m.axis

@@ -18,7 +18,7 @@ def growth(curves, weights=None, title="A cache grows with the text, the weights
         axes.annotate(f"{name}, {number(y[-1], 3)}", (x[-1], y[-1]), (8, -4), textcoords="offset points", color=color)
     if weights is not None:
         axes.axhline(weights[1], color=light("muted"), linewidth=1.2)
-        axes.annotate(weights[0], (0, weights[1]), (4, 5), textcoords="offset points", color=light("muted"))
+        axes.annotate(weights[0], (43000, weights[1]), (0, 5), textcoords="offset points", color=light("muted"))
     axes.set_xlim(0, 1.42 * max(points[-1][0] for points in curves.values()))
     axes.set_ylim(0, None)
     ticks = range(0, max(points[-1][0] for points in curves.values()) + 1, 32768)

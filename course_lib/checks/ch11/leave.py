@@ -1,0 +1,155 @@
+"""ch11.leave: which tokens leave the recent window, in whole blocks, oldest first."""
+
+import torch
+
+from course_lib.checks import Case, Exercise, Wrong, equals_reference, law
+
+
+def leave(recent, window, block):
+    n = max(0, len(recent) - window) // block * block
+    return recent[:n], recent[n:]
+
+
+def _at_once(recent, window, block):
+    n = max(0, len(recent) - window)
+    return recent[:n], recent[n:]
+
+
+def _everything(recent, window, block):
+    n = len(recent) // block * block if len(recent) >= window + block else 0
+    return recent[:n], recent[n:]
+
+
+def _newest(recent, window, block):
+    n = max(0, len(recent) - window) // block * block
+    return recent[len(recent) - n :], recent[: len(recent) - n]
+
+
+def _one_block(recent, window, block):
+    n = block if len(recent) >= window + block else 0
+    return recent[:n], recent[n:]
+
+
+def _rounded_up(recent, window, block):
+    n = min(len(recent), -(-max(0, len(recent) - window) // block) * block)
+    return recent[:n], recent[n:]
+
+
+def _negative(recent, window, block):
+    n = (len(recent) - window) // block * block
+    return recent[:n], recent[n:]
+
+
+def _late(recent, window, block):
+    n = max(0, len(recent) - window - 1) // block * block
+    return recent[:n], recent[n:]
+
+
+def _dropped(recent, window, block):
+    n = max(0, len(recent) - window) // block * block
+    return recent[:n], recent[len(recent) - window :] if n else recent
+
+
+def _all_there(got, recent, window, block):
+    whole = torch.cat([got[0], got[1]])
+    return (
+        torch.equal(whole, recent)
+        or f"{len(got[0])} leave and {len(got[1])} stay; {len(recent)} came, in another order."
+    )
+
+
+def _whole_blocks(got, recent, window, block):
+    return len(got[0]) % block == 0 or f"{len(got[0])} tokens leave: that is no multiple of {block}."
+
+
+def _window(got, recent, window, block):
+    stay = len(got[1])
+    if stay < min(window, len(recent)):
+        return f"Only {stay} tokens stay; the last {window} must."
+    return stay < window + block or f"{stay} tokens stay, and a block of {block} could leave."
+
+
+def _tokens(n):
+    return torch.arange(2.0 * n).reshape(n, 2)
+
+
+EXERCISE = Exercise(
+    id="ch11.leave",
+    title="Who leaves the window?",
+    spec="leave(recent, window, block): (leaving, staying): the oldest tokens leave in whole blocks, `window` stay.",
+    kind="build",
+    stub='''
+def leave(recent, window, block):
+    """(leaving (n, dim), staying (tokens - n, dim)): as many whole blocks of the oldest as the window can spare.
+
+    recent (tokens, dim) is in the order of the text. At least `window` tokens stay, if there are as many.
+    """
+    ...
+''',
+    reference=leave,
+    piece="leave",
+    cases=[
+        Case("too few", _tokens(3), 4, 2),
+        Case("none to spare", _tokens(4), 4, 2),
+        Case("one to spare, no block", _tokens(5), 4, 2),
+        Case("just a block", _tokens(6), 4, 2),
+        Case("a long prompt at once", _tokens(15), 4, 2),
+        Case("no window", _tokens(7), 0, 3),
+        Case("blocks of one", _tokens(5), 3, 1),
+        Case("an even fit", _tokens(12), 4, 4),
+    ],
+    properties=[
+        law("nothing is lost", _all_there, "Leaving and staying, one after the other, are what came."),
+        law("whole blocks leave", _whole_blocks, "A channel's scale is shared by the tokens of a block."),
+        law("the window stays full", _window, "At least the window stays, and less than a block more."),
+        equals_reference(why="Rows are only split."),
+    ],
+    wrong=[
+        Wrong(
+            "single tokens leave",
+            _at_once,
+            "Keys share a scale along a block of tokens, so only whole blocks may leave: round down to a multiple.",
+        ),
+        Wrong(
+            "the window leaves, too",
+            _everything,
+            "The last `window` tokens must stay as they are. Take them off before you count blocks.",
+        ),
+        Wrong(
+            "the newest leave",
+            _newest,
+            "The *oldest* leave, from the front. The newest are those that attention reads most closely.",
+        ),
+        Wrong(
+            "one block at most",
+            _one_block,
+            "After a long prompt there are many blocks to spare. All of them leave.",
+        ),
+        Wrong(
+            "rounded up",
+            _rounded_up,
+            "Rounded up, a block reaches into the window. Round down.",
+        ),
+        Wrong(
+            "fewer than none",
+            _negative,
+            "With fewer tokens than the window the difference is negative, and a negative slice counts from the end.",
+        ),
+        Wrong(
+            "one step late",
+            _late,
+            "With window + block tokens a block can go already, and it stayed.",
+        ),
+        Wrong(
+            "the rest is dropped",
+            _dropped,
+            "Exactly `window` tokens stay, so those between the last block and the window are lost. They have to stay.",
+        ),
+    ],
+    hints=[
+        "How many tokens are there beyond the window? How many whole blocks is that?",
+        "15 tokens, a window of 4, blocks of 2: 11 beyond, 5 blocks, so 10 leave and 5 stay.",
+        "    n = max(0, len(recent) - ____) // ____ * ____\n    return recent[:____], recent[____:]",
+    ],
+    passed="What is stored now depends on the text alone, not on how many tokens came at a time.",
+)
