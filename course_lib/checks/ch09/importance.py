@@ -38,7 +38,7 @@ def _randn(seed, *shape):
 
 EXERCISE = Exercise(
     id="ch09.importance",
-    title="How loud is a column?",
+    title="Which columns count?",
     spec="importance(chunks): the mean of x² of each column over all tokens of all chunks (tokens, in), shape (in,).",
     kind="build",
     stub='''

@@ -93,13 +93,9 @@ class Blocks(Explorer):
 
 def _which(p):
     """The bits of a piece, in words."""
-    if p.width == 8:
-        return "All of it"
-    if p.width == 4:
-        return "The low four bits" if p.low == 0 else "The high four"
-    if p.width == 6:
-        return "The low six bits"
-    return f"Bits {p.low} and {p.low + 1}"
+    if p.width == 2:
+        return f"Bits {p.low} and {p.low + 1}"
+    return {8: "All of it", 6: "The low six bits", 4: "The high four" if p.low else "The low four bits"}[p.width]
 
 
 def _wide(kind, role):
@@ -211,10 +207,8 @@ def _held(b, at):
 
 
 def _label(p):
-    if p.role == "code":
-        return f"w[{p.index}]"
-    short = {"scale": "sc", "minimum": "m"}.get(p.role, p.role)
-    return f"{short}[{p.index}]" if p.role in ("scale", "minimum") else short
+    short = {"code": "w", "scale": "sc", "minimum": "m"}.get(p.role)
+    return f"{short}[{p.index}]" if short else p.role
 
 
 def _lines(b):
