@@ -24,6 +24,7 @@ CELLS = [
     "viz.explorers.migrate()",
     "viz.explorers.stepper()",
     "viz.explorers.protect()",
+    "viz.explorers.attention()",
     "viz.explorers.blocks()",
     "viz.show(viz.plots.footprints({'FP16': 140, 'INT4': 35}, limit=80), alt='FP16 is too large, INT4 fits.')",
     "viz.show(viz.plots.pipeline(), alt='Weights become bytes.')",
@@ -111,6 +112,14 @@ def test_stepper(notebook):
     stepper.press("bits a weight", "End", "Column 2 is rounded: it is off by up to 0.1")
     stepper.choose("the inputs have", "nothing in common", "No other column moves")
     stepper.press("columns rounded", "End", "Nobody is left to make up for that.")
+
+
+def test_attention(notebook):
+    attention = notebook.explorer("attention")
+    attention.wait_for("Keys in 2 bits, with a range for each token")
+    attention.press("a range for each", "Home", "with a range for each channel")
+    attention.press("left as they are", "End", "The last 64 tokens are as they were")
+    attention.press("keys and values in", "End", "Keys in FP8, with one scale for all")
 
 
 def test_protect(notebook):
