@@ -44,6 +44,7 @@ TOTAL_SIZE = {  # metadata.total_size of the released model.safetensors.index.js
     ("llama-3.2-3b", "bf16"): 6_425_499_648,
     ("mixtral-8x7b", "bf16"): 93_405_585_408,
     ("qwen3-30b-a3b", "bf16"): 61_064_245_248,
+    ("llama-3.1-8b", "fp8"): 9_083_953_152,  # RedHatAI's FP8-dynamic: data of its safetensors headers
     ("gpt-oss-120b", "mxfp4"): 65_248_815_744,
     ("gpt-oss-20b", "mxfp4"): 13_761_264_768,
 }
@@ -108,7 +109,7 @@ def test_parameters_are_those_of_transformers_own_module(name):
     assert sum(part.params for part in parts(config)) == count
 
 
-@pytest.mark.parametrize("layout, weights", [("gptq", "gptq"), ("awq", "awq")])
+@pytest.mark.parametrize("layout, weights", [("gptq", "gptq"), ("awq", "awq"), ("compressed-tensors", "w4a16")])
 def test_packed_bytes_are_those_that_the_course_writes(tmp_path, layout, weights):
     from safetensors import safe_open
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -116,11 +117,20 @@ def test_packed_bytes_are_those_that_the_course_writes(tmp_path, layout, weights
     config = LlamaConfig(hidden_size=128, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4,
                          num_key_value_heads=2, vocab_size=96, tie_word_embeddings=False)  # fmt: skip
     torch.manual_seed(0)
-    scheme = Scheme.int(4, group=128, symmetric=False, scale_dtype=torch.float16)
+    symmetric = "full" if weights == "w4a16" else False
+    scheme = Scheme.int(4, group=128, symmetric=symmetric, scale_dtype=torch.float16)
     save(quantize_model(LlamaForCausalLM(config), scheme), tmp_path / "out", layout)
     with safe_open(tmp_path / "out" / "model.safetensors", "pt") as file:
         written = sum(file.get_tensor(key).nbytes for key in file.keys())  # noqa: SIM118
     assert sum(bits for _, bits in stored(config, FORMATS[weights])) == 8 * written
+
+
+def test_packed_files_of_70_billion_weights():
+    """RedHatAI's W4A16 (with a g_idx a column, which newer files leave out), NVIDIA's NVFP4, by their headers."""
+    p = planned("llama-3-70b", weights="w4a16")
+    g_idx = 4 * sum(part.shape[1] * part.count for part, _ in p.parts if part.role in ("attention", "mlp"))
+    assert p.weight_bytes + g_idx == 39_525_311_232
+    assert abs(planned("llama-3-70b", weights="nvfp4").weight_bytes - 42_709_045_632) < 1000  # some scales are shared
 
 
 def test_gguf_mixes_agree_with_the_offload_planner_and_with_llama_cpp():

@@ -81,6 +81,9 @@ _TABLE = (
            per_column=32),
     Format("awq", "AWQ INT4, groups of 128", Fraction(4), "AutoAWQ's layout: scale 16 and zero point 4 bits a group",
            (1, 128), 16, 4),
+    Format("w4a16", "INT4, groups of 128, symmetric", Fraction(4),
+           "compressed-tensors pack-quantized: weight_scale 16 bits a group, weight_shape 128 bits a matrix", (1, 128),
+           16, per_matrix=128),
     Format("nf4", "NF4, double quantization", Fraction(4),
            "QLoRA (arXiv:2305.14314) 3: 8 bits a block of 64, and 32 bits for 256 of these", (1, 64), 8),
     Format("mxfp4", "MXFP4", Fraction(4), "OCP Microscaling Formats 1.0: E8M0 scale a block of 32; experts only",
@@ -91,7 +94,7 @@ _TABLE = (
 )  # fmt: skip
 FORMATS: dict[str, Format] = {f.name: f for f in _TABLE}
 GGUF = tuple(mixes.BASE)
-ALIASES = {"gptq-int4": "gptq", "int4-g128": "gptq", "w4a16": "gptq", "awq-int4": "awq", "w8a8": "int8",
+ALIASES = {"gptq-int4": "gptq", "int4-g128": "gptq", "awq-int4": "awq", "w8a8": "int8",
            "bfloat16": "bf16", "float16": "fp16", "e4m3": "fp8", "16": "bf16"}  # fmt: skip
 
 
