@@ -9,6 +9,7 @@ NAMESPACES = NEW_NS | NEW_CGROUP | NEW_UTS | NEW_IPC | NEW_USER | NEW_PID | NEW_
 
 READ_ONLY, NO_SUID, NO_DEV, NO_EXEC, REMOUNT, BIND, RECURSIVE, PRIVATE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 18
 DUMPABLE, CAP_DROP, NO_NEW_PRIVILEGES, CHILD_SUBREAPER, AMBIENT = 4, 24, 38, 36, 47
+HUGE, COLLAPSE = 2**21, 25  # bytes of a huge page; madvise's request to make some
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p]
@@ -34,6 +35,17 @@ def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str
 def prctl(option: int, value: int = 0) -> None:
     """prctl(2) with one argument."""
     _checked(_libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0), f"prctl {option}")
+
+
+def use_huge_pages() -> None:
+    """Have this process's own memory in pages of 2 MiB where Linux (from 6.1 on) can: a fork then copies 1 for 512."""
+    with open("/proc/self/maps") as file:
+        maps = [line.split() for line in file]
+    for where, rights, *rest in maps:
+        start, end = (int(number, 16) for number in where.split("-"))
+        first, last = -(-start // HUGE) * HUGE, end // HUGE * HUGE
+        if rights == "rw-p" and rest[2] == "0" and first < last:  # no file's
+            _libc.madvise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), COLLAPSE)
 
 
 def drop_capabilities() -> None:

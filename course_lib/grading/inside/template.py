@@ -19,6 +19,7 @@ import time
 from . import isolate, kernel, memory, seccomp
 
 TICK_S = 0.1
+TIDY = 32  # forks after which the template's memory is put in huge pages anew; what it writes breaks some up
 
 
 def main(control_fd: int, uid: int | None) -> None:
@@ -69,6 +70,8 @@ class Template:
 
     def obey(self, order: dict, fds: list) -> None:
         if "spawn" in order:
+            if order["spawn"] % TIDY == 1 and not order["cold"]:
+                kernel.use_huge_pages()
             try:
                 self.children[order["spawn"]] = Child(order, start(order, fds[0], self.control))
                 self.reply({"spawned": order["spawn"]})
