@@ -12,9 +12,10 @@ from course_lib.artifacts import save
 from course_lib.calibrate import quantize_model
 from course_lib.capacity import DEVICES, device, mixed_bytes
 from course_lib.capacity.offload_file import needs_of_config
-from course_lib.capacity.plan import Assumptions, Figure, plan
+from course_lib.capacity.plan import plan
 from course_lib.capacity.plan_advice import last_resort, max_batch, max_context, native, remedies, verdict
 from course_lib.capacity.plan_command import gpus_of, main
+from course_lib.capacity.plan_figures import Assumptions, Figure
 from course_lib.capacity.plan_formats import FORMATS, stored, weight_format
 from course_lib.capacity.plan_log import read, reconcile
 from course_lib.capacity.plan_models import config_of, known

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from course_lib.capacity.devices import DEVICES
-from course_lib.capacity.plan import Plan, plan, size
+from course_lib.capacity.plan import Plan, plan
+from course_lib.capacity.plan_figures import size
 from course_lib.capacity.plan_formats import Format, title
 from course_lib.capacity.plan_speed import bound, first_tokens
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from course_lib.capacity.bytes import GIB
 from course_lib.capacity.offload_file import compute_bytes
-from course_lib.capacity.plan import Plan, size
+from course_lib.capacity.plan import Plan
+from course_lib.capacity.plan_figures import size
 from course_lib.capacity.plan_tensors import tied
 from course_lib.kvcache.config import HEADS, WIDTH, optional, whole
 

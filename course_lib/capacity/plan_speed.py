@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 
-from course_lib.capacity.plan import Figure, Plan
+from course_lib.capacity.plan import Plan
+from course_lib.capacity.plan_figures import Figure
 from course_lib.capacity.plan_tensors import tied
 from course_lib.capacity.roofline import roofline
 
