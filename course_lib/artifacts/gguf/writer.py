@@ -35,7 +35,7 @@ def write(path, metadata: Mapping, parts: Iterable[Part], version: int = 3) -> P
 
     metadata  key -> number, bool, string, list of them, or Value (see values.typed)
     ValueError for a name that is too long or occurs twice, rows that are not whole blocks, data of another size than
-    shape and type say, and an alignment that no reader would take.
+    shape and type say, and an alignment that the specification does not allow.
     """
     if version not in VERSIONS:
         raise ValueError(f"version must be 2 or 3, got {version!r}")
