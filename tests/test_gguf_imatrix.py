@@ -38,6 +38,32 @@ def test_the_legacy_bytes():
     assert imatrix.legacy({"w": Entry(np.array([1024.0, 3072]), 1024)}, "text") == want
 
 
+def test_a_chunk_that_was_begun_counts():
+    """llama-imatrix rounds the number of calls up; what matters, the mean square, is the same."""
+    data = imatrix.legacy({"w": Entry(np.array([1800.0]), 600)})
+    assert struct.unpack_from("<iif", data, 9) == (2, 1, 2 * 3.0)
+    assert imatrix.from_legacy(data)["w"].importance.tolist() == [3.0]
+
+
+@pytest.mark.parametrize(
+    ("shape", "count", "kind"),
+    [
+        ((1, 4), None, "F32"),
+        ((2, 2), [512.0], "F32"),
+        ((1, 4), [1.0, 2.0], "F32"),
+        ((1, 4), [0.25], "F32"),
+        ((1, 4), [512.0], "F16"),
+    ],
+)
+def test_damaged_gguf_matrices_are_refused(tmp_path, shape, count, kind):
+    dtype, number = (np.float32, 0) if kind == "F32" else (np.float16, 1)
+    parts = [Part("w.in_sum2", shape, number, lambda: np.ones(shape, dtype))]
+    if count is not None:
+        parts.append(Part("w.counts", (len(count), 1), 0, lambda: np.float32(count)))
+    with pytest.raises(GGUFError, match="^w"):
+        imatrix.load(write(tmp_path / "x.gguf", {"general.type": "imatrix"}, parts))
+
+
 def test_the_gguf_package_reads_ours(tmp_path):
     reader = gguf.GGUFReader(imatrix.save(tmp_path / "x.gguf", ENTRIES, "prose"))
     assert reader.fields["general.type"].contents() == "imatrix"

@@ -192,6 +192,7 @@ def test_a_negative_count_of_entries_is_no_empty_matrix():
         ({"llama.rope.dimension_count": 4}, "llama.rope.dimension_count must be the keys' length, 8, got 4"),
         ({"llama.rope.freq_base": float("nan")}, "llama.rope.freq_base must be a positive float, got nan"),
         ({"llama.rope.scaling.factor": 2.0}, "only plain rotary positions"),
+        ({"split.count": np.uint16(3)}, "one part of several"),
         ({"llama.attention.layer_norm_rms_epsilon": float("inf")}, "must be a positive float, got inf"),
         ({"general.architecture": ["llama"] * 100}, "general.architecture must be 'llama', got "),
         ({"tokenizer.ggml.tokens": 7}, "tokenizer.ggml.tokens must be a list of strings"),

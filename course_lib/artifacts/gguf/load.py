@@ -30,6 +30,8 @@ def config_of(file: GGUFFile):
     keys = file.metadata
     if keys.get("general.architecture") != "llama":
         raise GGUFError(f"general.architecture must be 'llama', got {keys.get('general.architecture')!r:.60}")
+    if keys.get("split.count", 1) not in (0, 1):
+        raise GGUFError("the file is one part of several: `llama-gguf-split --merge` makes one of them")
     if "rope_freqs.weight" in file.tensors or any(key.startswith("llama.rope.scal") for key in keys):
         raise GGUFError("only plain rotary positions are read, the file scales them")
     tokens = keys.get("tokenizer.ggml.tokens")
