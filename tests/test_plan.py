@@ -415,6 +415,8 @@ def test_the_command_says_what_to_change_and_what_to_offload(capsys):
     assert main(["llama-3-70b", "--gpu", "rtx-4090x2", "--weights", "q4_k_m", "--context", "32768"]) == 1
     said = capsys.readouterr().out
     assert "too much by" in said and "Enough would be:" in said and "-ngl " in said
+    assert main(["llama-3-8b", "--gpu", "h100", "--log", "no/such.log"]) == 2
+    assert "log must be a file that can be read, got 'no/such.log'" in capsys.readouterr().err
     assert main(["nosuchmodel", "--gpu", "h100"]) == 2
     assert capsys.readouterr().err.startswith("course plan: model must be")
 

@@ -128,7 +128,7 @@ def main(argv=None) -> int:
         assume = Assumptions(reserve=args.reserve, chunk=args.chunk)
         p = plan(config, on, args.context, args.batch, args.weights, args.kv_bits, gpus, assume, name)
         findings = reconcile(p, _text(args.log)) if args.log else []
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError) as error:
         print(f"course plan: {error}", file=sys.stderr)
         return 2
     if args.json:
@@ -143,5 +143,8 @@ def main(argv=None) -> int:
 def _text(path: str) -> str:
     if path == "-":
         return sys.stdin.read(LONGEST)
-    with Path(path).open(encoding="utf-8", errors="replace") as file:
-        return file.read(LONGEST)
+    try:
+        with Path(path).open(encoding="utf-8", errors="replace") as file:
+            return file.read(LONGEST)
+    except OSError as error:
+        raise ValueError(f"log must be a file that can be read, got {path!r}: {error.strerror}") from None
