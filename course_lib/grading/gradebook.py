@@ -103,8 +103,10 @@ class Book:
             notebook = self.book.find_submission_notebook(assignment.notebook, assignment.name, student)
             earlier = latest(self.db, assignment.name, student).get(student, (None, None, None))[2]
             before = total(self.db, submission) if earlier and earlier["score"] is not None else None
-            self._grades(notebook, result, (earlier or {}).get("texts", {}))
-            self._comments(notebook, result)
+            names = self._names(notebook)
+            with self.db.no_autoflush:
+                self._grades(notebook, names, result, (earlier or {}).get("texts", {}))
+                self._comments(notebook, names, result)
             self.db.flush()
             assign_penalty(self.db, self.config, submission)
             self.db.flush()
@@ -136,28 +138,37 @@ class Book:
         finally:
             del self.db.commit
 
-    def _grades(self, notebook, result: dict, texts: dict) -> None:
+    def _names(self, notebook) -> dict[str, str]:
+        """{id: name} of a notebook's cells, asked for at once; `grade.name` would ask for each."""
+        from nbgrader.api import BaseCell
+
+        cells = select(BaseCell.id, BaseCell.name).where(BaseCell.notebook_id == notebook.notebook_id)
+        return {id: name for id, name in self.db.execute(cells)}
+
+    def _grades(self, notebook, names: dict, result: dict, texts: dict) -> None:
         """The automatic scores. A person's score stays; what nobody has scored yet is marked for a person.
 
         So is a written answer that is no longer the one of `texts`, which the person has read; its points stay.
         """
         scores = {f"{q['id']}-test": q["score"] for q in result["questions"]}
         for grade in notebook.grades:
-            if grade.name in result["written"]:
-                touched = result["written"][grade.name]
-                new = result.get("texts", {}).get(grade.name)
-                changed = texts.get(grade.name, new) != new
+            name = names[grade.cell_id]
+            if name in result["written"]:
+                touched = result["written"][name]
+                new = result.get("texts", {}).get(name)
+                changed = texts.get(name, new) != new
                 grade.auto_score = None if touched else 0.0
                 unread = touched if grade.manual_score is None else grade.needs_manual_grade or changed
                 grade.needs_manual_grade = unread
             else:
-                grade.auto_score = scores.get(grade.name)
+                grade.auto_score = scores.get(name)
                 grade.needs_manual_grade = grade.auto_score is None and grade.manual_score is None
 
-    def _comments(self, notebook, result: dict) -> None:
+    def _comments(self, notebook, names: dict, result: dict) -> None:
         for comment in notebook.comments:
-            if comment.name in result["written"]:
-                comment.auto_comment = None if result["written"][comment.name] else "No response."
+            name = names[comment.cell_id]
+            if name in result["written"]:
+                comment.auto_comment = None if result["written"][name] else "No response."
 
     def settle(self, assignment: str) -> None:
         """Take off what lateness costs by now: a person's points or an extension may have come after the grading."""
