@@ -11,16 +11,18 @@ FAMILIES = {  # name: (colour, marker, the types in it)
     "microscaling": ("orange", "^", ("MXFP4",)),
     "codebook": ("purple", "P", ("IQ3_S",)),
 }
-_PLACES = {  # of a name beside its mark: alignment and distance in points
-    "legacy": ("left", (7, 5)), "K-quants": ("right", (-7, -12)), "tables": ("right", (-8, -4)),
-    "microscaling": ("left", (7, 4)), "codebook": ("right", (-8, -6)), "Q2_K": ("left", (7, 5)),
-    "Q3_K": ("left", (7, 5)), "IQ4_NL": ("left", (8, -4)),
+
+_PLACES = {  # where a name does not stand above its mark, to the right: alignment and distance in points
+    "Q4_K": ("right", (-7, -12)), "Q5_K": ("right", (-7, -12)), "Q6_K": ("right", (-7, -12)),
+    "IQ4_XS": ("right", (-8, -4)), "IQ4_NL": ("left", (8, -10)), "IQ3_S": ("right", (-8, -6)),
 }  # fmt: skip
 
 
 @styled
 def types(points, title="What a bit buys depends on the block"):
     """KL over bits a weight, both as measured: `points` is {"Q4_K": (4.5, 0.021), …}."""
+    from matplotlib.patheffects import withStroke
+
     figure, axes = new_figure(4.4)
     for family, (color, marker, names) in FAMILIES.items():
         found = sorted((points[name], name) for name in names if name in points)
@@ -29,13 +31,15 @@ def types(points, title="What a bit buys depends on the block"):
         x, y = zip(*(point for point, _ in found), strict=True)
         axes.plot(x, y, color=light(color), linewidth=1.2, alpha=0.6, zorder=1)
         axes.scatter(x, y, s=60, marker=marker, color=light(color), zorder=2, label=family)
-        for (bits, kl), name in found:
-            side, away = _PLACES.get(name, _PLACES[family])
-            axes.annotate(name, (bits, kl), away, textcoords="offset points", ha=side, fontsize=9)
     axes.set_yscale("log")
     axes.set_xlabel("stored bits a weight")
     axes.set_ylabel("KL to the 16-bit model (nats)")
     axes.legend(frameon=False)
+    axes.margins(x=0.08, y=0.12)
+    for name, point in points.items():
+        side, away = _PLACES.get(name, ("left", (7, 5)))
+        label = axes.annotate(name, point, away, textcoords="offset points", ha=side, fontsize=9)
+        label.set_path_effects([withStroke(linewidth=2.5, foreground=light("paper"))])  # it may stand on a line
     axes.set_title(title)
     return figure
 
@@ -48,10 +52,12 @@ def tries(scales, errors, title="The scale that fits the largest weight is not t
     axes.plot(*zip(*ordered, strict=True), color=light("muted"), linewidth=1.2, zorder=1)
     axes.scatter(*zip(*ordered, strict=True), s=26, color=light("blue"), zorder=2)
     best = min(range(len(errors)), key=errors.__getitem__)
-    obvious, better = (0, "red", "D", "largest weight / −8", 13), (best, "green", "s", "the best try", -22)
+    obvious, better = (0, "red", "D", "largest weight / −8", -17), (best, "green", "s", "the best try", -22)
     for at, color, marker, word, above in (obvious, better):
         axes.scatter(scales[at], errors[at], s=80, marker=marker, color=light(color), zorder=3)
-        axes.annotate(f"{word}: {number(errors[at], 3)}", (scales[at], errors[at]), (0, above), ha="center",
+        place = (scales[at] - min(scales)) / ((max(scales) - min(scales)) or 1)
+        side, away = ("left", 9) if place < 0.6 else ("right", -9)  # the words stay inside
+        axes.annotate(f"{word}: {number(errors[at], 3)}", (scales[at], errors[at]), (away, above), ha=side,
                       textcoords="offset points", color=light(color))  # fmt: skip
     axes.set_ylim(0, 1.25 * max(errors))
     axes.margins(x=0.1)
