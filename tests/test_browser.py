@@ -26,6 +26,7 @@ CELLS = [
     "viz.explorers.protect()",
     "viz.explorers.attention()",
     "viz.explorers.blocks()",
+    "viz.explorers.capacity()",
     "viz.show(viz.plots.footprints({'FP16': 140, 'INT4': 35}, limit=80), alt='FP16 is too large, INT4 fits.')",
     "viz.show(viz.plots.pipeline(), alt='Weights become bytes.')",
 ]
@@ -96,6 +97,16 @@ def test_planner(notebook):
     assert planner.slider("weights").get_attribute("aria-valuetext") == "16 bits"
     planner.press("weights", "ArrowRight", "36.1 GB", times=3)
     planner.press("sequences at once", "End", "set by arithmetic")
+
+
+def test_capacity(notebook):
+    planner = notebook.explorer("capacity")
+    planner.wait_for("4.68 GiB to spare")
+    planner.box.locator("details summary").first.press("Enter")
+    planner.press("sequences at once", "ArrowRight", "3.68 GiB to spare")
+    planner.box.locator("details[open]", has_text="525,336,576 x 16 bits").wait_for()  # an update leaves it open
+    planner.choose("units", "GB (10^9 bytes)", "GB to spare")
+    planner.press("tokens a sequence", "End", "It does not fit")
 
 
 def test_heatmap(notebook):
