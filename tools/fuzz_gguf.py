@@ -3,10 +3,10 @@
 
     make fuzz [ARGS="--cases 1000000 --write"]
 
-atheris (libFuzzer for Python) instruments course_lib and starts from the whole files of tests/gguf_toys. Of ten changes
-four go to a number that the file states (a count, a length, a type, a dimension, an offset), two give a key the value
-of another, the rest are libFuzzer's own. Any exception but GGUFError, 60 s for one file or 3 GB of memory ends the run;
-the file that did it lies in --folder.
+atheris (libFuzzer for Python) instruments the modules of course_lib.artifacts.gguf and starts from the whole files of
+tests/gguf_toys. Of ten changes four go to a number that the file states (a count, a length, a type, a dimension, an
+offset), two give a key the value of another, the rest are libFuzzer's own. Any exception but GGUFError, 60 s for one
+file or 3 GB of memory ends the run; the file that did it lies in --folder.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ def child(folder: Path, cases: int, seed: int) -> None:
     """Fuzz until `cases` files are read; every 1000 of them the counts go to folder/counts.json."""
     import atheris
 
+    import course_lib.formats.ggml  # noqa: F401  arithmetic, without lengths to believe
+
     with atheris.instrument_imports(include=["course_lib.artifacts.gguf"]):
+        import course_lib.artifacts.gguf.imatrix
         import course_lib.artifacts.gguf.load
         import course_lib.artifacts.gguf.show  # noqa: F401
     from course_lib.artifacts.gguf import GGUFError
