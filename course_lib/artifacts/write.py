@@ -21,7 +21,7 @@ from course_lib.qtensor import QTensor
 def save(model: nn.Module, out, layout: str = "gptq", tokenizer=None) -> Path:
     """Write what `quantize_model` returned to a new directory `out` (config, packed weights, tokenizer) and return it.
 
-    layout   "gptq"                GPTQ, zero point - 1 (v1, read everywhere); 2, 3, 4, 8 bits
+    layout   "gptq"                GPTQ, zero point - 1 (v1, the most widely read); 2, 3, 4, 8 bits
              "gptq_v2"             GPTQ, the zero point itself; holds every asymmetric tensor
              "awq"                 AWQ's GEMM order; 4 bits, symmetric=False
              "compressed-tensors"  pack-quantized; 4 or 8 bits
@@ -30,6 +30,10 @@ def save(model: nn.Module, out, layout: str = "gptq", tokenizer=None) -> Path:
     (scale_dtype=torch.float16), hence `load` gives back the same codes, scales and zero points. All else is stored in
     the dtype of the scales. The directory appears whole or not at all. ValueError for what a layout cannot hold;
     FileExistsError where `out` is there already.
+
+    transformers with GPTQModel reads all of these. vLLM 0.33 takes of the GPTQ files only those with 4 or 8 bits and
+    symmetric="full", and act-order only with static groups; for zero points take "awq" or "compressed-tensors"
+    (benchmarks/peers/vllm_configs.py).
     """
     lay, out = by_name(layout), Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
