@@ -94,7 +94,7 @@ class CacheRun(render.Shown):
         format = KVFormat(f"int{BITS}", group=BLOCK, residual=WINDOW)
         packed, plain = stored_bytes(config, tokens, format), kv_bytes(config, tokens)
         return [
-            (f"bytes, packed, at {tokens} tokens", f"{packed:,} (16 bits: {plain:,}; older tokens alone: 3 bits)"),
+            (f"bytes, packed, at {tokens} tokens", f"{packed:,} (16 bits: {plain:,})"),
             ("KL to reading without a cache", f"{self.compared.kl:.4f} ± {self.compared.kl_stderr:.4f} nats a token"),
             ("likeliest token the same", f"{self.compared.top1:.1%}"),
             ("replies exactly right", f"{self.right} of {MESSAGES}"),
