@@ -5,9 +5,11 @@
 
 vLLM's wheels on the package index are for GPUs. Its Python part runs without one: `from_config` accepts or refuses a
 directory's `quantization_config`, `get_quant_method` says which linears are packed, `create_weights` gives every tensor
-its name, dtype and shape, and `weight_loader` takes ours. AWQ's codes are compared behind vLLM's own conversion. Not run:
-the choice of a kernel and the kernel itself, both replaced here, hence no logits. Modules that vLLM imports and this work
-does not need are stood in for; DIR/needed holds the others (pip install --no-deps --target), such as msgspec and pyzmq.
+its name, dtype and shape, and `weight_loader` takes ours. AWQ's codes are compared behind vLLM's own conversion.
+
+Not run: the choice of a kernel and the kernel itself, both replaced here, hence no logits. Modules that vLLM imports,
+and that this work does not need, are stood in for; DIR/needed holds the others, such as msgspec and pyzmq
+(pip install --no-deps --target).
 """
 
 from __future__ import annotations
