@@ -14,6 +14,8 @@ _MODULES = {
     "inspector": ".ch08_inspector",
     "offload": ".ch08_offload",
     "blocks": ".ch09_blocks",
+    "toggler": ".ch10_toggler",
+    "comparer": ".ch10_comparer",
     "capacity": ".ch11_planner",
     "attention": ".ch11_attention",
 }
