@@ -37,7 +37,7 @@ def give(pipe, slot, setting):
     pipe.send(("ready", setting == "cold"))
     while True:
         try:
-            unit = pipe.recv()
+            unit, _seed = pipe.recv()
         except EOFError:
             return
         if unit.student.startswith("dies"):
@@ -110,7 +110,7 @@ class Fake:
     graded: list = []
 
     def __init__(self, size, setting, say):
-        Fake.seed = setting.seed
+        self.seed = setting.seed
 
     def __enter__(self):
         return self
@@ -119,6 +119,7 @@ class Fake:
         pass
 
     def run(self, units):
+        Fake.seed = self.seed
         for unit in units:
             Fake.graded.append(unit.student)
             if unit.student == "lost":

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from course_lib.files import write_atomic
@@ -40,16 +40,17 @@ class Batch:
     def run(self) -> Iterator[tuple[int, dict]]:
         """(how many there are, one result) for each submission; those graded before come first."""
         self.assignment = source.load(self.course.source / self.name)
-        book = Book(self.gradebook, configuration(self.course))
-        try:
+        handed_in = submission.discover(self.submitted, self.assignment, self.students)
+        missing = sorted(set(self.students) - {unit.student for unit in handed_in})
+        if missing:
+            raise ValueError(f"{missing[0]} has handed in nothing for {self.name}.")
+        with contextlib.ExitStack() as open_ones:
+            pool = None if self.scheduler else open_ones.enter_context(self._pool(len(handed_in)))
+            book = open_ones.enter_context(contextlib.closing(Book(self.gradebook, configuration(self.course))))
             self._register(book)
             book.settle(self.name)
             seed = book.seed(self.name, self.new_seed)
             measure = self._measure(seed)
-            handed_in = submission.discover(self.submitted, self.assignment, self.students)
-            missing = sorted(set(self.students) - {unit.student for unit in handed_in})
-            if missing:
-                raise ValueError(f"{missing[0]} has handed in nothing for {self.name}.")
             record = times.read(self.submitted)
             before = {} if self.force else book.results(self.name)
             todo = []
@@ -59,11 +60,9 @@ class Batch:
                     yield len(handed_in), known[2]
                 else:
                     todo.append(unit)
-            for unit, result in self._graded(todo, seed):
+            for unit, result in self._graded(todo, pool, seed):
                 self._write(book, unit, result, measure, times.of(record, self.name, unit.student))
                 yield len(handed_in), result
-        finally:
-            book.close()
 
     def _register(self, book: Book) -> None:
         """Let the gradebook know the set's cells."""
@@ -80,30 +79,31 @@ class Batch:
             digest.update(path.name.encode() + b"\0" + path.read_bytes())
         return digest.hexdigest()
 
-    def _graded(self, todo: list[Submission], seed: int) -> Iterator[tuple[Submission, dict]]:
-        """Each submission with its result."""
+    def _graded(self, todo: list[Submission], pool: Pool | None, seed: int) -> Iterator[tuple[Submission, dict]]:
+        """Each submission with its result, from the pool or a cluster."""
         if not todo:
             return
-        with self._workers(len(todo), seed) as workers:
+        if pool is not None:
+            pool.seed = seed
+        here = contextlib.nullcontext(pool)
+        with Cluster(self.scheduler, self._setting(seed), self.say) if pool is None else here as workers:
             for one, result in workers.run(todo):
                 note = "The grader's process ended more than once on this notebook."
                 yield one, result or results.unreadable(one, self.assignment, note, status="failed")
 
     @contextlib.contextmanager
-    def _workers(self, most: int, seed: int) -> Iterator[Pool | Cluster]:
-        """Processes of this machine, at most so many, or a cluster."""
-        folder = self.course.source / self.name
-        setting = Setting(str(self.course.graded.parent), str(folder), "", seed, self.limits)
-        if self.scheduler:
-            with Cluster(self.scheduler, setting, self.say) as cluster:
-                yield cluster
-            return
+    def _pool(self, most: int) -> Iterator[Pool]:
+        """Processes of this machine, at most so many: they import torch while the gradebook is opened here."""
         copy = Copy.make()
         try:
-            with Pool(min(self.workers, most), replace(setting, copy=str(copy.path)), self.say) as pool:
+            with Pool(min(self.workers, most), self._setting(None, str(copy.path)), self.say) as pool:
                 yield pool
         finally:
             copy.remove()
+
+    def _setting(self, seed: int | None, copy: str = "") -> Setting:
+        folder = self.course.source / self.name
+        return Setting(str(self.course.graded.parent), str(folder), copy, seed, self.limits)
 
     def _write(self, book: Book, unit: Submission, result: dict, measure: str, at) -> None:
         """The graded notebook, then the gradebook, which decides whether it is done."""

@@ -30,12 +30,14 @@ class _Worker:
         self.process.start()
         theirs.close()
 
-    def give(self, unit: Submission) -> None:
+    def give(self, unit: Submission, seed: int | None) -> None:
         self.unit, self.since = unit, time.monotonic()
-        self.pipe.send(unit)
+        self.pipe.send((unit, seed))
 
     def close(self) -> None:
         self.pipe.close()
+        if not self.ready:  # it would not notice before it is
+            self.process.kill()
         self.process.join(3.0)
         if self.process.is_alive():
             self.process.kill()
@@ -43,10 +45,13 @@ class _Worker:
 
 
 class Pool:
-    """`with Pool(2, setting) as pool: for unit, result in pool.run(units): …`; result None where it failed."""
+    """`with Pool(2, setting) as pool: for unit, result in pool.run(units): …`; result None where it failed.
+
+    The workers start at once. What they need from the gradebook may follow: `seed`, if the setting has none.
+    """
 
     def __init__(self, size: int, setting: Setting, say: Callable[[str], None] = print, main=worker.main):
-        self.setting, self.say, self.told, self.main = setting, say, False, main
+        self.setting, self.say, self.told, self.main, self.seed = setting, say, False, main, None
         self.workers = [_Worker(slot, setting, main) for slot in range(size)]
 
     def __enter__(self):
@@ -84,7 +89,7 @@ class Pool:
     def _hand_out(self, waiting: deque) -> None:
         for one in self.workers:
             if one.ready and one.unit is None and waiting:
-                one.give(waiting.popleft())
+                one.give(waiting.popleft(), self.seed)
 
     def _listen(self, one: _Worker) -> tuple[Submission | None, dict | None]:
         """(the unit that a worker had, its result or None)."""

@@ -19,13 +19,14 @@ DIE_WITH_PARENT = 1
 class Setting:
     """What all workers of a batch share. root: the folder that holds graded/; folder: the set in solutions/.
 
-    copy: where the sandbox's course_lib lies. time_limit: COURSE_TIME_LIMIT where the batch was started.
+    copy: where the sandbox's course_lib lies. seed: of the hidden cases; None if it comes with each submission.
+    time_limit: COURSE_TIME_LIMIT where the batch was started.
     """
 
     root: str
     folder: str
     copy: str
-    seed: int
+    seed: int | None
     limits: Limits = Limits()
     cold: bool = False
     first_slot: int = 0
@@ -33,10 +34,9 @@ class Setting:
 
 
 def main(pipe: Connection, slot: int, setting: Setting) -> None:
-    """Grade what comes through the pipe until it closes. Each answer is (kind, content)."""
+    """Grade what comes through the pipe, (submission, seed or None), until it closes. An answer is (kind, content)."""
     ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the batch's own process decides
-    os.environ["COURSE_SECRET_SEED"] = str(setting.seed)
     if setting.time_limit:
         os.environ["COURSE_TIME_LIMIT"] = setting.time_limit
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -48,7 +48,9 @@ def main(pipe: Connection, slot: int, setting: Setting) -> None:
         template.warm_up()
         pipe.send(("ready", template.cold))
         while True:
-            pipe.send(_graded(pipe.recv(), context))
+            handed_in, seed = pipe.recv()
+            os.environ["COURSE_SECRET_SEED"] = str(setting.seed if seed is None else seed)
+            pipe.send(_graded(handed_in, context))
     except EOFError:
         pass
     except NoSandbox as problem:
