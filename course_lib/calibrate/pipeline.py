@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
+from course_lib.calibrate.experts import unfused
 from course_lib.calibrate.linear import QuantLinear
 from course_lib.calibrate.progress import each
 from course_lib.calibrate.rtn import rtn
 from course_lib.calibrate.sequential import by_awq, by_gptq
 from course_lib.calibrate.solve import check_scheme, named, own, said
-from course_lib.calibrate.targets import DEFAULT_SKIP, check_activations, linears_of
+from course_lib.calibrate.targets import DEFAULT_SKIP, check_activations, linears_of, skips
 from course_lib.qtensor import QTensor
 from course_lib.scheme import Scheme
 
@@ -52,10 +53,13 @@ def quantize_model(
 
     The copy has `.qtensors` (name -> QTensor) and `.quantized_fraction` (share of the parameters). A quantized copy
     may be quantized again: linears skipped the first time get the second scheme, which is how mixes are made.
-    ValueError names a linear that does not fit the scheme, a skip entry without a match, and fused 3-D experts.
+    Fused experts are taken apart and quantized one by one ("experts.3.up_proj"), each with a Hessian of its own tokens.
+    ValueError names a linear that does not fit the scheme or never ran, a skip entry without a match, and fused 3-D
+    experts of a kind that cannot be taken apart.
     """
     check_scheme(scheme)
     solve = _method(method)
+    model = unfused(model, skips(skip))
     linears = linears_of(model, skip)
     check_activations(activations, linears)
     with torch.no_grad():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from torch import nn
 
@@ -37,6 +37,12 @@ def linears_of(model: nn.Module, skip: Iterable[str] = DEFAULT_SKIP) -> dict[str
         why = "they are quantized already" if done else f"{type(model).__name__} has none outside skip={skip}"
         raise ValueError(f"model must have nn.Linear modules to quantize: {why}")
     return found
+
+
+def skips(skip: Iterable[str]) -> Callable[[str], bool]:
+    """Name -> whether an entry of `skip` names it."""
+    entries = (skip,) if isinstance(skip, str) else tuple(skip)
+    return lambda name: any(_matches(entry, name) for entry in entries)
 
 
 def check_activations(scheme: Scheme | None, linears: dict[str, nn.Linear]) -> None:
@@ -77,5 +83,5 @@ def _refuse_fused_experts(model: nn.Module, skip: tuple[str, ...]) -> None:
             if weight.dim() == 3:
                 raise ValueError(
                     f"{name}.{leaf} holds fused expert weights of shape {tuple(weight.shape)}, which cannot be"
-                    f" quantized yet: add {name.rpartition('.')[2]!r} to skip to leave them at 16 bits"
+                    f" quantized here: add {name.rpartition('.')[2]!r} to skip to leave them at 16 bits"
                 )

@@ -1,0 +1,97 @@
+"""Fused experts taken apart: the same function, each expert rounded by itself, refused by name where that cannot be."""
+
+import pytest
+import torch
+from test_calibrate_pipeline import tokens
+
+from course_lib import Scheme, artifacts, quantize
+from course_lib.calibrate import hessian, quantize_model
+from course_lib.calibrate.experts import Experts, unfused
+from course_lib.calibrate.gptq import gptq
+
+INT4 = Scheme.int(4, "full", 16, scale_dtype=torch.float16)
+SIZES = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, vocab_size=50)
+
+
+def mixtral(experts=4):
+    from transformers import MixtralConfig, MixtralForCausalLM
+
+    torch.manual_seed(0)
+    return MixtralForCausalLM(MixtralConfig(intermediate_size=48, num_local_experts=experts, **SIZES)).eval()
+
+
+def qwen3_moe():
+    from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
+
+    torch.manual_seed(0)
+    config = Qwen3MoeConfig(moe_intermediate_size=48, num_experts=4, num_experts_per_tok=2, head_dim=8, **SIZES)
+    return Qwen3MoeForCausalLM(config).eval()
+
+
+def logits(model, ids):
+    with torch.no_grad():
+        return model(input_ids=ids).logits
+
+
+@pytest.mark.parametrize("make", [mixtral, qwen3_moe])
+def test_taken_apart_they_compute_the_same_and_the_argument_is_untouched(make):
+    model, ids = make(), tokens(vocabulary=50)
+    apart = unfused(model)
+    assert sum(isinstance(module, Experts) for module in apart.modules()) == 2
+    assert not any(isinstance(module, Experts) for module in model.modules())
+    torch.testing.assert_close(logits(apart, ids), logits(model, ids), rtol=1e-4, atol=1e-5)
+    assert sum(p.numel() for p in apart.parameters()) == sum(p.numel() for p in model.parameters())
+    assert unfused(apart) is apart and unfused(model, keep=lambda name: True) is model
+
+
+@pytest.mark.parametrize("make", [mixtral, qwen3_moe])
+def test_every_expert_is_rounded_by_itself(make):
+    model = make()
+    result = quantize_model(model, INT4)
+    fused = model.model.layers[1].mlp.experts
+    want = {
+        "gate_proj": fused.gate_up_proj[3, :48],
+        "up_proj": fused.gate_up_proj[3, 48:],
+        "down_proj": fused.down_proj[3],
+    }
+    for part, w in want.items():
+        assert torch.equal(result.qtensors[f"model.layers.1.mlp.experts.3.{part}"].codes, quantize(w, INT4).codes)
+    assert len(result.qtensors) == 2 * (4 + 4 * 3)
+    assert torch.isfinite(logits(result, tokens(vocabulary=50))).all()
+
+
+def test_gptq_measures_each_expert_on_the_tokens_that_it_gets():
+    model, ids = mixtral(), tokens(8, 24, vocabulary=50)
+    result = quantize_model(model, INT4, "gptq", [ids])
+    first = quantize_model(
+        model, INT4, "gptq", [ids], skip=("lm_head", "experts", r".*layers\.1\..*")
+    )  # attention only
+    seen = {}
+    first.model.layers[0].mlp.experts.register_forward_pre_hook(lambda _, args: seen.update(x=args[0], chosen=args[1]))
+    logits(first, ids)
+    mine = (seen["chosen"] == 2).any(-1)
+    assert 0 < mine.sum() < len(mine)
+    H, w = hessian(seen["x"][mine]), model.model.layers[0].mlp.experts.gate_up_proj[2, :48]
+    want, got = gptq(w, H, INT4), result.qtensors["model.layers.0.mlp.experts.2.gate_proj"]
+    assert (got.codes == want.codes).float().mean() > 0.99
+    assert (got.codes == gptq(w, hessian(seen["x"]), INT4).codes).float().mean() < 0.99  # all tokens: other codes
+
+
+def test_an_expert_without_tokens_is_named():
+    with pytest.raises(ValueError, match=r"experts\.\d+\.gate_proj never ran .* add it to skip"):
+        quantize_model(mixtral(experts=16), INT4, "gptq", [tokens(1, 3, vocabulary=50)])
+
+
+def test_what_cannot_be_taken_apart_or_written_is_refused_by_name(tmp_path):
+    model = mixtral()
+    odd = model.model.layers[0].mlp.experts
+    forward = odd.forward
+    odd.forward = lambda *args: forward(*args).clamp(-1e-4, 1e-4)  # not what its weights say
+    with pytest.raises(
+        ValueError, match="layers.0.mlp.experts.gate_up_proj holds fused expert weights .* add 'experts'"
+    ):
+        quantize_model(model, INT4)
+    with pytest.raises(ValueError, match="experts that were taken apart cannot be written"):
+        artifacts.save(quantize_model(mixtral(), INT4), tmp_path / "out")
+    kept = quantize_model(mixtral(), INT4, skip=("lm_head", "experts"))
+    assert not [name for name in kept.qtensors if "experts" in name]
