@@ -7,9 +7,10 @@ SEED = 71_904_357
 # question: what `course grade` hides from its sandbox, because it is the answer: modules of course_lib for certain,
 # names of torch as a deterrent only
 MASKS = {
-    "q1": ("course_lib.formats.minifloat",),
-    "q2": ("course_lib.formats.microscaling",),
-    "q4": ("course_lib.formats.microscaling",),
+    "q1": ("course_lib.formats.minifloat", "course_lib.checks.ch10"),
+    "q2": ("course_lib.formats.microscaling", "course_lib.checks.ch10"),
+    "q3": ("course_lib.checks.ch10",),
+    "q4": ("course_lib.formats.microscaling", "course_lib.checks.ch10"),
 }
 
 
