@@ -73,7 +73,8 @@ def main():
     options = parser.parse_args()
     from course_lib.viz import explorers
 
-    names = ("ruler", "grid", "planner", "heatmap", "migrate", "stepper", "protect", "blocks", "capacity")
+    names = ("ruler", "grid", "planner", "heatmap", "migrate", "stepper", "protect", "inspector", "offload", "blocks",
+             "toggler", "comparer", "capacity", "attention")  # fmt: skip
     rows = [row(name, getattr(explorers, name)()) for name in names]
     try:
         rows.append(bot_rows())

@@ -96,7 +96,7 @@ class Toggler(Explorer):
 
         face = widgets.HTML(self.html())
         handles = {control.name: control.widget(self.state[control.name]) for control in self.controls}
-        buttons = [widgets.Button(layout=widgets.Layout(width="62px")) for _ in range(8)]
+        buttons = [widgets.Button(layout=widgets.Layout(width="68px", padding="0")) for _ in range(8)]
         row = widgets.HBox([widgets.Label("flip a bit", layout=widgets.Layout(width="150px")), *buttons])
 
         def show(change=None):
