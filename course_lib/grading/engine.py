@@ -45,7 +45,8 @@ class Batch:
         if missing:
             raise ValueError(f"{missing[0]} has handed in nothing for {self.name}.")
         with contextlib.ExitStack() as open_ones:
-            pool = None if self.scheduler else open_ones.enter_context(self._pool(len(handed_in)))
+            soon = not self.scheduler and self._something_is_new(handed_in)
+            pool = open_ones.enter_context(self._pool(len(handed_in))) if soon else None
             book = open_ones.enter_context(contextlib.closing(Book(self.gradebook, configuration(self.course))))
             self._register(book)
             book.settle(self.name)
@@ -80,16 +81,29 @@ class Batch:
         return digest.hexdigest()
 
     def _graded(self, todo: list[Submission], pool: Pool | None, seed: int) -> Iterator[tuple[Submission, dict]]:
-        """Each submission with its result, from the pool or a cluster."""
+        """Each submission with its result."""
         if not todo:
             return
-        if pool is not None:
-            pool.seed = seed
-        here = contextlib.nullcontext(pool)
-        with Cluster(self.scheduler, self._setting(seed), self.say) if pool is None else here as workers:
+        with self._workers(len(todo), pool, seed) as workers:
             for one, result in workers.run(todo):
                 note = "The grader's process ended more than once on this notebook."
                 yield one, result or results.unreadable(one, self.assignment, note, status="failed")
+
+    def _something_is_new(self, handed_in: list[Submission]) -> bool:
+        """Whether workers are worth starting before the gradebook has said what there is to do."""
+        graded = [unit for unit in handed_in if (self.graded_folder() / unit.account / self.name).is_dir()]
+        return self.force or self.new_seed or len(graded) < len(handed_in)
+
+    @contextlib.contextmanager
+    def _workers(self, most: int, pool: Pool | None, seed: int) -> Iterator[Pool | Cluster]:
+        """A cluster, or the pool, which may not have been started yet."""
+        if self.scheduler:
+            with Cluster(self.scheduler, self._setting(seed), self.say) as cluster:
+                yield cluster
+            return
+        with contextlib.nullcontext(pool) if pool else self._pool(most) as pool:
+            pool.seed = seed
+            yield pool
 
     @contextlib.contextmanager
     def _pool(self, most: int) -> Iterator[Pool]:
