@@ -48,6 +48,27 @@ def _block(scale=_scale, near=_up, cut=_codes, pack=_halves, head=_little, order
     return variant
 
 
+def _of_two(w, positive):
+    return torch.where(positive, w.amax(1, keepdim=True), w.amin(1, keepdim=True)) / -8
+
+
+def _divided(w):
+    d = _scale(w)
+    q = torch.where(d == 0, 8.5, w / d + 8.5).to(torch.uint8).clamp(max=15)
+    return torch.cat([_little(d), _halves(q)], dim=1)
+
+
+def _unguarded(quotient):
+    """Without a thought for d = 0; NaN counts as 0, as the processors convert it."""
+
+    def variant(w):
+        d = _scale(w)
+        q = torch.nan_to_num(quotient(w, d) + 8.5, nan=0.0).to(torch.uint8).clamp(max=15)
+        return torch.cat([_little(d), _halves(q)], dim=1)
+
+    return variant
+
+
 def _above_15(v):
     return v.to(torch.int32).to(torch.uint8)
 
@@ -116,6 +137,7 @@ def q4_0(w):
         Case("one block", _randn(1)),
         Case("a scale that fp16 rounds", _randn(374)),
         Case("small weights", 0.02 * _randn(3)),
+        Case("one weight near a tie", _randn(2995).bfloat16().float()),
         Case("four blocks", _randn(4, 4)),
         Case("two hundred blocks", _randn(5, 200)),
     ],
@@ -169,6 +191,37 @@ def q4_0(w):
             "Cutting off what stands after the point rounds down. Add 8.5 in place of 8 first.",
         ),
         Wrong(
+            "a zero of the other sign",
+            _block(scale=lambda w: torch.where(_scale(w) == 0, 0.0, _scale(w))),
+            "Only a block of zeros is off: 0 / −8 is −0, with the bytes 00 80. C divides, and so should you.",
+        ),
+        Wrong(
+            "of two the positive one",
+            _block(scale=lambda w: _of_two(w, w.amax(1, keepdim=True) >= -w.amin(1, keepdim=True))),
+            "Of two weights of the same size the *first* decides; yours takes the positive one. argmax finds it.",
+        ),
+        Wrong(
+            "of two the negative one",
+            _block(scale=lambda w: _of_two(w, w.amax(1, keepdim=True) > -w.amin(1, keepdim=True))),
+            "Of two weights of the same size the *first* decides; yours takes the negative one. argmax finds it.",
+        ),
+        Wrong(
+            "divided by d",
+            _divided,
+            "You divide by d. ggml makes 1 / d once, in float32, and multiplies: near a tie that can decide.",
+        ),
+        Wrong(
+            "0 / 0",
+            _unguarded(lambda w, d: w * (1 / d)),
+            "A block of zeros has d = 0, and 0 / 0 is no number. Its codes are 8, which stands for 0.",
+        ),
+        Wrong(
+            "0 / 0, and divided",
+            _unguarded(lambda w, d: w / d),
+            "A block of zeros has d = 0, and 0 / 0 is no number: its codes are 8. And multiply by 1 / d in place of "
+            "dividing: ggml does, and near a tie that can decide.",
+        ),
+        Wrong(
             "code 16",
             _block(cut=_above_15),
             "A weight of the other sign can get 16, which has five bits and spills into its neighbour. Keep to 15.",
@@ -200,8 +253,8 @@ def q4_0(w):
         ),
     ],
     hints=[
-        "Per block: find the weight of largest size, keep its sign, d = that / −8. Codes: w / d + 8.5, cut off to a "
-        "whole number, at most 15. A block of zeros has d = 0 (as 0 / −8 gives it) and all codes 8.",
+        "Per block: find the weight of largest size, keep its sign, d = that / −8. Codes: w · (1 / d) + 8.5, cut off "
+        "to a whole number, at most 15. A block of zeros has d = 0 (as 0 / −8 gives it) and all codes 8.",
         "Four weights 1, −2, 0.5, 0 : the largest is −2, so d = 0.25. w / d + 8.5 = 12.5, 0.5, 10.5, 8.5, codes "
         "12, 0, 10, 8. If 0 and 2, 1 and 3 share bytes, those are 0xac and 0x80. d.half().view(torch.uint8) gives "
         "d's two bytes.",
