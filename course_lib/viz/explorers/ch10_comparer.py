@@ -86,7 +86,7 @@ class Comparer(Explorer):
         row, best = rows[shown], min(rows, key=lambda r: r.error)
         top = float(np.abs(x).max())
         largest = float(np.abs(row.back[np.abs(x).argmax()]))
-        what = "comes back as" if abs(largest - top) > 1e-6 else "stays"
+        what = "comes back as" if abs(largest - top) > 1e-3 * top else "stays"
         ways = "and that is the least here" if best is row else f"the least is {best.label}, {number(best.error, 3)} %"
         return (
             f"{row.label}: the largest number, {number(top)}, {what} {number(largest)}, and the block errs by "
@@ -149,7 +149,7 @@ def _errors(scene, rows, shown):
             scene.rect(axis.start - 2, y + 12, max(1.0, axis(row.error) - axis.start) + 4, 18, color="ink", line=1.6)
         scene.text(axis(row.error) + 8, y + 26, number(row.error, 3), size=12, anchor="start", bold=k == best)
         if k == best:
-            scene.circle(axis(row.error) + 52, y + 21, 4.5, "green", "paper")
+            scene.circle(axis(row.error) + 58, y + 21, 4.5, "green", "paper")
     scene.circle(SPLIT + 20, 386, 4.5, "green", "paper").text(SPLIT + 32, 390, "the least error", size=12,
                                                              color="muted", anchor="start")  # fmt: skip
     scene.rect(SPLIT + 140, 380, 12, 12, color="ink", line=1.6).text(SPLIT + 160, 390, "shown on the left", size=12,

@@ -97,18 +97,14 @@ class Toggler(Explorer):
         face = widgets.HTML(self.html())
         handles = {control.name: control.widget(self.state[control.name]) for control in self.controls}
         buttons = [widgets.Button(layout=widgets.Layout(width="68px", padding="0")) for _ in range(8)]
-        row = widgets.HBox([widgets.Label("flip a bit", layout=widgets.Layout(width="150px")), *buttons])
+        beside = widgets.Layout(width="146px", justify_content="flex-end", margin="2px 8px 2px 0")
+        row = widgets.HBox([widgets.Label("flip a bit", layout=beside), *buttons])
 
         def show(change=None):
             moved = {c.name: c.read(handles[c.name].value) for c in self.controls}
-            f = minifloat.get(moved["format"])
-            handles["code"].max = 2**f.bits - 1
-            moved["code"] = min(moved["code"], 2**f.bits - 1)
-            names = ["s"] + [f"e{k}" for k in range(f.exponent)][::-1] + [f"m{k}" for k in range(f.mantissa)][::-1]
-            for k, button in enumerate(buttons):
-                button.layout.display = None if k < f.bits else "none"
-                if k < f.bits:
-                    button.description = f"{names[k]} = {moved['code'] >> (f.bits - 1 - k) & 1}"
+            top = 2 ** minifloat.get(moved["format"]).bits - 1
+            handles["code"].max, moved["code"] = top, min(moved["code"], top)
+            _name(buttons, moved["format"], moved["code"])
             face.value = self.html(**moved)
 
         def flip(k):
@@ -122,6 +118,17 @@ class Toggler(Explorer):
         show()
         box = widgets.VBox([*handles.values(), row, face], layout=widgets.Layout(max_width="800px"))
         return box.add_class("q-explorer").add_class(f"q-{self.name}")
+
+
+def _name(buttons, format, code):
+    """Write each bit's name and value on its button, and hide those that the format does not have."""
+    f = minifloat.get(format)
+    places = [("s", 1), ("e", f.exponent), ("m", f.mantissa)]
+    names = [f"{part}{k}" if part != "s" else part for part, wide in places for k in reversed(range(wide))]
+    for k, button in enumerate(buttons):
+        button.layout.display = None if k < f.bits else "none"
+        if k < f.bits:
+            button.description = f"{names[k]} = {code >> (f.bits - 1 - k) & 1}"
 
 
 def _bits(scene, c):
