@@ -8,8 +8,10 @@ directory's `quantization_config`, `get_quant_method` says which linears are pac
 its name, dtype and shape, and `weight_loader` takes ours. AWQ's codes are compared behind vLLM's own conversion.
 
 Not run: the choice of a kernel and the kernel itself, both replaced here, hence no logits. Modules that vLLM imports,
-and that this work does not need, are stood in for; DIR/needed holds the others, such as msgspec and pyzmq
-(pip install --no-deps --target).
+and that this work does not need, are stood in for. DIR/needed holds those that it builds upon (pip install --no-deps
+--target DIR/needed): aiohappyeyeballs aiohttp aiosignal apache-tvm-ffi attrs cachetools cbor2 cloudpickle fastapi
+frozenlist httpx2 msgspec multidict openai openai-harmony prometheus-client propcache pybase64 pyzmq sniffio starlette
+uvloop xgrammar yarl.
 """
 
 from __future__ import annotations
