@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from course_lib import QTensor, Scheme, calibrate, models, quantize
-from course_lib.formats import ggml, microscaling, nf4, packing
+from course_lib.formats import ggml, microscaling, minifloat, nf4, packing
 
 GOLDEN = load_file(Path(__file__).parent / "golden/microscaling.safetensors")
 MX = ("mxfp8_e4m3", "mxfp8_e5m2", "mxfp6_e3m2", "mxfp6_e2m3", "mxfp4")
@@ -73,6 +73,16 @@ def test_the_four_rules_on_one_block(amax, bytes_):
     x[0, 3] = -amax
     found = [microscaling.quantize(x, "mxfp4", rule).scale.view(torch.uint8).item() for rule in microscaling.RULES]
     assert tuple(found) == bytes_
+
+
+def test_a_large_matrix_is_encoded_piece_by_piece_and_a_step_may_broadcast():
+    codec = Scheme("e2m1").codec
+    w = torch.randn(1500, 1024, generator=torch.Generator().manual_seed(6))
+    for step in (torch.rand(1500, 1) + 0.1, torch.rand(1, 1) + 0.1, torch.rand(1024) + 0.1):
+        assert torch.equal(codec.encode(w, step), minifloat.encode(w / step, "e2m1"))
+    assert codec.encode(torch.empty(0, 4), torch.ones(1, 1)).shape == (0, 4)
+    square, columns = torch.randn(1200, 1200), torch.rand(1200) + 0.1
+    assert torch.equal(codec.encode(square, columns), minifloat.encode(square / columns, "e2m1"))
 
 
 KNOWN = {  # relative mean squared error on N(0, 1), in hundredths; the sample is ours, hence 1.5 %

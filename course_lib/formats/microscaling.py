@@ -110,7 +110,9 @@ class Float(Element):
 
     def encode(self, w: Tensor, step: Tensor, zero_point: Tensor | None = None) -> Tensor:
         step = torch.where(step == 0, torch.inf, step)
-        rows = max(1, _CHUNK * len(w) // w.numel()) if len(w) == len(step) else len(w)
+        if w.numel() <= _CHUNK or step.dim() != w.dim() or len(step) != len(w):
+            return minifloat.encode(w.float() / step, self.name)
+        rows = max(1, _CHUNK * len(w) // w.numel())
         parts = zip(w.split(rows), step.split(rows), strict=True)  # no second array as large as w
         return torch.cat([minifloat.encode(part.float() / its_step, self.name) for part, its_step in parts])
 
