@@ -119,6 +119,16 @@ def tensors_of(thing, seen=None):
         yield from tensors_of(part, seen)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_new_tokens_are_read_as_they_came_and_rounded_afterwards(name):
+    config = dict(num_hidden_layers=1, num_attention_heads=2, hidden_size=32)
+    cache = QuantizedKVCache(config, name, group=8, residual=0)
+    k, v = torch.randn(1, 2, 24, 16), torch.randn(1, 2, 24, 16)
+    for seen, x in zip(cache.update(k, v, 0), (k, v), strict=True):
+        assert torch.equal(seen, x)
+    assert not torch.equal(cache.decoded(0)[0], k) and not torch.equal(cache.decoded(0)[1], v)
+
+
 # ---- the numbers themselves
 
 
