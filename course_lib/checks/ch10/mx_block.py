@@ -1,6 +1,6 @@
 """ch10.mx_block: 32 numbers under one power of two."""
 
-import math
+from math import ceil, floor, log2
 
 import torch
 
@@ -10,7 +10,7 @@ from course_lib.formats import minifloat
 
 def mx_block(x):
     top = x.abs().max().item()
-    k = math.floor(math.log2(top)) - 2 if top > 0 else -127
+    k = floor(log2(top)) - 2 if top > 0 else -127
     return k + 127, minifloat.encode(x / 2.0**k, "e2m1")
 
 
@@ -26,7 +26,7 @@ def _with(exponent, store=lambda k: k + 127, scale=lambda x, k: x / 2.0**k):
 
 
 def _floor(top):
-    return math.floor(math.log2(top)) - 2
+    return floor(log2(top)) - 2
 
 
 def _signed(x):
@@ -71,14 +71,14 @@ EXERCISE = Exercise(
     spec="mx_block(x) is (byte, codes): scale 2^(byte − 127) = 2^(floor(log2 max|x|) − 2), E2M1 codes of x over it.",
     kind="build",
     stub='''
-import math
+from math import floor, log2
 
 from course_lib.formats import minifloat  # minifloat.encode(x, "e2m1") gives codes
 
 
 def mx_block(x):
     """(byte, codes uint8 (32,)) of x (32,) by OCP's rule; a block of zeros has byte 0."""
-    exponent = math.floor(math.log2(6.5))  # 2, since 6.5 lies between 2² and 2³
+    exponent = floor(log2(6.5))  # 2, since 6.5 lies between 2² and 2³
     ...
 ''',
     reference=mx_block,
@@ -103,28 +103,28 @@ def mx_block(x):
     wrong=[
         Wrong(
             "the −2 forgotten",
-            _with(lambda top: math.floor(math.log2(top))),
+            _with(lambda top: floor(log2(top))),
             "Your scale brings the largest number to 1 … 2. E2M1 reaches 6 = 1.5 · 2²: take 2 off the exponent, or two "
             "thirds of the codes stay unused.",
         ),
         Wrong(
             "nothing may clip",
-            _with(lambda top: math.ceil(math.log2(top / 6))),
+            _with(lambda top: ceil(log2(top / 6))),
             "That is the rule rceil. OCP's takes the floor of log2 max|x|, and lets numbers above 6 scales clip.",
         ),
         Wrong(
             "ceil in place of floor",
-            _with(lambda top: math.ceil(math.log2(top)) - 2),
+            _with(lambda top: ceil(log2(top)) - 2),
             "You rounded the logarithm up. OCP's rule rounds it down.",
         ),
         Wrong(
             "rounded in place of floor",
-            _with(lambda top: round(math.log2(top)) - 2),
+            _with(lambda top: round(log2(top)) - 2),
             "You rounded the logarithm to nearest. OCP's rule rounds it down.",
         ),
         Wrong(
             "int() in place of floor",
-            _with(lambda top: int(math.log2(top)) - 2),
+            _with(lambda top: int(log2(top)) - 2),
             "int() cuts towards zero: −1.5 becomes −1. Below 1 that is one too many; floor gives −2.",
         ),
         Wrong(
@@ -161,7 +161,7 @@ def mx_block(x):
     hints=[
         "Three steps: the largest |x|, the exponent of its power of two less 2, then codes of x over that power.",
         "max|x| = 3.5: log2 is 1.8, floor 1, less 2 gives −1. Byte 126, scale 0.5, and 3.5 / 0.5 = 7 clips to 6.",
-        "    top = x.abs().max().item()\n    k = math.____(math.log2(top)) - ____ if top > 0 else ____\n"
+        "    top = x.abs().max().item()\n    k = ____(log2(top)) - ____ if top > 0 else ____\n"
         '    return k + ____, minifloat.encode(____, "e2m1")',
     ],
     passed="32 numbers and a scale in 17 bytes: 4 + 8/32 = 4.25 bits a weight. gpt-oss was published in this format.",
