@@ -26,6 +26,8 @@ CELLS = [
     "viz.explorers.protect()",
     "viz.explorers.attention()",
     "viz.explorers.blocks()",
+    "viz.explorers.toggler()",
+    "viz.explorers.comparer()",
     "viz.explorers.capacity()",
     "viz.show(viz.plots.footprints({'FP16': 140, 'INT4': 35}, limit=80), alt='FP16 is too large, INT4 fits.')",
     "viz.show(viz.plots.pipeline(), alt='Weights become bytes.')",
@@ -148,6 +150,25 @@ def test_blocks(notebook):
     blocks.press("byte", "End", "Byte 143 of 0 … 143 belongs to qs[127]")
     blocks.choose("type of the block", "Q4_0", "Byte 17 of 0 … 17")
     blocks.press("byte", "Home", "It is the low half of d")
+
+
+def test_toggler(notebook):
+    toggler = notebook.explorer("toggler")
+    toggler.wait_for("E4M3FN 0 1000 110 is 3.5.")
+    toggler.press("code", "ArrowRight", "is 3.75.")
+    button = toggler.box.get_by_role("button", name="s = 0")
+    button.focus()
+    notebook.page.keyboard.press("Space")
+    toggler.wait_for("E4M3FN 1 1000 111 is −3.75.")
+    toggler.choose("format", "E2M1 (FP4)", "E2M1 1")
+
+
+def test_comparer(notebook):
+    comparer = notebook.explorer("comparer")
+    comparer.wait_for("the largest number, 7.1, comes back as 6")
+    comparer.press("its largest number", "Home", "the largest number, 4, stays 4")
+    comparer.choose("the block holds", "one large number", "the least is NVFP4")
+    comparer.choose("show the marks of", "INT4, groups of 32", "INT4, groups of 32: the largest number")
 
 
 def test_migrate(notebook):
