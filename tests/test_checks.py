@@ -1,5 +1,7 @@
 """What a check says about right, wrong, empty, broken and hostile answers."""
 
+import ast
+import dataclasses
 import functools
 
 import numpy as np
@@ -53,6 +55,16 @@ def test_the_unchanged_stub_is_not_attempted_even_when_it_is_broken_code_to_repa
     assert repair.judge(scope["double"]).state == NOT_ATTEMPTED
     exec(stub.replace("2 * x", "3 * x"), scope)
     assert repair.judge(scope["double"]).state == FAIL
+
+
+def test_an_unchanged_stub_that_imports_is_known_whether_compiled_whole_or_statement_by_statement(double):
+    stub = "import math\n\ndef double(x):\n    return x * math.floor(2.5) + math.ceil(0.0)\n"
+    exercise = dataclasses.replace(double, stub=stub)
+    for parts in ([ast.parse(stub).body], [[s] for s in ast.parse(stub).body]):  # IPython takes the second road
+        names = {}
+        for part in parts:
+            exec(compile(ast.Module(part, []), "<cell>", "exec"), names)
+        assert exercise(names["double"]).state == NOT_ATTEMPTED
 
 
 def test_a_forgotten_return_is_an_attempt_and_is_named(double):
