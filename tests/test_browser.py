@@ -25,6 +25,8 @@ CELLS = [
     "viz.explorers.stepper()",
     "viz.explorers.protect()",
     "viz.explorers.attention()",
+    "viz.explorers.inspector()",
+    "viz.explorers.offload()",
     "viz.explorers.blocks()",
     "viz.explorers.toggler()",
     "viz.explorers.comparer()",
@@ -150,6 +152,22 @@ def test_blocks(notebook):
     blocks.press("byte", "End", "Byte 143 of 0 … 143 belongs to qs[127]")
     blocks.choose("type of the block", "Q4_0", "Byte 17 of 0 … 17")
     blocks.press("byte", "Home", "It is the low half of d")
+
+
+def test_inspector(notebook):
+    inspector = notebook.explorer("inspector")
+    inspector.wait_for("Byte 0 of 288 is 47. It belongs to the header: magic")
+    inspector.press("field", "ArrowRight", "It belongs to the header: version", times=1)
+    inspector.press("bytes further on", "ArrowRight", "Byte 5 of 288", times=1)
+    inspector.press("field", "End", "It belongs to the padding", times=1)
+
+
+def test_offload(notebook):
+    offload = notebook.explorer("offload")
+    offload.wait_for("25 of 32 layers and the output layer are on the GPUs")
+    offload.press("KV cache", "ArrowRight", "All 32 layers", times=1)
+    offload.press("tokens of context", "End", "of 32 layers and the output layer", times=1)
+    offload.choose("GPUs", "two RTX 4090", "--tensor-split")
 
 
 def test_toggler(notebook):

@@ -169,18 +169,16 @@ def advice(found: Plan, context: int = 0, kv_bits: float = 16) -> str:
     layers = len(found.needs.layers)
     if found.whole:
         least = min(share.free for share in found.shares)
-        return (
-            f"All {layers} layers and the output layer are on the GPUs; at least {_gib(least)} GiB stay free on each."
-        )
+        return f"All {layers} layers and the output layer are on the GPUs; at least {_size(least)} stay free on each."
     if found.ngl == 0:
         most = max(0.0, *(share.free for share in found.shares)) if found.shares else 0.0
         told = (
-            f"Nothing fits: the output layer needs {_gib(found.needs.output)} GiB, and no GPU has more than "
-            f"{_gib(most)} GiB left after margin and compute buffer."
+            f"Nothing fits: the output layer needs {_size(found.needs.output)}, and no GPU has more than "
+            f"{_size(most)} left after margin and compute buffer."
         )
     else:
         told = f"{found.layers_on_gpu} of {layers} layers and the output layer are on the GPUs; for all of them "
-        told += f"{_gib(found.short_bytes)} GiB are missing." if found.short_bytes else "there is room, but in pieces."
+        told += f"{_size(found.short_bytes)} are missing." if found.short_bytes else "there is room, but in pieces."
     enough = _remedies(found, context, kv_bits)
     return f"{told} Enough would be {', or '.join(enough)}." if enough else f"{told} It needs more memory."
 
@@ -220,8 +218,8 @@ def _named(gpu: str | Device | float) -> tuple[str, float]:
         return found.name, found.memory_bytes
     if isinstance(gpu, bool) or not isinstance(gpu, (int, float)) or not 0 < gpu < math.inf:
         raise ValueError(f"gpus must be names, Devices or bytes of memory above 0, got {gpu!r}")
-    return f"{_gib(gpu)} GiB", float(gpu)
+    return _size(gpu), float(gpu)
 
 
-def _gib(n_bytes: float) -> str:
-    return f"{n_bytes / GIB:.2f}"
+def _size(n_bytes: float) -> str:
+    return f"{n_bytes / GIB:.2f} GiB" if n_bytes >= GIB / 10 else f"{n_bytes / 2**20:.1f} MiB"

@@ -13,22 +13,22 @@ from course_lib.capacity.offload_file import CACHE_TYPES, needs_of_file
 
 
 def table(found: Plan) -> str:
-    """One line a GPU and one for RAM: slots, weights, cache, compute buffer, margin, what stays free (GiB)."""
-    head = ("", "slots", "weights", "cache", "compute", "margin", "free")
-    rows = [head]
-    for share in found.shares:
-        rows.append((share.name, _slots(share.first, share.end, len(found.needs.layers)), *map(
-            _gib, (share.weights, share.kv, share.compute, share.margin, share.free))))  # fmt: skip
-    left = len(found.needs.slots) - found.ngl
+    """One line a GPU and one for RAM: slots, weights, cache, compute buffer, margin, what stays free (GiB or MiB)."""
+    layers, left = len(found.needs.layers), len(found.needs.slots) - found.ngl
+    unit, name = (GIB, "GiB") if max(share.memory for share in found.shares) >= GIB else (2**20, "MiB")
     kv = sum(found.needs.kv[:left])
-    rows.append(("RAM", _slots(0, left, len(found.needs.layers)), _gib(found.ram_bytes - kv), _gib(kv), "", "", ""))
-    wide = [max(len(row[k]) for row in rows) for k in range(len(head))]
+    rows = [(name, "slots", "weights", "cache", "compute", "margin", "free")]
+    for share in found.shares:
+        sizes = (share.weights, share.kv, share.compute, share.margin, share.free)
+        rows.append((share.name, _slots(share.first, share.end, layers), *(f"{n / unit:.2f}" for n in sizes)))
+    rows.append(("RAM", _slots(0, left, layers), *(f"{n / unit:.2f}" for n in (found.ram_bytes - kv, kv)), "", "", ""))
+    wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
-    for row in rows:
+    for first, slots, *sizes in rows:
         cells = [
-            row[0].ljust(wide[0]),
-            row[1].ljust(wide[1]),
-            *(c.rjust(w) for c, w in zip(row[2:], wide[2:], strict=True)),
+            first.ljust(wide[0]),
+            slots.ljust(wide[1]),
+            *(n.rjust(w) for n, w in zip(sizes, wide[2:], strict=True)),
         ]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
@@ -92,7 +92,3 @@ def _slots(first: int, end: int, layers: int) -> str:
     last = min(end, layers) - 1
     numbers = f"{first}–{last}" if last > first else f"{first}" if last == first else ""
     return " + ".join(filter(None, [f"layers {numbers}" if numbers else "", "output" if end > layers else ""]))
-
-
-def _gib(n_bytes: float) -> str:
-    return f"{n_bytes / GIB:.2f}"

@@ -93,10 +93,10 @@ class LlamaCpp:
         self._lib = library()
         if not Path(path).exists():
             raise FileNotFoundError(f"no such file: {path}")
-        self._model = self._lib.llama_model_load_from_file(str(path).encode(), self._lib.llama_model_default_params())
-        if not self._model:
+        self.model = self._lib.llama_model_load_from_file(str(path).encode(), self._lib.llama_model_default_params())
+        if not self.model:
             raise Refused(f"llama.cpp does not load {Path(path).name}")
-        self._vocab = self._lib.llama_model_get_vocab(self._model)
+        self._vocab = self._lib.llama_model_get_vocab(self.model)
         self.vocabulary = self._lib.llama_vocab_n_tokens(self._vocab)
 
     def __enter__(self):
@@ -107,9 +107,9 @@ class LlamaCpp:
 
     def close(self) -> None:
         """Give the memory back."""
-        if self._model:
-            self._lib.llama_model_free(self._model)
-        self._model = None
+        if self.model:
+            self._lib.llama_model_free(self.model)
+        self.model = None
 
     def tokenize(self, text: str) -> list[int]:
         """Token ids of a text, by the tokenizer in the file; special tokens are plain text here."""
@@ -141,7 +141,7 @@ class LlamaCpp:
 
     @contextlib.contextmanager
     def _context(self):
-        context = self._lib.llama_init_from_model(self._model, self._parameters())
+        context = self._lib.llama_init_from_model(self.model, self._parameters())
         try:
             yield context
         finally:
