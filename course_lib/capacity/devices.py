@@ -107,7 +107,8 @@ _TABLE = (
     Device("mi300x", "AMD Instinct MI300X", 192, 5300, 1307.4,
            "AMD Instinct MI300X accelerator data sheet (FP16 matrix, dense)", _UNITS["cdna3"][0]),
     Device("mi355x", "AMD Instinct MI355X", 288, 8000, 2516.6,
-           "AMD Instinct MI355X GPU data sheet (FP16 matrix, dense)", _UNITS["cdna4"][0]),
+           "AMD Instinct MI355X GPU data sheet (memory, bandwidth; it rounds FP16 matrix to 2.5 PFLOPS); "
+           "derived: 1024 matrix cores x 512 x 2 x 2.4 GHz", _UNITS["cdna4"][0]),
 )  # fmt: skip
 
 DEVICES: dict[str, Device] = {entry.name: entry for entry in _TABLE}
