@@ -88,7 +88,7 @@ _TABLE = (
     Device("l4", "NVIDIA L4", 24, 300, 121,
            "NVIDIA L4 Tensor Core GPU data sheet (242 TFLOPS with sparsity, halved)", _UNITS["ada"][0]),
     Device("l40s", "NVIDIA L40S", 48, 864, 362,
-           "NVIDIA L40S data sheet (733 TFLOPS with sparsity, halved and rounded by NVIDIA to 362)",
+           "NVIDIA L40S data sheet (it prints 362.05 TFLOPS dense, 733 with sparsity)",
            _UNITS["ada"][0]),
     Device("rtx-pro-6000", "NVIDIA RTX PRO 6000 Blackwell", 96, 1792, 503.8,
            "NVIDIA RTX Blackwell PRO GPU Architecture white paper (FP16 tensor with FP32 accumulate, dense)",
