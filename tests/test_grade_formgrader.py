@@ -68,7 +68,7 @@ class Teacher:
         self.page.wait_for_selector("a:visible:has-text('Submission #')")
         self.page.click("text=Show All Names")
         self.page.click(f'a:visible:has-text("{name}")')
-        self.page.wait_for_function("() => formgrader.grades?.loaded && formgrader.comments?.loaded")
+        self.page.wait_for_function("() => window.formgrader?.grades?.loaded && window.formgrader.comments?.loaded")
 
     def give(self, points, comment):
         """Points and a comment for the written answer, saved as the Formgrader saves them."""

@@ -67,14 +67,12 @@ class CacheReference:
 def reply_from_cache(model: nn.Module, tokenizer, prompt: str, cache: object, max_new_tokens: int = 180) -> str:
     """What the model writes after `prompt` when it reads from this (empty) cache: likeliest tokens, up to a newline."""
     ids = torch.tensor([prompt_tokens(tokenizer, prompt)], device=next(model.parameters()).device)
-    text = ""
+    reply: list[int] = []
     with running(model), one_thread():
         for _ in range(max_new_tokens):
             best = model(input_ids=ids, past_key_values=cache, logits_to_keep=1).logits[:, -1].argmax(-1)
-            if int(best) == tokenizer.eos_token_id:
-                break
-            text += tokenizer.decode(best)
-            if "\n" in text:
+            reply.append(int(best))
+            if reply[-1] == tokenizer.eos_token_id or "\n" in tokenizer.decode(best):
                 break
             ids = best[:, None]
-    return text.split("\n")[0]
+    return tokenizer.decode(reply, skip_special_tokens=True).split("\n")[0]  # together: a letter may be several tokens

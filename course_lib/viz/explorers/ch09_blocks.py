@@ -134,7 +134,7 @@ def arithmetic(b, j):
 
     >>> b = Blocks().numbers("Q4_0", 2)
     >>> arithmetic(b, 0).split(" · ")[1]
-    '(13 − 8)'
+    '(11 − 8)'
     """
     n = b.numbers
     q, sub = n["code", j], j // GROUP.get(b.kind, 32)
