@@ -116,6 +116,11 @@ def test_two_casts_of_six_hard_numbers():
     assert lines[4][1:] == ["448", "448", "nan", "nan", "nan", "1.125"]
 
 
+def test_a_hair_is_lost_on_the_way_through_32_bits():
+    lines = printed(cell("twice"), hard=np.array([448, 1.0625 + 2.0**-40])).splitlines()
+    assert lines[0].endswith("1.062500000001, in 8 bits 1.125") and lines[1].endswith("1.062500000000, in 8 bits 1")
+
+
 def test_the_three_blocks_under_four_rules():
     lines = printed(cell("rules")).splitlines()
     bytes_ = [[int(n) for n in re.findall(r"byte (\d+)", line)] for line in lines]

@@ -147,7 +147,8 @@ def cheapest(x, formats, budget):
         Wrong(
             "the root",
             _choose(_bits, fits=lambda q, error, off, x, budget: error**0.5 <= budget),
-            "You compared the root of the relative squared error. The budget is for its square.",
+            "Your error is the root of the relative squared error, or Σ|x̂ − x| / Σ|x|, which is as large. The "
+            "budget is for squares: Σ(x̂ − x)² / Σx².",
         ),
         Wrong(
             "errors that cancel",

@@ -140,6 +140,11 @@ def fp8_rows(x):
             "240 is the end of E4M3FNUZ. Here numbers up to 448 exist and are left unused.",
         ),
         Wrong(
+            "multiplied back",
+            lambda x: (fp8_rows(x)[0] * fp8_rows(x)[1], fp8_rows(x)[1]),
+            "You return q · s, what x comes back as. Asked is q itself, on E4M3's numbers, and s beside it.",
+        ),
+        Wrong(
             "s not used",
             lambda x: (x.to(torch.float8_e4m3fn).float(), _or_one(_top(x) / 448)),
             "x went to FP8 without being divided by s.",

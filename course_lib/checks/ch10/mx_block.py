@@ -40,6 +40,10 @@ def _no_zero(x):
     return k + 127, minifloat.encode(x / 2.0**k, "e2m1")
 
 
+def _scale_one(x):
+    return mx_block(x) if x.any() else (127, mx_block(x)[1])
+
+
 def _signless(x):
     byte, codes = mx_block(x)
     return byte, codes & 7
@@ -113,6 +117,11 @@ def mx_block(x):
             "That is the rule rceil. OCP's takes the floor of log2 max|x|, and lets numbers above 6 scales clip.",
         ),
         Wrong(
+            "6 taken off before the logarithm",
+            _with(lambda top: floor(log2(top / 6))),
+            "floor(log2(max / 6)) puts the largest at 6 … 12 scales, where it clips. Asked is floor(log2 max), less 2.",
+        ),
+        Wrong(
             "ceil in place of floor",
             _with(lambda top: ceil(log2(top)) - 2),
             "You rounded the logarithm up. OCP's rule rounds it down.",
@@ -151,6 +160,11 @@ def mx_block(x):
             "zeros have no logarithm",
             _no_zero,
             "A block of zeros has no log2. Its byte is 0, and all its codes are 0.",
+        ),
+        Wrong(
+            "a scale of 1 for zeros",
+            _scale_one,
+            "Byte 127, a scale of 1, decodes zeros as well. But files are compared byte by byte: here it is byte 0.",
         ),
         Wrong(
             "signs lost",

@@ -35,6 +35,13 @@ def _odd(x, values):
     return (codes + (tie & (codes % 2 == 0)) + len(values) * (x < 0)).to(torch.uint8)
 
 
+def _even_number(x, values):
+    middles = (values[1:] + values[:-1]) / 2
+    lower, upper = (torch.bucketize(x.abs(), middles, right=right) for right in (False, True))
+    codes = torch.where(values[lower] % 2 == 0, lower, upper)
+    return (codes + len(values) * (x < 0)).to(torch.uint8)
+
+
 def _below(x, values):
     codes = torch.bucketize(x.abs(), values, right=True) - 1
     return (codes + len(values) * (x < 0)).to(torch.uint8)
@@ -125,6 +132,11 @@ def nearest(x, values):
             "ties to the odd code",
             _odd,
             "Your ties go to the odd code. Even means: the last bit is 0.",
+        ),
+        Wrong(
+            "the even number",
+            _even_number,
+            "On a tie you asked whether the *number* is even. Ask the *code*: its last bit has to be 0.",
         ),
         Wrong(
             "rounded towards zero",

@@ -39,6 +39,23 @@ def _row_scales(w):
     return t, s, minifloat.encode(blocks / (s * t)[..., None], "e2m1").flatten(1)
 
 
+def _signed(w):
+    blocks = w.unflatten(1, (-1, 16))
+    top = blocks.amax(-1)
+    t = top.max() / (6 * 448)
+    s = (top / 6 / t).clamp(min=2**-6).to(torch.float8_e4m3fn).float()
+    return t, s, minifloat.encode(blocks / (s * t)[..., None], "e2m1").flatten(1)
+
+
+def _one_for_zeros(w):
+    blocks = w.unflatten(1, (-1, 16))
+    top = blocks.abs().amax(-1)
+    t = top.max() / (6 * 448)
+    s = (top / 6 / t).to(torch.float8_e4m3fn).float()
+    s = torch.where(s == 0, 1.0, s)
+    return t, s, minifloat.encode(blocks / (s * t)[..., None], "e2m1").flatten(1)
+
+
 def _power_of_two(w):
     blocks = w.unflatten(1, (-1, 16))
     top = blocks.abs().amax(-1)
@@ -172,6 +189,16 @@ def nvfp4(w):
             "a block of zeros divides by zero",
             _variant(least=0),
             "Blocks of zeros, and very small ones, got a scale below 2^-6, or 0. clamp(min=2**-6) first.",
+        ),
+        Wrong(
+            "a scale of 1 for zeros",
+            _one_for_zeros,
+            "A block of zeros got s = 1. It decodes alike, but one rule is to hold for all: s is at least 2^-6.",
+        ),
+        Wrong(
+            "the largest, not the largest magnitude",
+            _signed,
+            "amax without abs misses a block whose largest number is negative.",
         ),
         Wrong(
             "powers of two",

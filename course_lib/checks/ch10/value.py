@@ -43,6 +43,23 @@ def _complement(code, e, m, bias):
     return value(code, e, m, bias) if code < 2 ** (n - 1) else -value(2**n - code, e, m, bias)
 
 
+def _ieee(sign, exponent, mantissa, e, m, bias):
+    if exponent == 2**e - 1:
+        return sign * float("inf") if mantissa == 0 else float("nan")
+    return _usual(sign, exponent, mantissa, e, m, bias)
+
+
+def _sign_in_exponent(code, e, m, bias):
+    sign, _, mantissa = _parts(code, e, m)
+    return _usual(sign, code >> m, mantissa, e, m, bias)
+
+
+def _unpadded(code, e, m, bias):
+    bits = f"{code:b}"
+    sign = -1.0 if bits[0] == "1" else 1.0
+    return _usual(sign, int(bits[1 : 1 + e] or "0", 2), int(bits[1 + e :] or "0", 2), e, m, bias)
+
+
 def _mirrored(run, code, e, m, bias):
     other = code ^ (1 << (e + m))
     a, b = run(code, e, m, bias), run(other, e, m, bias)
@@ -128,6 +145,26 @@ def value(code, e, m, bias):
             "the mantissa as a whole number",
             _variant(lambda s, x, k, e, m, bias: s * 2.0 ** ((x or 1) - bias) * ((x > 0) + k)),
             "The mantissa's bits stand behind the point: divide them by 2^m.",
+        ),
+        Wrong(
+            "divided by m",
+            _variant(lambda s, x, k, e, m, bias: s * 2.0 ** ((x or 1) - bias) * ((x > 0) + k / m)),
+            "m bits count from 0 to 2^m − 1: divide by 2**m, not by m.",
+        ),
+        Wrong(
+            "the last codes are ∞ and NaN",
+            _variant(_ieee),
+            "You gave the last exponent to ∞ and NaN, as IEEE does. In this exercise every code is a number.",
+        ),
+        Wrong(
+            "the sign bit in the exponent",
+            _sign_in_exponent,
+            "After >> m the sign bit is still there, above the exponent. Keep e bits: & (2**e - 1).",
+        ),
+        Wrong(
+            "leading zeros lost",
+            _unpadded,
+            "bin() drops leading zeros, so that you cut in the wrong places. Pad to 1 + e + m digits, or use >> and &.",
         ),
         Wrong(
             "the mantissa's bits before the exponent's",

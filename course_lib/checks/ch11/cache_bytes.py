@@ -68,10 +68,10 @@ def cache_bytes(layers, tokens, batch):
         Case("MHA", [_layer(4, 4, 8)], 10, 1),
         Case("GQA", [_layer(4, 2, 8)], 10, 3),
         Case("MQA", [_layer(6, 1, 8)], 10, 1),
-        Case("MLA", [_mla(4, 16, 8)], 10, 2),
+        Case("MLA", [_mla(4, 20, 8)], 10, 2),
         Case("a window that is full", [_layer(4, 2, 8, 6)], 10, 1),
         Case("a window that is not", [_layer(4, 2, 8, 60)], 10, 1),
-        Case("a hybrid", [_layer(4, 2, 8, 6), _layer(4, 2, 8), _mla(4, 16, 8), _layer(4, 1, 8)], 100, 2),
+        Case("a hybrid", [_layer(4, 2, 8, 6), _layer(4, 2, 8), _mla(4, 20, 8), _layer(4, 1, 8)], 100, 2),
         Case("Llama 3 8B", [_layer(32, 8, 128)] * 32, 8192, 32),
     ],
     properties=[
@@ -101,6 +101,11 @@ def cache_bytes(layers, tokens, batch):
             "Those are bits. Eight of them make a byte.",
         ),
         Wrong(
+            "four bytes a number",
+            _variant(width=4),
+            "That is the cache at 32 bits, or the 2 of K and V twice. A number of 16 bits takes 2 bytes.",
+        ),
+        Wrong(
             "MLA twice",
             _variant(mla=lambda x: 2 * (x["rank"] + x["rope"])),
             "MLA keeps one vector from which keys and values are both computed: no factor of 2.",
@@ -111,6 +116,11 @@ def cache_bytes(layers, tokens, batch):
             "The compressed vector serves all heads: it is kept once a layer.",
         ),
         Wrong(
+            "a rotated part in every head",
+            _variant(mla=lambda x: x["rank"] + x["heads"] * x["rope"]),
+            "All heads read the same rotated part: `rope` numbers once, not once a head.",
+        ),
+        Wrong(
             "MLA without its rotated part",
             _variant(mla=lambda x: x["rank"]),
             "MLA also keeps the part of the key that carries the position, `rope` numbers, beside the `rank` ones.",
@@ -119,6 +129,11 @@ def cache_bytes(layers, tokens, batch):
             "no window",
             _variant(kept=lambda n, w: n),
             "A layer with a window forgets what has left it: it keeps min(tokens, window).",
+        ),
+        Wrong(
+            "the longer of text and window",
+            _variant(kept=lambda n, w: n if w is None else max(n, w)),
+            "You took the larger of tokens and window. A window is the *most* that is kept: min(tokens, window).",
         ),
         Wrong(
             "always a full window",

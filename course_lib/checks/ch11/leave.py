@@ -69,6 +69,25 @@ def _window(got, recent, window, block):
     return stay < window + block or f"{stay} tokens stay, and a block of {block} could leave."
 
 
+def _sliced(recent, window, block):
+    return recent[:-window], recent[-window:]
+
+
+def _blocks_not_tokens(recent, window, block):
+    n = max(0, len(recent) - window) // block
+    return recent[:n], recent[n:]
+
+
+def _window_ignored(recent, window, block):
+    n = len(recent) // block * block
+    return recent[:n], recent[n:]
+
+
+def _rounded_first(recent, window, block):
+    n = max(0, len(recent) // block * block - window)
+    return recent[:n], recent[n:]
+
+
 def _tokens(n):
     return torch.arange(2.0 * n).reshape(n, 2)
 
@@ -95,6 +114,7 @@ def leave(recent, window, block):
         Case("just a block", _tokens(6), 4, 2),
         Case("a long prompt at once", _tokens(15), 4, 2),
         Case("no window", _tokens(7), 0, 3),
+        Case("a window of no whole blocks", _tokens(9), 3, 2),
         Case("blocks of one", _tokens(5), 3, 1),
         Case("an even fit", _tokens(12), 4, 4),
     ],
@@ -109,6 +129,26 @@ def leave(recent, window, block):
             "single tokens leave",
             _at_once,
             "Keys share a scale along a block of tokens, so only whole blocks may leave: round down to a multiple.",
+        ),
+        Wrong(
+            "single tokens leave, and all stay for no window",
+            _sliced,
+            "Whole blocks leave, so round down to a multiple of block. And [-window:] is *everything* for window 0.",
+        ),
+        Wrong(
+            "blocks, not tokens",
+            _blocks_not_tokens,
+            "You counted blocks and cut off as many tokens. A block has `block` tokens: multiply again.",
+        ),
+        Wrong(
+            "no window",
+            _window_ignored,
+            "All whole blocks leave, and the window with them. Take the window off first, then count blocks.",
+        ),
+        Wrong(
+            "rounded before the window came off",
+            _rounded_first,
+            "Rounded first, then less the window: no whole blocks, unless the window is one. Take it off first.",
         ),
         Wrong(
             "the window leaves, too",

@@ -40,6 +40,10 @@ def _longest(lengths, shared, block):
     return common + len(lengths) * (-(-max(lengths) // block) - common)
 
 
+def _rest_alone(lengths, shared, block):
+    return shared // block + sum(-(-(n - shared) // block) for n in lengths)
+
+
 def _one_more(lengths, shared, block):
     common = shared // block
     return common + sum(n // block + 1 - common for n in lengths)
@@ -73,6 +77,7 @@ def pages(lengths, shared, block):
         Case("two sequences, nothing shared", [17, 40], 0, 16),
         Case("a shared block, and more", [40, 40], 16, 16),
         Case("they part inside a block", [40, 40], 20, 16),
+        Case("they part just before a block ends", [40, 40], 31, 16),
         Case("a prefix shorter than a block", [40, 40, 40], 5, 16),
         Case("a long system prompt", [600, 700, 650], 512, 16),
         Case("blocks of one token", [5, 6], 3, 1),
@@ -101,6 +106,11 @@ def pages(lengths, shared, block):
             "the common blocks are nowhere",
             _prefix_lost,
             "The common blocks were taken off everybody and counted for nobody. Add them once.",
+        ),
+        Wrong(
+            "common tokens of a private block",
+            _rest_alone,
+            "Common tokens after the last whole common block lie in everybody's own block: they need room there, too.",
         ),
         Wrong(
             "one long sequence",

@@ -25,6 +25,20 @@ def _variant(axis=lambda per: 0 if per == "channel" else 1, levels=lambda b: 2**
     return wrong
 
 
+def _from_zero(x, b, per):
+    dim = 0 if per == "channel" else 1
+    step = (x.amax(dim=dim, keepdim=True) - x.amin(dim=dim, keepdim=True)) / (2**b - 1)
+    step = torch.where(step == 0, 1.0, step)
+    return step * torch.round(x / step)
+
+
+def _least_step(x, b, per):
+    dim = 0 if per == "channel" else 1
+    low = x.amin(dim=dim, keepdim=True)
+    step = ((x.amax(dim=dim, keepdim=True) - low) / (2**b - 1)).clamp(min=0.01)
+    return low + step * torch.round((x - low) / step)
+
+
 def _whole(x, b, per):
     low = x.amin()
     step = (x.amax() - low) / (2**b - 1)
@@ -107,11 +121,13 @@ def squeeze(x, b, per):
     cases=[
         Case("one channel", _t([0.0], [1.0], [2.2], [3.0]), 2, "channel"),
         Case("one token", _t([0.0, 1.0, 2.2, 3.0]), 2, "token"),
-        Case("six tokens", _t([0.0], [1.0], [2.2], [3.1], [4.2], [6.0]), 2, "channel"),
+        Case("six tokens", _t([0.0], [0.9], [2.2], [3.1], [4.2], [6.0]), 2, "channel"),
         Case("three tokens", _t([0.0, 0.3], [4.0, 4.3], [10.0, 10.3]), 2, "token"),
         Case("far from zero", _t([10.0, 0.0], [10.9, 1.0], [13.0, 3.0]), 2, "channel"),
         Case("a loud channel, per token", _t([12.0, 0.1, -0.3], [12.4, -0.2, 0.3]), 2, "token"),
-        Case("a loud channel, per channel", _t([12.0, 0.1, -0.3], [12.4, -0.2, 0.3], [11.9, 0.4, 0.0]), 2, "channel"),
+        Case("a loud channel, per channel", _t([12.0, 0.15, -0.3], [12.4, -0.2, 0.3], [11.9, 0.4, 0.05]), 2, "channel"),
+        Case("a quiet channel", _t([0.0], [0.0004], [0.0011], [0.003]), 2, "channel"),
+        Case("three bits", _t([0.0], [1.2], [2.9], [6.0], [7.0]), 3, "channel"),
         Case("all equal", _t([5.0, 1.0], [5.0, 2.0], [5.0, 4.0]), 2, "channel"),
         Case("a single token, per channel", _t([3.0, -1.0]), 2, "channel"),
         Case("four bits", _randn(0, 8, 6) + 3, 4, "channel"),
@@ -158,6 +174,21 @@ def squeeze(x, b, per):
             "2^b steps",
             _variant(levels=lambda b: 2**b),
             "2^b levels have 2^b − 1 steps between them. With one more, the largest number takes one code too many.",
+        ),
+        Wrong(
+            "b², not 2^b",
+            _variant(levels=lambda b: b**2 - 1),
+            "b bits have 2**b levels. b**2 is the same for 2 and 4 bits, and wrong for 3 and 8.",
+        ),
+        Wrong(
+            "levels counted from zero",
+            _from_zero,
+            "Your levels are whole multiples of the step. Here they start at the least number: round (x − low) / step.",
+        ),
+        Wrong(
+            "a smallest step for all",
+            _least_step,
+            "clamp(min=…) also widens ranges that are really small: their numbers fall together. Mend step = 0 only.",
         ),
         Wrong(
             "the least number not added again",
