@@ -22,7 +22,7 @@ def updates_ms(explorer):
     """Milliseconds of every update while each control is swept from end to end, and the bytes of the last one."""
     *handles, face = explorer.box().children
     times = []
-    for control, handle in zip(explorer.controls, handles, strict=True):
+    for control, handle in zip(explorer.controls, handles, strict=False):  # the toggler has buttons as well
         options = [label for label, _ in getattr(control, "options", [])] or control.values()
         start = handle.value
         for value in [*options[:: max(1, len(options) // MOVES)], start]:
