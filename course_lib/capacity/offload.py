@@ -169,7 +169,8 @@ def advice(found: Plan, context: int = 0, kv_bits: float = 16) -> str:
     layers = len(found.needs.layers)
     if found.whole:
         least = min(share.free for share in found.shares)
-        return f"All {layers} layers and the output layer are on the GPUs; at least {_size(least)} stay free on each."
+        free = f"{_size(least)} stay free" if len(found.shares) == 1 else f"at least {_size(least)} stay free on each"
+        return f"All {layers} layers and the output layer are on the GPUs; {free}."
     if found.ngl == 0:
         most = max(0.0, *(share.free for share in found.shares)) if found.shares else 0.0
         told = (
@@ -189,7 +190,8 @@ def _remedies(found: Plan, context: int, kv_bits: float) -> list[str]:
     tokens = 256 * (bisect.bisect_left(range(1, steps), True, key=lambda n: not _whole(found, kv=n / steps)))
     enough = [f"a context of {tokens:,}"] if 0 < tokens < context else []
     if any(found.needs.kv):
-        enough += [f"a cache of {b:g} bits" for b in (8.5, 4.5) if b < kv_bits and _whole(found, kv=b / kv_bits)][:1]
+        types = [(b, name) for b, name in ((8.5, "q8_0"), (4.5, "q4_0")) if b < kv_bits]
+        enough += [f"a cache of {b:g} bits ({name})" for b, name in types if _whole(found, kv=b / kv_bits)][:1]
     less = next((percent for percent in range(1, 76) if _whole(found, weights=1 - percent / 100)), None)
     return enough + ([f"weights {less} % smaller"] if less else [])
 

@@ -50,7 +50,13 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--gpu", required=True, metavar="NAME[,NAME]",
                         help=f"GPUs in llama.cpp's order: {', '.join(DEVICES)}, or a number of GiB")  # fmt: skip
     result.add_argument("--context", type=int, default=8192, metavar="N", help="tokens of context; default: 8192")
-    result.add_argument("--kv-bits", type=int, choices=tuple(CACHE_TYPES), default=16, help="bits of the KV cache")
+    result.add_argument(
+        "--kv-bits",
+        type=int,
+        choices=tuple(CACHE_TYPES),
+        default=16,
+        help="bits of the KV cache: 16 (f16), 8 (q8_0, 8.5 with its scales) or 4 (q4_0, 4.5)",
+    )
     result.add_argument("--margin", type=float, default=MARGIN_BYTES / GIB, metavar="GIB",
                         help="GiB left free on every GPU; default: 1, as llama.cpp's --fit-target")  # fmt: skip
     result.add_argument("--compute", type=float, metavar="GIB", help="compute buffer of a GPU; default: an estimate")

@@ -44,6 +44,12 @@ def _until_zero(data):
     return header(data)[:3] + (data[32:end].decode("utf-8", "replace"),)
 
 
+def _one_byte(data):
+    if data[:4] != b"GGUF":
+        return None
+    return data[4], data[8], data[16], data[32 : 32 + data[24]].decode("utf-8", "replace")
+
+
 def _characters(data, size):
     return data[32:].decode("utf-8", "replace")[:size].encode()
 
@@ -86,7 +92,7 @@ EXERCISE = Exercise(
     kind="build",
     stub='''
 def header(data):
-    """(version, number of tensors, number of keys, name of the first key) of a GGUF file; None if it is none."""
+    """(version, number of tensors, number of keys, first key as text) of a GGUF file; None if it is none."""
     ...
 ''',
     reference=header,
@@ -97,7 +103,7 @@ def header(data):
         Case("more than a byte holds", _file(3, 291, 300, "general.name")),
         Case("a letter of two bytes", _file(3, 1, 2, "größe")),
         Case("a count of more than four bytes", _file(3, 2**32 + 5, 2**33 + 1, "x.y")),
-        Case("the format before", _file(3, 1, 1, "a", magic=b"ggjt")),
+        Case("the format before", _file(3, 1, 1, "a", magic=b"tjgg")),  # "ggjt" as a number
         Case("another file", b"\x89PNG\r\n\x1a\n" + bytes(64)),
     ],
     properties=[
@@ -121,6 +127,11 @@ def header(data):
             "only half of each count",
             _variant(counts=4),
             "You read four of the eight bytes of a count. Right for every file that you will meet, but one.",
+        ),
+        Wrong(
+            "one byte of each number",
+            _one_byte,
+            "You read one byte of each number. That is enough up to 255; int.from_bytes takes all of them.",
         ),
         Wrong(
             "keys before tensors",

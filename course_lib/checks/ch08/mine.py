@@ -29,7 +29,7 @@ def write(pieces, model, tokenizer, path):
     """
     fields = llama.keys(model.config, "Q8_0", len(tokenizer)) | llama.tokenizer_keys(tokenizer)
     tensors = [_stored(pieces, name, w, model.config) for name, w in _weights(model)]
-    places = pieces.offsets([len(data) for _, _, _, data in tensors], ALIGNMENT)
+    places = [int(at) for at in pieces.offsets([len(data) for _, _, _, data in tensors], ALIGNMENT)]  # 64.0 passes
     out = bytearray(b"GGUF" + (3).to_bytes(4, "little"))
     out += len(tensors).to_bytes(8, "little") + len(fields).to_bytes(8, "little")
     for key, value in fields.items():

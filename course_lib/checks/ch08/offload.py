@@ -73,6 +73,7 @@ def offload(layers, kv, output, memory, reserve):
     """The largest -ngl that fits: the output layer first, then layers from the last one down, each with kv bytes more.
 
     layers: bytes of each, from the first to the last; memory: bytes of the card, of which `reserve` are not for use.
+    Stop at the first that does not fit: 0 if that is the output layer.
     """
     ...
 ''',
@@ -109,6 +110,16 @@ def offload(layers, kv, output, memory, reserve):
             "layers counted, not slots",
             _layers_only,
             "-ngl counts the output layer, too: all of a model with 32 layers is -ngl 33.",
+        ),
+        Wrong(
+            "no slot for the output layer",
+            _filled(lambda layers, kv, output: [n + kv for n in reversed(layers)]),
+            "Only layers are slots in yours. The output layer is one as well, the first: count it, and its bytes.",
+        ),
+        Wrong(
+            "a cache for the output layer",
+            _filled(lambda layers, kv, output: [output + kv, *(n + kv for n in reversed(layers))]),
+            "The output layer looks at no earlier token: it has no cache. kv bytes come with the layers only.",
         ),
         Wrong(
             "from the first layer on",

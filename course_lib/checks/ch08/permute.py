@@ -38,6 +38,15 @@ def _heads_moved(w, heads):
     return w.reshape(heads, -1, w.shape[1]).transpose(0, 1).reshape(w.shape)
 
 
+def _in_place(w, heads):
+    out, width = w.clone(), len(w) // heads
+    for j in range(len(w) // 2):
+        h, k = divmod(j, width // 2)
+        out[h * width + 2 * k] = out[h * width + k]
+        out[h * width + 2 * k + 1] = out[h * width + k + width // 2]
+    return out
+
+
 def _columns(w, heads):
     half = w.shape[1] // heads // 2
     if half == 0:
@@ -141,6 +150,11 @@ def permute(w, heads):
             "heads and rows exchanged",
             _heads_moved,
             "This puts row 0 of all heads first. Heads stay where they are; inside each, halves are interleaved.",
+        ),
+        Wrong(
+            "written over while read",
+            _in_place,
+            "You write into the tensor that you still read from, so rows are lost. Read from w, write into a new one.",
         ),
         Wrong(
             "columns",

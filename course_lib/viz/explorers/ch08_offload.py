@@ -70,7 +70,7 @@ class Offload(Explorer):
     def sentence(self, s):
         from course_lib.capacity.offload import advice
 
-        return f"{advice(s.plan, s.context, s.kv_bits)} -ngl {s.plan.ngl}" + (
+        return f"{advice(s.plan, s.context, s.kv_bits)} In llama.cpp: -ngl {s.plan.ngl}" + (
             f" --tensor-split {','.join(map(str, s.plan.tensor_split))}." if len(s.titles) > 1 and s.plan.ngl else "."
         )
 
