@@ -17,13 +17,14 @@ def fit(w, importance, tries):
     return best
 
 
-def _candidates(w, i, tries, top=lambda w: w[w.abs().argmax()], low=-8, refine=None, weigh=lambda i: i):
-    """(d, error) of every try; `refine` replaces least squares, `weigh` the weights of the errors."""
+def _candidates(w, i, tries, top=lambda w: w[w.abs().argmax()], low=-8, high=7, refine=None, weigh=lambda i: i,
+                again=lambda w, d, q: q):  # fmt: skip
+    """(d, error) of every try; `refine` replaces least squares, `weigh` and `again` what errors are made of."""
     found = []
     for t in tries:
-        q = torch.clip(torch.round(w * -(8 + t) / top(w)), low, 7)
+        q = torch.clip(torch.round(w * -(8 + t) / top(w)), low, high)
         d = (i * w * q).sum() / (i * q * q).sum() if refine is None else refine(w, i, q, t)
-        found.append((float(d), float((weigh(i) * (w - d * q).square()).sum())))
+        found.append((float(d), float((weigh(i) * (w - d * again(w, d, q)).square()).sum())))
     return found
 
 
@@ -95,6 +96,7 @@ def fit(w, importance, tries):
         _case("four weights, one loud", 2, 4, [-0.5, 0.0, 0.5], [1.0, 1.0, 25.0, 1.0]),
         _case("five weights", 3, 5, _NINE[::2]),
         _case("six weights", 14, 6, _NINE[::2]),
+        _case("four weights, rounded once", 25, 4, [-0.5, 0.0, 0.5]),
         _case("a block", 5, 32, _NINE),
         _case("a block with a few loud columns", 6, 32, _NINE, [20.0] * 3 + [0.2] * 29),
         _case("eight weights", 9, 8, _NINE),
@@ -170,6 +172,21 @@ def fit(w, importance, tries):
             "seven steps down",
             _with(low=-7),
             "The codes run from −8 to 7: the largest weight is −8 steps long.",
+        ),
+        Wrong(
+            "not clipped",
+            _with(low=-99, high=99),
+            "Some of your codes leave −8 … 7: −9 for the largest where t is above 0.5, and 8 on the other side. Clip.",
+        ),
+        Wrong(
+            "the minus forgotten",
+            _with(top=lambda w: -w[w.abs().argmax()]),
+            "The largest weight gets +8, and is clipped to 7. It is −8 steps long: −(8 + t) · w / top.",
+        ),
+        Wrong(
+            "rounded again before it is measured",
+            _with(again=lambda w, d, q: torch.clip(torch.round(w / d), -8, 7)),
+            "You round once more, with the refined d, and measure that. Measure with the codes that d was refined for.",
         ),
         Wrong(
             "the sign of the largest lost",

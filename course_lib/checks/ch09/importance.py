@@ -69,6 +69,11 @@ def importance(chunks):
             "You average the chunks' means: a short chunk counts as much as a long one. Sum squares and tokens first.",
         ),
         Wrong(
+            "divided by the number of chunks",
+            lambda chunks: sum(x.square().sum(0) for x in chunks) / len(chunks),
+            "You divide by the number of chunks. A mean over tokens is divided by the number of tokens.",
+        ),
+        Wrong(
             "mean |x|",
             _joined(lambda x: x.abs().mean(0)),
             "That is AWQ's salience. An error in w moves the squared output error by x², so the *square* is averaged.",

@@ -33,6 +33,11 @@ def _byte_by_byte(ql):
     return [first & 15, first >> 4, second & 15, second >> 4]
 
 
+def _nibbles_of_a_byte_together(ql, qh):
+    low = torch.stack([ql & 15, ql >> 4], dim=2).flatten(1)
+    return (low | torch.cat(_high(qh), dim=1) << 4).to(torch.int8) - 32
+
+
 def _high_nibbles_first(ql):
     first, second = ql.chunk(2, dim=1)
     return [first >> 4, second >> 4, first & 15, second & 15]
@@ -78,6 +83,7 @@ def q6(ql, qh):
         Case("four codes", _u8([0x4B, 0xD2]), _u8([0b10010011])),
         Case("eight codes", *_random(1, 1, 2)),
         Case("two rows of eight codes", *_random(2, 2, 2)),
+        Case("quarters of twenty", *_random(5, 1, 20)),
         Case("half a block of Q6_K", *_random(3, 1, 32)),
         Case("many blocks", *_random(4, 30, 32)),
     ],
@@ -106,6 +112,16 @@ def q6(ql, qh):
             _with(low=_byte_by_byte),
             "The order of the quarters is: low nibbles of the first half of ql, low nibbles of its second half, then "
             "the high ones of the first half and of the second.",
+        ),
+        Wrong(
+            "the nibbles of a byte as neighbours",
+            _nibbles_of_a_byte_together,
+            "The two nibbles of a byte are neighbours in yours. All low nibbles come first, then all high ones.",
+        ),
+        Wrong(
+            "qh not masked",
+            _with(high=lambda qh: [qh, qh >> 2, qh >> 4, qh >> 6]),
+            "After the shift, bits of other quarters are still there: keep two of them, & 3.",
         ),
         Wrong(
             "high nibbles first",

@@ -93,6 +93,11 @@ def scales(data):
             "The last four are mended. The first four still carry two bits of theirs: take the lower six only.",
         ),
         Wrong(
+            "only the scales mended",
+            _with(m=lambda f, s, t: t >> 4),
+            "The scales are right. The last four minima lack two bits in the same way: they hide in bytes 4 to 7.",
+        ),
+        Wrong(
             "top bits at the bottom",
             _with(sc=lambda f, s, t: t & 15 | f >> 6, m=lambda f, s, t: t >> 4 | s >> 6),
             "You shifted the two bits down, and not up again: they are bits 4 and 5 of the number.",

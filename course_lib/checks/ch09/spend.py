@@ -97,7 +97,9 @@ def spend(gains, costs, budget):
         law("within the budget", _within, "Bytes are what there is too little of."),
         law("nothing without a gain", _nothing_useless, "A measured gain can be zero or negative."),
         law("nothing left out that fits", _nothing_left_out, "What does not fit is skipped; something smaller may."),
-        equals_reference(why="No two tensors of a case gain equally much per byte."),
+        equals_reference(
+            why="Best gain per byte first, even where another set would gain more. (No two of a case are equally good.)"
+        ),
     ],
     wrong=[
         Wrong(
