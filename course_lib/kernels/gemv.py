@@ -1,15 +1,16 @@
-"""y = W x for one token, W in int4: five versions of one kernel, each with what it saves over the last.
+"""y = W x for one token, W in int4: five versions of one kernel, each with what it tries to save over the last.
 
 A GPU that copies 4.3 TB/s and has 132 processors at 1.75 GHz may spend 3.7 instructions a weight if it is to keep up
 with its own memory (a weight is 4.25 bits with its share of the scale). So the versions count instructions a weight;
-`aot` reads them off the machine code:
+`aot` reads them off the machine code, and benchmarks/results/kernels-sass.json has them for every target. On sm_90:
 
-1. `v1_naive`     shift, mask, convert, subtract 8, times scale, times x
-2. `v2_group`     the scale leaves the loop over nibbles: sum q·x first, then s·(sum q·x − z·sum x) once a word
-3. `v3_magic`     no conversion: put the nibble into the mantissa of 2²³, subtract 2²³
-4. `v4_in_place`  no subtraction either, one shift for two nibbles: 1 + q/2048 and 1 + q/128 are floats as they lie.
-                  Taking the ones off a word's sum costs bits: an error of 2⁻¹³ Σ s|x| at most, a fraction of x's own
-5. `v5_split`     as 4, with the row cut into parts that other programs sum, for matrices with few rows
+1. `v1_naive`     6.94  shift, mask, convert, subtract 8, times scale, times x
+2. `v2_group`     5.62  the scale leaves the loop over nibbles: s·(sum q·x − z·sum x) once a word
+3. `v3_magic`     6.56  no conversion: put the nibble into the mantissa of 2²³, subtract 2²³. No gain where converting
+                        is one instruction, as here
+4. `v4_in_place`  4.12  no subtraction either, one shift for two nibbles: 1 + q/2048 and 1 + q/128 are floats as they
+                        lie. Taking the ones off a word's sum costs bits: 2⁻¹³ Σ s|x| at most, a fraction of x's own
+5. `v5_split`     4.08  as 4, with the row cut into parts that other programs sum, for matrices with few rows
 
 All take x (k,), packed words (n, blocks·W), scale and zero (n, groups), and give y (n,), or (parts, n) for version 5.
 """

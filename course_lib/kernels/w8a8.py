@@ -4,7 +4,8 @@
     fp8:   y[m, n] = Σ_blocks s_x[m, b]·s_w[n', b]·Σ_{k in b} q_x q_w
 
 The sums in int32 are exact. fp8 products are summed 128 columns at a time and those sums added up in float32: the
-matrix units of a Hopper GPU keep some 14 bits of a running sum, too few for a long row (two-level accumulation).
+matrix units of a Hopper GPU keep some 14 bits of a running sum (DeepSeek-V3's report, section 3.3), too few for a
+long row: hence two levels of accumulation.
 """
 
 from __future__ import annotations
