@@ -114,9 +114,7 @@ def _key(scene, y):
             scene.hatch(at, y - 10, 12, 12, "muted", gap=5, width=0.8)
         scene.text(at + 18, y, name, size=12, anchor="start")
         at += wide
-    scene.text(
-        744, y, "weights have their card's colour; hatched layers lie in RAM", size=12, color="muted", anchor="end"
-    )
+    scene.text(744, y, "weights in their card's colour; hatched: in RAM", size=12, color="muted", anchor="end")
 
 
 def _memory(scene, s):
