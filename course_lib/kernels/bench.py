@@ -1,14 +1,16 @@
-"""`course bench`: what the kernels' machine code says."""
+"""`course bench`: what the kernels' machine code says, and what a GPU measures."""
 
 import argparse
+import importlib
 
-from course_lib.kernels import aot
+WHAT = {
+    "sass": ("course_lib.kernels.aot", "compile for GPUs that are not here and read the machine code"),
+    "kernels": ("course_lib.kernels.contest", "check and time every kernel on the GPU that is here, beside its peers"),
+}
 
 
 def main(argv=None) -> int:
     parser = argparse.ArgumentParser(prog="course bench", description="Measure the kernels.")
-    parser.add_argument(
-        "what", choices=["sass"], help="sass: compile for GPUs that are not here and read the machine code"
-    )
+    parser.add_argument("what", choices=WHAT, help="; ".join(f"{name}: {text}" for name, (_, text) in WHAT.items()))
     args, rest = parser.parse_known_args(argv)
-    return aot.main(rest)
+    return importlib.import_module(WHAT[args.what][0]).main(rest)

@@ -1,0 +1,74 @@
+"""What `course bench kernels` checks before it times: right kernels pass, and a wrong one is seen."""
+
+import pytest
+import torch
+
+from course_lib.kernels import contest, families, kv, kv_contest
+
+SMALL = (96, 512)
+
+
+@pytest.mark.parametrize("m", [1, 3])
+@pytest.mark.parametrize("name", families.families())
+def test_a_family_agrees_with_its_exact_product(name, m):
+    family = families.families()[name]
+    torch.manual_seed(0)
+    weight = family.draw(*SMALL)
+    x = torch.randn(min(m, family.most), SMALL[1]).to(family.dtype)
+    with families.poisoned():
+        error = families.close(family.run(x, weight), family.exact(x, weight))
+    assert error <= families.limit(family.dtype)
+
+
+@pytest.mark.parametrize("kind", kv_contest.KINDS)
+def test_attention_agrees_with_its_exact_result(kind):
+    torch.manual_seed(0)
+    pages = kv_contest.draw(kind, 2, 100)
+    pages.lengths[1] = 37
+    q = torch.randn(2, 32, 128, dtype=torch.bfloat16)
+    assert families.close(kv.decode_attention(q, pages), kv_contest.exact(q, pages, kind)) < 2**-6
+
+
+def test_an_unwritten_output_and_a_wrong_code_are_seen():
+    exact = torch.randn(2, 8, dtype=torch.float64)
+    with families.poisoned():
+        assert families.close(torch.empty(2, 8), exact) == float("inf")
+    assert families.close(exact[:1].float(), exact) == float("inf")
+    family = families.families()["w4a16-g128"]
+    weight, x = family.draw(*SMALL), torch.ones(1, 512, dtype=torch.bfloat16)
+    right = family.exact(x, weight)
+    weight.words.bitwise_xor_(8)  # the highest bit of one nibble in eight
+    assert families.close(family.run(x, weight), right) > families.limit(torch.bfloat16)
+
+
+def test_codes_take_all_their_values():
+    assert families.draw_int4(64, 256).words.unique().numel() > 2000
+    assert families.fp8_codes(256, 64).view(torch.uint8).unique().numel() == 254  # two are NaN
+    assert not families.fp8_codes(256, 64).float().isnan().any()
+
+
+def test_copies_lie_elsewhere_and_fill_the_rotation(monkeypatch):
+    monkeypatch.setattr(families.clock, "ROTATE", 100_000)
+    weight = families.draw_int4(64, 256)
+    copies = families.in_rotation(weight)
+    assert sum(map(families.nbytes, copies)) >= 100_000 and len({w.words.data_ptr() for w in copies}) == len(copies)
+    assert all(torch.equal(w.words, weight.words) for w in copies)
+
+
+def test_points_cover_the_shapes_that_were_asked():
+    known = families.families()
+    assert len(contest.points(known["w4a16-g128"], quick=False)) == 40
+    assert {m for m, *_ in contest.points(known["q4_k"], quick=False)} == {1}
+    assert len(contest.points(known["fp8-row"], quick=True)) == 5
+
+
+def test_peers_are_written_beside_what_they_compete_with():
+    rows = [{"kernel": k, "m": 1, "n": 2, "k": 3, "peers": {}} for k in ("w4a16-g128", "w4a16-g128-fp16", "fp8-row")]
+    contest.join_peers(rows, [{"peer": "humming", "against": "w4a16-g128", "m": 1, "n": 2, "k": 3, "us": 7.0}])
+    assert [row["peers"] for row in rows] == [{"humming": 7.0}, {"humming": 7.0}, {}]
+
+
+def test_without_a_gpu_the_command_says_so(capsys):
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    assert contest.main([]) == 2 and "finds none here" in capsys.readouterr().out
