@@ -66,6 +66,7 @@ class Exercise:
     piece: str | None = None  # the name under which a passed answer joins the learner's own quantizer
     points: float = 1.0
     solution_source: str | None = None
+    launch: Callable | None = None  # where the answer is a Triton kernel: see checks/kernel.py
     _tree: ast.Module = field(init=False, default=None)
 
     def __post_init__(self):
@@ -128,6 +129,14 @@ class Exercise:
         return _import_lines(self.stub) + textwrap.dedent(inspect.getsource(self.reference)).strip("\n")
 
     # what can be done with it
+
+    def as_function(self, answer):
+        """The answer as checks call it: a kernel comes with its launch, anything else is as it was."""
+        if self.launch is None or not callable(answer):
+            return answer
+        from course_lib.checks.kernel import Launched
+
+        return answer if isinstance(answer, Launched) else Launched(answer, self.launch)
 
     def judge(self, answer, seconds: float | None = None) -> "judge.Judgement":
         """Check an answer without showing or saving anything."""

@@ -9,6 +9,7 @@ SAME = compare.Tolerance(atol=1e-7, rtol=1e-5)  # two answers this near behave a
 
 def judge(exercise, answer, seconds: float | None = None) -> Judgement:
     """Check an answer; nothing is shown or saved."""
+    answer = exercise.as_function(answer)
     early = attempt.problem(exercise, answer)
     if early is not None:
         return early

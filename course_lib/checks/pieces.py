@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from course_lib.checks import cells, limit, namespace, run, store
+from course_lib.checks import cells, kernel, limit, namespace, run, store
 from course_lib.checks.verdict import PASS
 from course_lib.files import course_home, write_atomic
 
@@ -91,7 +91,9 @@ class _Broken(Exception):
 def define(exercise, source: str, earlier: dict):
     """Run a piece's source in a fresh namespace and return its function. Errors: `_Broken`."""
     scope = {"__name__": "my_quantizer", "torch": torch, "math": math, **earlier}
+    scope |= kernel.names() if exercise.launch else {}
     filename = f"<your {exercise.id}>"
+    kernel.remember(source, filename)
 
     def execute():
         exec(compile(source, filename, "exec"), scope)
@@ -105,7 +107,7 @@ def define(exercise, source: str, earlier: dict):
         raise _Broken(f"it {run.sentence(err)}") from err
     if exercise.answer_name not in scope:
         raise _Broken(f"it does not define {exercise.answer_name}")
-    return scope[exercise.answer_name]
+    return exercise.as_function(scope[exercise.answer_name])
 
 
 def load(before: str | None = None) -> Pieces:

@@ -7,7 +7,7 @@ problem set's own test calls.
 import argparse
 import inspect
 
-from course_lib.checks import namespace, pieces, plain
+from course_lib.checks import kernel, namespace, pieces, plain
 from course_lib.checks.verdict import FAIL, NOT_ATTEMPTED, PASS
 
 LEAST_WRONG = 4
@@ -55,9 +55,9 @@ def _signature(exercise) -> list[str]:
 
 
 def _run(source: str, exercise):
-    scope: dict = {}
+    scope = kernel.names() if exercise.launch else {}
     exec(compile(source, f"<{exercise.id}>", "exec"), scope)
-    return scope[exercise.answer_name]
+    return exercise.as_function(scope[exercise.answer_name])
 
 
 def _stub(exercise) -> list[str]:

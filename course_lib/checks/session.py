@@ -13,7 +13,7 @@ def check(exercise, answer):
         fields = dict(state=result.state, property=result.failed_property, mistake=result.mistake)
         result.notes += _save("attempt", exercise=exercise.id, **fields)
     if result.passed and exercise.piece:
-        result.notes += _keep(exercise, answer)
+        result.notes += _keep(exercise, exercise.as_function(answer))
     return render.show(result)
 
 

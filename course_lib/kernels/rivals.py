@@ -38,14 +38,14 @@ def tinygemm(n: int, k: int) -> Layer:
 
 def gemlite(n: int, k: int) -> Layer:
     import gemlite
-    from gemlite.helper import A16W4_HQQ_INT
+    from gemlite.helper import A16Wn
 
     gemlite.set_autotune("fast")
     codes = torch.randint(0, 16, (n, k), dtype=torch.uint8, device="cuda")
     scales = torch.rand(n, k // GROUP, dtype=torch.bfloat16, device="cuda")
-    layer = A16W4_HQQ_INT(device="cuda:0", dtype=torch.bfloat16)
-    helper = super(type(layer), layer)
-    return helper.from_weights(codes, scales, torch.full_like(scales, 8), 4, GROUP)
+    return A16Wn(device="cuda:0", dtype=torch.bfloat16).from_weights(
+        codes, scales, torch.full_like(scales, 8), 4, GROUP
+    )
 
 
 def humming(n: int, k: int) -> Layer:
