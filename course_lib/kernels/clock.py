@@ -49,10 +49,15 @@ def captured(calls: Sequence[Callable[[], object]]) -> torch.cuda.CUDAGraph:
 
 
 def copy_bandwidth(size: int = 2**31) -> float:
-    """Bytes a second that a device-to-device copy of `size` bytes moves, read and written counted."""
-    source = torch.randint(0, 255, (size,), dtype=torch.uint8, device="cuda")
+    """Bytes a second, read and written, of the quicker of two ways to copy `size` bytes on the device.
+
+    The driver's copy and a kernel that negates: inside a graph the first reached 2.8 TB/s on an H200, where reading
+    weights ran at 4.1.
+    """
+    source = torch.randint(0, 255, (size // 4,), dtype=torch.int32, device="cuda")
     target = torch.empty_like(source)
-    return 2 * size / (microseconds([lambda: target.copy_(source)]) * 1e-6)
+    ways = [lambda: target.copy_(source), lambda: torch.neg(source, out=target)]
+    return 2 * size / (min(microseconds([way]) for way in ways) * 1e-6)
 
 
 def matmul_flops(n: int = 8192) -> float:
