@@ -34,18 +34,19 @@ class Family:
     shapes: tuple[tuple[int, int], ...] = ()  # where `check` runs
 
 
-def drawn(n: int, k: int, scheme: Scheme, zeros: bool) -> QTensor:
-    """An integer QTensor whose codes take all values of 4 bits, -8 too, which no rounding would give."""
+def drawn(n: int, k: int, scheme: Scheme, zeros: bool, act_order: bool) -> QTensor:
+    """An integer QTensor whose codes take all 16 values; with act-order, columns lie in any group."""
     cols = k // scheme.block[1] if scheme.block[1] > 0 else 1
     codes = torch.randint(0, 16, (n, k), device=DEVICE, dtype=torch.uint8)
     scale = (0.5 + torch.rand(n, cols, device=DEVICE)) / 64
     zero = torch.randint(0, 16, (n, cols), device=DEVICE, dtype=torch.uint8) if zeros else torch.full_like(scale, 8)
-    return QTensor(codes, scale.half().float(), zero.to(torch.uint8), scheme, (n, k))
+    g_idx = (torch.randperm(k, device=DEVICE) // scheme.block[1]).to(torch.int32) if act_order else None
+    return QTensor(codes, scale.half().float(), zero.to(torch.uint8), scheme, (n, k), g_idx)
 
 
-def draw_int4(n: int, k: int, group: int = 128, zeros: bool = False, dtype=torch.bfloat16):
+def draw_int4(n: int, k: int, group: int = 128, zeros: bool = False, act_order: bool = False, dtype=torch.bfloat16):
     scheme = Scheme.int(4, symmetric=False if zeros else "full", group=group)
-    return packing.pack(drawn(n, k, scheme, zeros), dtype)
+    return packing.pack(drawn(n, k, scheme, zeros, act_order), dtype)
 
 
 def product(x: Tensor, w: Tensor) -> Tensor:
@@ -168,6 +169,7 @@ def families() -> dict[str, Family]:
         int4("-g64-zeros", group=64, zeros=True),
         int4("-g32-fp16", torch.float16, group=32),
         int4("-channel", group=None),
+        int4("-act-order", act_order=True),
         from_bytes("q4_k", "Q4_K"),
         from_bytes("q6_k", "Q6_K"),
         from_bytes("q4_0", "Q4_0"),
