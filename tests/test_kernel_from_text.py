@@ -50,3 +50,22 @@ def test_a_masked_lane_without_other_is_poison():
 
 def test_a_mask_with_other_is_right_everywhere():
     torch.testing.assert_close(*row_sums(", mask=i < k, other=0.0", 255))
+
+
+LANES = """
+@triton.jit
+def lanes(x, y, B: tl.constexpr):
+    i = tl.arange(0, B)
+    tl.store(y + i, tl.load(x + i, mask=i > B, other=0.0))
+"""
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_a_single_masked_lane_takes_its_zero_too(lanes):
+    name = f"<lanes {lanes}>"
+    linecache.cache[name] = (len(LANES), None, LANES.splitlines(True), name)
+    space = {"triton": triton, "tl": tl}
+    exec(compile(LANES, name, "exec"), space)
+    y = torch.full((lanes,), 7.0)
+    space["lanes"][(1,)](torch.ones(lanes), y, B=lanes)
+    assert not y.any()

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from course_lib.checks import judge, session
+from course_lib.checks import judge, launched, session
 
 KINDS = ("build", "repair", "measure", "design", "explain")
 
@@ -66,7 +66,7 @@ class Exercise:
     piece: str | None = None  # the name under which a passed answer joins the learner's own quantizer
     points: float = 1.0
     solution_source: str | None = None
-    launch: Callable | None = None  # where the answer is a Triton kernel: see checks/kernel.py
+    launch: Callable | None = None  # where the answer is a Triton kernel: launch(kernel, *case)
     _tree: ast.Module = field(init=False, default=None)
 
     def __post_init__(self):
@@ -134,9 +134,7 @@ class Exercise:
         """The answer as checks call it: a kernel comes with its launch, anything else is as it was."""
         if self.launch is None or not callable(answer):
             return answer
-        from course_lib.checks.kernel import Launched
-
-        return answer if isinstance(answer, Launched) else Launched(answer, self.launch)
+        return answer if isinstance(answer, launched.Launched) else launched.Launched(answer, self.launch)
 
     def judge(self, answer, seconds: float | None = None) -> "judge.Judgement":
         """Check an answer without showing or saving anything."""

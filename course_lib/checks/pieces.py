@@ -12,12 +12,13 @@ from pathlib import Path
 
 import torch
 
-from course_lib.checks import cells, kernel, limit, namespace, run, store
+from course_lib.checks import cells, launched, limit, namespace, run, store
 from course_lib.checks.verdict import PASS
 from course_lib.files import course_home, write_atomic
 
 HEADER = "# {id}: your answer, saved when it passed. It is a piece of your own quantizer.\n"
 IMPORTS = "\nimport math\n\nimport torch\n\n\n"
+KERNEL_IMPORTS = "\nimport triton\nimport triton.language as tl\n\n\n"
 LOAD_S = 10.0
 
 
@@ -58,8 +59,9 @@ def keep(exercise, answer) -> str:
     problem = trial(exercise, source)
     if problem:
         return f"Not saved for your own quantizer yet: {problem}"
+    imports = KERNEL_IMPORTS if exercise.launch else IMPORTS
     folder().mkdir(parents=True, exist_ok=True)
-    write_atomic(folder() / f"{exercise.id}.py", HEADER.format(id=exercise.id) + IMPORTS + source + "\n")
+    write_atomic(folder() / f"{exercise.id}.py", HEADER.format(id=exercise.id) + imports + source + "\n")
     store.append("piece", exercise=exercise.id, piece=exercise.piece)
     return f"Saved: {exercise.piece} is now a piece of your own quantizer."
 
@@ -91,9 +93,9 @@ class _Broken(Exception):
 def define(exercise, source: str, earlier: dict):
     """Run a piece's source in a fresh namespace and return its function. Errors: `_Broken`."""
     scope = {"__name__": "my_quantizer", "torch": torch, "math": math, **earlier}
-    scope |= kernel.names() if exercise.launch else {}
+    scope |= launched.names() if exercise.launch else {}
     filename = f"<your {exercise.id}>"
-    kernel.remember(source, filename)
+    launched.remember(source, filename)
 
     def execute():
         exec(compile(source, filename, "exec"), scope)

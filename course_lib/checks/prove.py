@@ -7,7 +7,7 @@ problem set's own test calls.
 import argparse
 import inspect
 
-from course_lib.checks import kernel, namespace, pieces, plain
+from course_lib.checks import launched, namespace, pieces, plain
 from course_lib.checks.verdict import FAIL, NOT_ATTEMPTED, PASS
 
 LEAST_WRONG = 4
@@ -55,7 +55,7 @@ def _signature(exercise) -> list[str]:
 
 
 def _run(source: str, exercise):
-    scope = kernel.names() if exercise.launch else {}
+    scope = launched.names() if exercise.launch else {}
     exec(compile(source, f"<{exercise.id}>", "exec"), scope)
     return exercise.as_function(scope[exercise.answer_name])
 

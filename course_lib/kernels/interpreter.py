@@ -2,13 +2,14 @@
 
 With TRITON_INTERPRET=1 a kernel runs program by program in NumPy. As released (3.6 to 3.9) it keeps bf16 and fp8 tiles
 as integers and computes on the bit patterns, drops the carry of an fp8 rounding, reads fp8's NaN as a number, and lets
-a load or store go anywhere. Importing this module changes six things where there is no GPU:
+a load or store go anywhere. Importing this module changes seven things where there is no GPU:
 
 - bf16 and fp8 tiles are ml_dtypes arrays, so that NumPy computes on values (`_get_np_dtype`);
 - casts round once, to nearest even; float to fp8 saturates, as `cvt.rn.satfinite` does on a GPU (`cast`);
 - a dot product is summed in float32, an integer one in int32 (`dot`);
 - every load, store and atomic must stay inside a tensor that was passed to the kernel (`Memory`), and may be watched;
 - a masked lane that is given no value reads as NaN (or 90), since on a GPU it is undefined;
+- inline PTX is evaluated, as far as `ptx` knows the instructions;
 - autotuning takes its first configuration, since there is no clock worth asking.
 """
 
@@ -24,6 +25,7 @@ import triton.language as tl
 from triton.runtime import interpreter
 
 import course_lib.kernels  # noqa: F401  it decides that kernels are interpreted
+from course_lib.kernels import ptx
 
 VALUES = {
     tl.bfloat16: ml_dtypes.bfloat16,
@@ -52,7 +54,7 @@ class Memory:
     """The interpreter's loads and stores, held to the arguments' own memory."""
 
     def __init__(self, raw):
-        self.raw, self.extents, self.watcher = raw, [], None
+        self.raw, self.extents, self.watcher, self.has_other = raw, [], None, False
 
     def __getattr__(self, name):
         return getattr(self.raw, name)
@@ -182,6 +184,22 @@ def fma(self, x, y, z):
     )
 
 
+@dataclass(frozen=True)
+class Results:
+    """What an inline text gave, as the compiler hands it out."""
+
+    handles: list
+
+    def get_result(self, i):
+        return self.handles[i]
+
+
+def inline_asm(self, text, constraints, values, types, is_pure, pack):
+    outputs = [interpreter._get_np_dtype(kind.scalar) for kind in types]
+    arrays = ptx.evaluate(text, [bits(v.data) for v in values], outputs, pack)
+    return Results([interpreter.TensorHandle(a, kind.scalar) for a, kind in zip(arrays, types, strict=True)])
+
+
 def refused(what):
     def refuse(self, *args, **kwargs):
         raise NotImplementedError(f"{what} cannot be interpreted on a CPU; it needs a GPU")
@@ -209,9 +227,15 @@ def with_extents(original, executor, args, kwargs):
     return host, named
 
 
+def noting_other(original, semantic, ptr, mask, other, *rest):
+    """Note whether `other` was given: triton asks `if other`, which a single lane's 0 does not survive."""
+    memory().has_other = other is not None
+    return original(semantic, ptr, mask, other, *rest)
+
+
 def with_poison(original, builder, ptrs, mask, other, *policy):
     """A masked lane without `other` is undefined on a GPU: fill it with what cannot go unnoticed, not with 0."""
-    if other is None:
+    if other is None and not memory().has_other:
         kind = ptrs.get_element_ty()
         dtype = interpreter._get_np_dtype(kind)
         poison = np.nan if is_float(dtype) else 90
@@ -251,9 +275,11 @@ def mend():
     interpreter._interpreter = Memory(interpreter._interpreter)
     builder = interpreter.InterpreterBuilder
     builder.cast_impl, builder.create_fp_to_fp, builder.create_dot, builder.create_fma = cast, cast_float, dot, fma
+    builder.create_inline_asm = inline_asm
     builder.create_dot_scaled = refused("tl.dot_scaled")
     builder.get_bf16 = lambda self, value: interpreter.TensorHandle(np.array([value], ml_dtypes.bfloat16), tl.bfloat16)
     wrap(interpreter, "_get_np_dtype", np_dtype)
+    wrap(triton.language.semantic.TritonSemantic, "load", noting_other)
     wrap(builder, "create_masked_load", with_poison)
     wrap(interpreter, "_patch_lang_tensor", with_index)
     wrap(interpreter.GridExecutor, "_init_args_hst", with_extents)
