@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from course_lib.calibrate.progress import bar
 from course_lib.evaluate import corpus
+from course_lib.evaluate.bootstrap import DRAWS, cluster_bootstrap, weighted_quantile
 from course_lib.evaluate.corpus import DEFAULT_BYTES
 from course_lib.evaluate.language import LanguageScore
 from course_lib.evaluate.stats import cluster_ratio
@@ -40,7 +41,7 @@ class Comparison:
     """other against base on the same tokens; every `_stderr` is a standard error over documents, not over tokens.
 
     kl, kl_stderr      mean KL(base || other), nats a token
-    kl_p99             the KL that 99 % of the tokens stay below: rare disasters hide in the mean
+    kl_p99, kl_p999    the KL that 99 % and 99.9 % of the tokens stay below: rare disasters hide in the mean
     top1, top1_stderr  share of tokens whose likeliest next token is the same in both
     base_bpb, other_bpb, bpb_diff, bpb_diff_stderr      bits per byte, and the paired difference other - base
     """
@@ -48,6 +49,7 @@ class Comparison:
     kl: float
     kl_stderr: float
     kl_p99: float
+    kl_p999: float
     top1: float
     top1_stderr: float
     base_bpb: float
@@ -58,6 +60,37 @@ class Comparison:
     bytes: int
     documents: int
     per_token: PerToken = field(repr=False, compare=False)
+
+    @property
+    def base_perplexity(self) -> float:
+        return self.per_token.base_nats.mean().exp().item()
+
+    @property
+    def perplexity(self) -> float:
+        """exp of the mean -ln p of the other model's tokens."""
+        return self.per_token.other_nats.mean().exp().item()
+
+    def interval(self, figure: str, confidence: float = 0.95, draws: int = DRAWS) -> tuple[float, float]:
+        """Bootstrap interval over documents of kl, kl_p99, kl_p999, top1, base_perplexity, perplexity or their ratio.
+
+        "perplexity_ratio" is other / base on the same documents: what both find hard cancels, as in any paired test.
+        """
+        token = self.per_token
+        means = {"kl": token.kl, "top1": token.agree.double()}
+        logs = {"base_perplexity": token.base_nats, "perplexity": token.other_nats,
+                "perplexity_ratio": token.other_nats - token.base_nats}  # fmt: skip
+        shares = {"kl_p99": 0.99, "kl_p999": 0.999}
+        if figure in shares:
+            statistic = weighted_quantile(token.kl, shares[figure])
+        elif figure in means or figure in logs:
+            column, after = (means | logs)[figure], math.exp if figure in logs else float
+
+            def statistic(w):
+                return after((w @ column / w.sum()).item())
+
+        else:
+            raise ValueError(f"figure must be one of {', '.join([*means, *shares, *logs])}, got {figure!r}")
+        return cluster_bootstrap(statistic, token.cluster, confidence, draws)
 
     def __str__(self) -> str:
         return (
@@ -174,7 +207,8 @@ def _summary(text: corpus.Corpus, kl: Tensor, agree: Tensor, base_nats: Tensor, 
     base_bits, other_bits = base_nats / math.log(2), other_nats / math.log(2)
     return Comparison(
         *cluster_ratio(kl, one, cluster),
-        torch.quantile(kl, 0.99).item() if len(kl) < 2**24 else kl.kthvalue(math.ceil(0.99 * len(kl))).values.item(),
+        _quantile(kl, 0.99),
+        _quantile(kl, 0.999),
         *cluster_ratio(agree, one, cluster),
         base_bits.sum().item() / text.bytes,
         other_bits.sum().item() / text.bytes,
@@ -184,3 +218,9 @@ def _summary(text: corpus.Corpus, kl: Tensor, agree: Tensor, base_nats: Tensor, 
         text.documents,
         PerToken(kl, agree, base_nats, other_nats, cluster),
     )
+
+
+def _quantile(values: Tensor, share: float) -> float:
+    if len(values) < 2**24:  # torch's limit
+        return torch.quantile(values, share).item()
+    return values.kthvalue(math.ceil(share * len(values))).values.item()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ class TaskResult:
     exact, exact_stderr  the reply parses and the action equals the wanted one (keys in any order, types alike)
     token_accuracy       share of the right answer's tokens that the model would have chosen, given those before
     json_valid           share of replies that parse as a JSON object
+    schema_valid         share that also has the keys, types and words that a program expects (models.task.SCHEMA)
     correct              one bool a message, to pair with another model's
     """
 
@@ -29,6 +31,7 @@ class TaskResult:
     exact_stderr: float
     token_accuracy: float
     json_valid: float
+    schema_valid: float
     n: int
     replies: tuple[str, ...] = field(repr=False)
     correct: tuple[bool, ...] = field(repr=False)
@@ -42,7 +45,7 @@ class TaskResult:
         low, high = self.exact_interval
         return (
             f"exact {self.exact:.1%} (95 %: {low:.1%} to {high:.1%}) | right tokens {self.token_accuracy:.1%}"
-            f" | valid JSON {self.json_valid:.1%} | {self.n} messages"
+            f" | valid JSON {self.json_valid:.1%}, schema {self.schema_valid:.1%} | {self.n} messages"
         )
 
 
@@ -58,11 +61,13 @@ def task_accuracy(
     replies = generate_many(model, tokenizer, [e.prompt for e in examples], longest, "\n", batch_size, progress)
     correct = tuple(is_exact(reply, e.action) for reply, e in zip(replies, examples, strict=True))
     exact, n = sum(correct) / len(examples), len(examples)
+    actions = [action for reply in replies if (action := _parse(reply)) is not None]
     return TaskResult(
         exact,
         share_stderr(exact, n),
         _token_accuracy(model, tokenizer, examples, answers, progress),
-        sum(_parse(reply) is not None for reply in replies) / n,
+        len(actions) / n,
+        sum(map(fits_schema, actions)) / n,
         n,
         tuple(replies),
         correct,
@@ -77,6 +82,24 @@ def is_exact(reply: str, action: dict) -> bool:
     """
     found = _parse(reply)
     return found is not None and _canonical(found) == _canonical(action)
+
+
+def fits_schema(action: dict) -> bool:
+    """Does an action have the form that a program expects of it, whatever it says?
+
+    >>> fits_schema({"order": "nova-1234", "days": 3, "lines": [], "total": 0, "pay": "cash"})
+    False
+    """
+    return _validator().is_valid(action)
+
+
+@functools.cache
+def _validator():
+    from jsonschema import Draft202012Validator
+
+    from course_lib.models.task import SCHEMA
+
+    return Draft202012Validator(SCHEMA)
 
 
 def _parse(reply: str) -> dict | None:

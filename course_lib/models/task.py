@@ -56,6 +56,32 @@ CLOSINGS = ("Thanks!", "Please hurry.", "I expect a quick answer.", "Best regard
 LIMIT_DAYS = {"broken": 30, "wrong": 30, "mind": 14, "fit": 30}
 LINES = ((1, 2, 3, 4, 5), (4, 5, 4, 2, 1))  # returned lines in a message, and how often
 DECISION = {"broken": "refund", "wrong": "refund", "mind": "refund", "fit": "exchange"}
+_COUNT = {"type": "integer", "minimum": 0}
+SCHEMA = {  # JSON Schema of an action: its form, whatever it says
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["order", "days", "lines", "total", "pay"],
+    "properties": {
+        "order": {"type": "string", "pattern": "^[a-z]+-[0-9]{4}$"},
+        "days": _COUNT,
+        "lines": {
+            "type": "array",
+            "minItems": 1,
+            "items": {
+                "type": "object",
+                "additionalProperties": False,
+                "required": ["item", "shelf", "qty", "do", "eur", "sum"],
+                "properties": {
+                    "item": {"type": "string"},
+                    "do": {"enum": ["refund", "exchange", "resend", "reject"]},
+                    **dict.fromkeys(("shelf", "qty", "eur", "sum"), _COUNT),
+                },
+            },
+        },
+        "total": _COUNT,
+        "pay": {"enum": ["bank", "card", "voucher"]},
+    },
+}
 
 
 @dataclass(frozen=True)
