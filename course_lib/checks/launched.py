@@ -38,6 +38,10 @@ class Launched:
         except InterpreterError as err:
             raise (err.__cause__ or err) from None
 
+    def source(self) -> str:
+        """The kernel's text, its decorator first."""
+        return self.kernel if isinstance(self.kernel, str) else inspect.getsource(self.kernel.fn)
+
     def ready(self):
         """The kernel as the mended interpreter runs it."""
         from course_lib.kernels import interpreter

@@ -61,12 +61,16 @@ def compile_build(build: Build, arch: str) -> Code:
     """Compile for one architecture; RuntimeError with ptxas's last line where it cannot be."""
     import importlib
 
+    module, name = build.function.rsplit(".", 1)
+    return compile_kernel(getattr(importlib.import_module(f"course_lib.kernels.{module}"), name), build, arch)
+
+
+def compile_kernel(kernel, build: Build, arch: str) -> Code:
+    """Compile a kernel with the types and constants of a Build, wherever it was written."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    module, name = build.function.rsplit(".", 1)
-    kernel = getattr(importlib.import_module(f"course_lib.kernels.{module}"), name)
     names = kernel.arg_names
     divisible = {(i,): [["tt.divisibility", 16]] for i, a in enumerate(names) if aligned(a, build.signature.get(a, ""))}
     source = ASTSource(
