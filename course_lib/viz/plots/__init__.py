@@ -16,6 +16,8 @@ _HOMES = {
     "ladder": ".quality",
     "my_curve": ".quality",
     "pipeline": ".pipeline",
+    "gpu_speedup": ".gpu",
+    "gpu_attention": ".gpu",
 }
 __all__ = list(_HOMES)
 

@@ -1,0 +1,67 @@
+"""Plots of recorded GPU times: how many times as fast as torch's bf16, by tokens."""
+
+from course_lib.kernels import measured
+from course_lib.viz.axis import number
+from course_lib.viz.look import new_figure, styled
+from course_lib.viz.palette import CYCLE, light
+
+SHAPE = (8192, 28672)  # of the weight: an up-projection of a 70B model
+_LOOKS = (("-", "o"), ("--", "s"), (":", "D"), ("-.", "^"), ((0, (4, 1, 1, 1)), "v"))
+
+
+@styled
+def gpu_speedup(curves, peers=(), shape=SHAPE, title="", path=None):
+    """Time of torch's bf16 product over a kernel's, against tokens; below 1 the kernel is slower.
+
+    curves: {"w4a16-g128": "INT4 weights", …}, names as `course bench kernels` writes them; peers: whose times in the
+    first curve's rows are drawn as well.
+    """
+    figure, axes = new_figure(3.9)
+    first = next(iter(curves))
+    drawn = [(label, _points(measured.rows(name, *shape, path=path))) for name, label in curves.items()]
+    drawn += [(peer, _points(measured.rows(first, *shape, path=path), peer)) for peer in peers]
+    for index, (label, points) in enumerate([(label, points) for label, points in drawn if points]):
+        m, ratio = zip(*points, strict=True)
+        style, marker = _LOOKS[index % len(_LOOKS)]
+        color = light(CYCLE[index % len(CYCLE)])
+        axes.plot(
+            m, ratio, color=color, linestyle=style, marker=marker, label=f"{label}: {number(ratio[0], 2)} at {m[0]}"
+        )
+    axes.axhline(1, color=light("ink"), linewidth=1.2)
+    axes.set_xscale("log", base=2)
+    ticks = sorted({x for _, points in drawn for x, _ in points})
+    axes.set_xticks(ticks, [str(t) for t in ticks])
+    axes.minorticks_off()
+    axes.set_ylim(0, None)
+    axes.set(title=title, xlabel="tokens at once", ylabel="times as fast as bf16")
+    axes.legend(frameon=False, loc="upper right")
+    figure.text(0.01, -0.03, measured.provenance(path), fontsize="x-small", color=light("muted"))
+    return figure
+
+
+@styled
+def gpu_attention(curves, sequences=1, title="", path=None):
+    """The same for attention over a quantized cache, against the tokens in it."""
+    figure, axes = new_figure(3.6)
+    ticks = set()
+    for index, (name, label) in enumerate(curves.items()):
+        rows = [row for row in measured.rows(name, path=path) if row["m"] == sequences]
+        tokens, ratio = [r["k"] for r in rows], [r["torch_bf16_us"] / r["us"] for r in rows]
+        style, marker = _LOOKS[index % len(_LOOKS)]
+        axes.plot(tokens, ratio, color=light(CYCLE[index]), linestyle=style, marker=marker,
+                  label=f"{label}: {number(ratio[-1], 2)} at {tokens[-1]:,}")  # fmt: skip
+        ticks |= set(tokens)
+    axes.axhline(1, color=light("ink"), linewidth=1.2)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(sorted(ticks), [f"{t // 1024}k" for t in sorted(ticks)])
+    axes.minorticks_off()
+    axes.set_ylim(0, None)
+    axes.set(title=title, xlabel="tokens in the cache", ylabel="times as fast as bf16")
+    axes.legend(frameon=False)
+    figure.text(0.01, -0.03, measured.provenance(path), fontsize="x-small", color=light("muted"))
+    return figure
+
+
+def _points(rows, peer=None):
+    us = [(row["m"], row["torch_bf16_us"], row["us"] if peer is None else row["peers"].get(peer)) for row in rows]
+    return [(m, torch_us / own) for m, torch_us, own in us if own]
