@@ -28,7 +28,7 @@ def test_products_of_tiles_are_matrix_instructions_and_only_those(codes):
     for (name, arch), code in codes.items():
         assert bool(code.matrix) == (name in wanted), f"{name} on {arch} uses {code.matrix!r}"
     assert codes["gemm-64", "sm_90"].matrix == "HGMMA"  # asynchronous, for four warps, from 64 rows on
-    assert codes["gemm-16", "sm_90"].matrix == "HMMA"
+    assert codes["gemm-1", "sm_90"].matrix == "HMMA"
 
 
 def test_a_later_version_spends_fewer_instructions_on_a_weight(codes):

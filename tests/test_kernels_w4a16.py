@@ -1,5 +1,7 @@
 """int4 kernels against float64, on the interpreter or on a GPU, one body for both."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -67,9 +69,8 @@ def test_every_bit_of_a_word_counts(kernel):
     """One weight of 15 among zeros, at each of 256 columns, against x = 1, 2, 4 …: each must come out alone."""
     k = 256
     codes = torch.zeros(k, k, dtype=torch.int32).fill_diagonal_(15)
-    words = packing.pack_words(codes, 128)
-    zero = torch.zeros(k, 2)
-    packed = packing.PackedInt4(words, torch.ones(k, 2), zero, (k, k), 128, 128).to(DEVICE)
+    words = packing.pack_words(codes, 128, pairs=True)
+    packed = packing.PackedInt4(words, torch.ones(2, k), torch.zeros(2, k).half(), (k, k), 128, 128).to(DEVICE)
     x = torch.linspace(0.5, 2, k)
     y = w4a16.linear(x.to(DEVICE), packed, kernel).cpu()
     assert torch.allclose(y, 15 * x, rtol=1e-3)
@@ -77,10 +78,10 @@ def test_every_bit_of_a_word_counts(kernel):
 
 def test_words_hold_all_32_bits_and_come_back():
     codes = torch.randint(0, 16, (64, 512), generator=torch.Generator().manual_seed(3))
-    for block in (8, 16, 32, 64, 128):
-        words = packing.pack_words(codes, block)
+    for block, pairs in itertools.product((8, 16, 32, 64, 128), (False, True)):
+        words = packing.pack_words(codes, block, pairs)
         assert words.shape == (64, 64) and (words < 0).any()
-        assert torch.equal(packing.unpack_words(words, block), codes.int())
+        assert torch.equal(packing.unpack_words(words, block, pairs), codes.int())
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

@@ -6,7 +6,7 @@ GEMV = {
     "x": "*fp16",
     "words": "*i32",
     "scale": "*fp16",
-    "zero": "*fp32",
+    "zero": "*fp16",
     "y": "*fp16",
     "n": "i32",
     "k": "i32",
@@ -14,10 +14,12 @@ GEMV = {
 }
 GEMM = {
     "x": "*fp16",
-    "words": "*i32",
+    "halves": "*i16",
     "scale": "*fp16",
-    "zero": "*fp32",
+    "zero": "*fp16",
     "y": "*fp16",
+    "partial": "*fp32",
+    "locks": "*i32",
     "m": "i32",
     "n": "i32",
     "k": "i32",
@@ -31,11 +33,14 @@ def gemv(version: int, function: str, **more) -> Build:
     return Build(f"gemv-{version}", f"gemv.{function}", GEMV, GROUP_128 | tile | more, weights=32 * 4 * 128)
 
 
-def gemm(name: str, signature: dict, bm: int, **layout) -> Build:
-    layout = GROUP_128 | layout
-    words = max(16, layout["W"])
-    tile = {"BM": bm, "BN": 64, "TW": words}
-    return Build(name, "gemm.gemm", signature, layout | tile, weights=64 * words * 8, tensor_cores=True)
+def gemm(name: str, signature: dict, bm: int, bn: int, warps: int, **more) -> Build:
+    layout = {"R": 32, "GB": 1, "HAS_ZERO": False, "U": 1, "STAGES": 4, "EVEN": True}
+    layout |= {"SCALED": bm > 64, "SPLIT": bm <= 64}
+    constants = layout | {"BM": bm, "BN": bn} | more
+    nvidia = ("sm_80", "sm_89", "sm_90", "sm_100")  # the text is PTX
+    nvidia = nvidia[:3] if bm > 64 else nvidia  # Triton 3.7 makes a trap of the scaled tile for sm_100
+    return Build(name, "gemm.gemm", signature, constants, weights=bn * 128 * constants["U"], warps=warps,
+                 tensor_cores=True, arches=nvidia)  # fmt: skip
 
 
 def ggml(kind: str, function: str, more: dict, weights: int, **tile) -> Build:
@@ -77,10 +82,12 @@ BUILDS = (
     gemv(3, "v3_magic"),
     gemv(4, "v4_in_place"),
     gemv(5, "v5_split"),
-    gemm("gemm-16", GEMM, 16),
-    gemm("gemm-64", GEMM, 64),
-    gemm("gemm-64-bf16", GEMM | BF16, 64),
-    gemm("gemm-16-g32", GEMM, 16, W=4, HAS_ZERO=True),
+    gemm("gemm-1", GEMM, 8, 64, 4, U=2),
+    gemm("gemm-1-bf16", GEMM | BF16, 8, 64, 4, U=2),
+    gemm("gemm-16-g32", GEMM, 16, 64, 4, R=8, HAS_ZERO=True, SCALED=True),
+    gemm("gemm-64", GEMM, 64, 128, 8),
+    gemm("gemm-512", GEMM, 256, 128, 8, STAGES=3),
+    gemm("gemm-512-bf16", GEMM | BF16, 256, 128, 8, STAGES=3),
     w8a8("int8-64", "int8_gemm", "*i8", 64, HAS_ZERO=True),
     w8a8("fp8-64", "fp8_gemm", "*fp8e4nv", 64, BH=128),
     fp4("mxfp4-1", "gemv", 4, True, BB=16),

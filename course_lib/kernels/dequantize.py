@@ -25,11 +25,11 @@ def int4(words, scale, zero, w, n, k, W: tl.constexpr, GB: tl.constexpr, HAS_ZER
     block = c // W
     inside = (rows < n)[:, None] & (block < blocks)[None, :]
     word = tl.load(words + rows[:, None] * (blocks * W) + c[None, :], mask=inside, other=0)
-    group = rows[:, None] * tl.cdiv(blocks, GB) + (block // GB)[None, :]
+    group = (block // GB)[None, :] * n + rows[:, None]
     s = tl.load(scale + group, mask=inside, other=0.0).to(tl.float32)
     z = tl.load(zero + group, mask=inside, other=0.0) if HAS_ZERO else 8.0
     for j in tl.static_range(8):
-        column = block * (8 * W) + j * W + c % W
+        column = block * (8 * W) + (j % 4) * (2 * W) + 2 * (c % W) + j // 4
         value = s * (((word >> (4 * j)) & 15).to(tl.float32) - z)
         tl.store(
             w + rows[:, None] * k + column[None, :], value.to(w.dtype.element_ty), mask=inside & (column < k)[None, :]

@@ -1,72 +1,166 @@
-"""y = x Wᵀ for several tokens, W in int4: nibble j of some words is a tile of weights as it lies.
+"""y = x Wᵀ on the matrix units, W in int4, for one token or many: W is unpacked in registers, where the units take it.
 
-A (words, rows) tile is unpacked eight times, each time into the operand of one small matrix product. An int4 code
-becomes a 16-bit float without a conversion: 0x6400 | q are the bits of 1024 + q in float16; bfloat16 has 7 mantissa
-bits, and 0x4300 | q is 128 + q there. Subtracting 1024 + z is exact. A matrix instruction wants 16 columns at least. So
-from groups of 128 on, products are summed over a block and scaled once; smaller groups lie several to a tile, and there
-each weight takes its scale before the product, rounded to x's dtype as a 16-bit weight would be.
+A matrix instruction takes its left operand from registers, 16 bits a number; so the weights are the left one and the
+product is yᵀ = W xᵀ, which needs no more than 8 tokens on the right. A tile of packed halfwords is read as it lies;
+nibble j of all of them is a tile of weights, and two neighbours share a register. `lop3` takes the nibbles of both and
+puts them into the mantissa of 1024 in one instruction, (w & 0x000F000F) | 0x64006400; a multiply-add takes 1024 + z off
+again, exactly: two instructions for two weights. bfloat16 has 7 bits of mantissa, so its nibbles go into 128's.
+
+The products of a group are summed, then scaled. Groups below 128 lie several to a tile: there, and for many tokens,
+each weight takes its scale first, rounded to x's dtype as a 16-bit weight would be. Where there are few tiles, the row
+is cut into parts; the last program to finish a tile adds its parts, in their order.
 """
 
 from __future__ import annotations
 
+import torch
 import triton
 import triton.language as tl
 
 from course_lib.kernels import ON_GPU, interpreter, w4a16  # noqa: F401  interpreter is mended by its import
 
+COLUMNS = 32  # halfwords of a row in a tile: 128 weights
+
+
+def text(kind: str, shift: int, mask: int, magic: int, factor: int, scaled: bool) -> str:
+    """PTX: $0 = (the nibbles of $1 under mask, in the mantissa of magic) · factor + $2, times $3 where scaled."""
+    both = {name: f"0x{value:04X}{value:04X}" for name, value in (("mask", mask), ("magic", magic), ("factor", factor))}
+    scale = f"mov.b32 f, 0x80008000; fma.rn.{kind} $0, t, $3, f;" if scaled else ""  # plus -0: sm_80 cannot mul.bf16x2
+    return (
+        f"{{ .reg .b32 t, f; shr.u32 t, $1, {shift}; lop3.b32 t, t, {both['mask']}, {both['magic']}, 0xEA; "
+        f"mov.b32 f, {both['factor']}; fma.rn.{kind} {'t' if scaled else '$0'}, t, f, $2; {scale} }}"
+    )
+
+
+def texts(scaled: bool) -> tuple[list[str], list[str]]:
+    """A text for each nibble: float16 multiplies by 1 or 1/16, bfloat16 by 1."""
+    low, high = (0x000F, 0x6400, 0x3C00, scaled), (0x00F0, 0x6400, 0x2C00, scaled)
+    half = [text("f16x2", shift, *which) for shift, which in ((0, low), (0, high), (8, low), (8, high))]
+    return half, [text("bf16x2", 4 * j, 0x000F, 0x4300, 0x3F80, scaled) for j in range(4)]
+
+
+HALF, BFLOAT = (tl.constexpr(found) for found in texts(False))
+HALF_SCALED, BFLOAT_SCALED = (tl.constexpr(found) for found in texts(True))
+
 
 @triton.jit
-def to_float(w, j: tl.constexpr, z, dtype: tl.constexpr):
-    """Nibble j of each word, less z, in dtype; exact."""
-    q = (w >> (4 * j)) & 15
+def decode(w, j: tl.constexpr, z, s, SCALED: tl.constexpr, dtype: tl.constexpr):
+    """Nibble j of each halfword, less z, exactly; times s where SCALED."""
     if dtype == tl.float16:
-        return (q | 0x6400).to(tl.int16).to(tl.float16, bitcast=True) - (1024 + z).to(tl.float16)
+        less = (-(1024 if j % 2 == 0 else 64) - z).to(tl.float16)  # the second, where the nibble counts sixteenfold
+        if SCALED:
+            return tl.inline_asm_elementwise(HALF_SCALED[j], "=r,r,r,r", [w, less, s], tl.float16, True, 2)
+        else:
+            return tl.inline_asm_elementwise(HALF[j], "=r,r,r", [w, less], tl.float16, True, 2)
     elif dtype == tl.bfloat16:
-        return (q | 0x4300).to(tl.int16).to(tl.bfloat16, bitcast=True) - (128 + z).to(tl.bfloat16)
+        less = (-128 - z).to(tl.bfloat16)
+        if SCALED:
+            return tl.inline_asm_elementwise(BFLOAT_SCALED[j], "=r,r,r,r", [w, less, s], tl.bfloat16, True, 2)
+        else:
+            return tl.inline_asm_elementwise(BFLOAT[j], "=r,r,r", [w, less], tl.bfloat16, True, 2)
     else:
-        return q.to(tl.float32) - z
+        q = ((w >> (4 * j)) & 15).to(tl.float32) - z
+        return q * s if SCALED else q
 
 
 @triton.jit
-def gemm(x, words, scale, zero, y, m, n, k, W: tl.constexpr, GB: tl.constexpr, HAS_ZERO: tl.constexpr,
-         BM: tl.constexpr, BN: tl.constexpr, TW: tl.constexpr):  # fmt: skip
-    """x (m, k), words (n, blocks·W), scale and zero (n, groups) -> y (m, n); TW words of a row at a time."""
+def load_group(scale, zero, tile, rows, n, blocks, R: tl.constexpr, GB: tl.constexpr, HAS_ZERO: tl.constexpr):
+    """Scale and zero of each row of a tile, one for all its columns or one a column."""
+    if R == 32:
+        at = tl.minimum(tile, blocks - 1) // GB * n + rows
+        s = tl.load(scale + at)[:, None]
+        z = tl.load(zero + at)[:, None] if HAS_ZERO else tl.full((1, 1), 8, tl.float16)
+    else:
+        block = tile * (32 // R) + tl.arange(0, 32) // R
+        at = (tl.minimum(block, blocks - 1) // GB * n)[None, :] + rows[:, None]
+        s = tl.load(scale + at)
+        z = tl.load(zero + at) if HAS_ZERO else tl.full((1, 1), 8, tl.float16)
+    return s, z
+
+
+@triton.jit
+def finish(acc, y, partial, locks, tokens, rows, m, n, SPLIT: tl.constexpr):
+    """Store a tile; where it is one part of several, store the part, and let the last to come add them."""
+    inside = (tokens < m)[None, :] & (rows < n)[:, None]
+    at = tokens[None, :] * n + rows[:, None]
+    if SPLIT:
+        part, parts = tl.program_id(2), tl.num_programs(2)
+        lock = locks + tl.program_id(1) * tl.num_programs(0) + tl.program_id(0)
+        tl.store(partial + part * m * n + at, acc, mask=inside)
+        tl.debug_barrier()  # all threads have stored before one of them counts
+        if tl.atomic_add(lock, 1) == parts - 1:
+            acc = tl.zeros_like(acc)
+            for p in range(parts):
+                acc += tl.load(partial + p * m * n + at, mask=inside, other=0.0, cache_modifier=".cg")
+            tl.store(y + at, acc.to(y.dtype.element_ty), mask=inside)
+            tl.store(lock, 0)
+    else:
+        tl.store(y + at, acc.to(y.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def gemm(x, halves, scale, zero, y, partial, locks, m, n, k, R: tl.constexpr, GB: tl.constexpr, HAS_ZERO: tl.constexpr,
+         BM: tl.constexpr, BN: tl.constexpr, U: tl.constexpr, STAGES: tl.constexpr, SCALED: tl.constexpr,
+         EVEN: tl.constexpr, SPLIT: tl.constexpr):  # fmt: skip
+    """x (m, k), halves (n, blocks·R) -> y (m, n). A tile is 32 halfwords of a row, 32/R blocks; U tiles in a turn.
+    EVEN: turns end where the row ends, so that no column needs a mask."""
     tokens = tl.program_id(0) * BM + tl.arange(0, BM)
     rows = tl.program_id(1) * BN + tl.arange(0, BN)
-    blocks = tl.cdiv(k, 8 * W)
-    groups = tl.cdiv(blocks, GB)
-    c = tl.arange(0, TW)
-    acc = tl.zeros((BM, BN), tl.float32)
-    for b in range(0, blocks, TW // W):
-        block = b + c // W
-        inside = (block < blocks)[:, None] & (rows < n)[None, :]
-        w = tl.load(words + rows[None, :] * (blocks * W) + b * W + c[:, None], mask=inside, other=0)
-        at = rows[None, :] * groups + (block // GB)[:, None]  # (TW, BN), or one row of it where all share a scale
-        if TW == W:
-            at, inside = rows[None, :] * groups + b // GB, (rows < n)[None, :]
-        s = tl.load(scale + at, mask=inside, other=0.0).to(tl.float32)
-        z = tl.load(zero + at, mask=inside, other=0.0) if HAS_ZERO else 8.0
-        part = tl.zeros((BM, BN), tl.float32)
-        for j in tl.static_range(8):
-            column = block * (8 * W) + j * W + c % W
-            known = (tokens < m)[:, None] & (column < k)[None, :]
-            v = tl.load(x + tokens[:, None] * k + column[None, :], mask=known, other=0.0)
-            u = to_float(w, j, z, x.dtype.element_ty)
-            if TW > W:
-                u = (u * s).to(x.dtype.element_ty)
-            part = tl.dot(v, u, part, input_precision="ieee")
-        acc += part * s if TW == W else part
-    inside = (tokens < m)[:, None] & (rows < n)[None, :]
-    tl.store(y + tokens[:, None] * n + rows[None, :], acc.to(y.dtype.element_ty), mask=inside)
+    here = tl.minimum(rows, n - 1)  # rows beyond the last are read again, not stored
+    blocks = tl.cdiv(k, 4 * R)
+    tiles = tl.cdiv(blocks, 32 // R)
+    each = tl.cdiv(tiles, tl.num_programs(2) * U) * U
+    first = tl.program_id(2) * each
+    c = tl.arange(0, 32)
+    acc = tl.zeros((BN, BM), tl.float32)
+    s, z = load_group(scale, zero, first, here, n, blocks, R, GB, HAS_ZERO)
+    for turn in tl.range(first, tl.minimum(first + each, tiles), U, num_stages=STAGES):
+        for u in tl.static_range(U):
+            block = (turn + u) * (32 // R) + c // R
+            known = None if EVEN else (block < blocks)[None, :]
+            at = here[:, None] * (blocks * R) + ((turn + u) * 32 + c)[None, :]
+            w = tl.load(halves + at, mask=known, other=None if EVEN else 0)
+            s_next, z_next = load_group(scale, zero, turn + u + 1, here, n, blocks, R, GB, HAS_ZERO)
+            part = acc if SCALED else tl.zeros((BN, BM), tl.float32)
+            for j in tl.static_range(4):
+                column = block * (4 * R) + j * R + c % R
+                inside = (tokens < m)[None, :] if EVEN else (tokens < m)[None, :] & (column < k)[:, None]
+                v = tl.load(x + tokens[None, :] * k + column[:, None], mask=inside, other=0.0)
+                u16 = decode(w, j, z, s, SCALED, x.dtype.element_ty)
+                part = tl.dot(u16, v, part, input_precision="ieee")
+            acc = part if SCALED else acc + part * s.to(tl.float32)
+            s, z = s_next, z_next
+    finish(acc, y, partial, locks, tokens, rows, m, n, SPLIT)
 
 
-def run(x, packed):
-    """x (m, k) contiguous -> y (m, n)."""
+def tile(m: int, n: int, k: int) -> dict:
+    """How to launch for m tokens: tile sizes, warps, stages, parts of a row."""
+    if not ON_GPU:
+        return {"BM": 16 if m <= 16 else 64, "BN": 256, "U": 1, "STAGES": 1, "num_warps": 4, "parts": 1}
+    if m <= 16:
+        found = {"BM": 8 if m <= 8 else 16, "BN": 64, "U": 2, "STAGES": 4, "num_warps": 4}
+    elif m <= 64:
+        found = {"BM": 32 if m <= 32 else 64, "BN": 128, "U": 1, "STAGES": 4, "num_warps": 8}
+    else:
+        found = {"BM": 128 if m <= 128 else 256, "BN": 128, "U": 1, "STAGES": 3, "num_warps": 8}
+    programs = -(-n // found["BN"]) * -(-m // found["BM"])
+    return found | {"parts": max(1, min(8, 1056 * 4 // found["num_warps"] // programs // (1 + m // 32), k // 1024))}
+
+
+def run(x, packed, how: dict | None = None):
+    """x (m, k) contiguous -> y (m, n); `how` overrides what `tile` chose."""
     m, (n, k) = len(x), packed.shape
+    how = tile(m, n, k) | (how or {})
+    parts = how.pop("parts")
     layout = w4a16.arguments(packed)
-    tile = {"BM": 16 if m <= 16 else 32 if m <= 32 else 64, "BN": 64} if ON_GPU else {"BM": 64, "BN": 256}
+    r = 2 * layout.pop("W")
+    how.setdefault("SCALED", r < COLUMNS or m > 64)
     y = x.new_empty((m, n))
+    partial = y if parts == 1 else x.new_empty((parts, m, n), dtype=torch.float32)
     zero = packed.scale if packed.zero is None else packed.zero
-    grid = (-(-m // tile["BM"]), -(-n // tile["BN"]))
-    gemm[grid](x, packed.words, packed.scale, zero, y, m, n, k, **layout, **tile, TW=max(16, layout["W"]))
+    scale = packed.scale.to(x.dtype) if how["SCALED"] else packed.scale
+    grid = (-(-m // how["BM"]), -(-n // how["BN"]), parts)
+    even = k % (128 * how["U"]) == 0
+    gemm[grid](x, packed.words.view(torch.int16), scale, zero, y, partial, packed.locks, m, n, k, R=r, **layout, **how,
+               EVEN=even, SPLIT=parts > 1)  # fmt: skip
     return y

@@ -12,7 +12,7 @@ with its own memory (a weight is 4.25 bits with its share of the scale). So the 
                         lie. Taking the ones off a word's sum costs bits: 2⁻¹³ Σ s|x| at most, a fraction of x's own
 5. `v5_split`     4.08  as 4, with the row cut into parts that other programs sum, for matrices with few rows
 
-All take x (k,), packed words (n, blocks·W), scale and zero (n, groups), and give y (n,), or (parts, n) for version 5.
+All take x (k,), packed words (n, blocks·W), scale and zero (groups, n), and give y (n,), or (parts, n) for version 5.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ONE = 0x3F800000  # the bits of 1.0: a runtime argument, since a machine instruc
 def nibble_columns(b, j: tl.constexpr, W: tl.constexpr, BB: tl.constexpr):
     """Columns of x that meet nibble j of the words of blocks b … b + BB − 1."""
     c = tl.arange(0, BB * W)
-    return (b + c // W) * (8 * W) + j * W + c % W
+    return (b + c // W) * (8 * W) + (j % 4) * (2 * W) + 2 * (c % W) + j // 4
 
 
 @triton.jit
@@ -41,10 +41,10 @@ def load_words(words, rows, b, blocks, n, W: tl.constexpr, BB: tl.constexpr):
 
 
 @triton.jit
-def load_group(values, rows, b, inside, groups, GB: tl.constexpr, W: tl.constexpr, BB: tl.constexpr):
+def load_group(values, rows, b, inside, n, GB: tl.constexpr, W: tl.constexpr, BB: tl.constexpr):
     """The scale or zero of each word in a tile: groups are GB blocks long."""
     group = (b + tl.arange(0, BB * W) // W) // GB
-    return tl.load(values + rows[:, None] * groups + group[None, :], mask=inside, other=0.0).to(tl.float32)
+    return tl.load(values + group[None, :] * n + rows[:, None], mask=inside, other=0.0).to(tl.float32)
 
 
 @triton.jit
@@ -55,8 +55,8 @@ def v1_naive(x, words, scale, zero, y, n, k, one, W: tl.constexpr, GB: tl.conste
     acc = tl.zeros((BN, BB * W), tl.float32)
     for b in range(0, blocks, BB):
         w, inside = load_words(words, rows, b, blocks, n, W, BB)
-        s = load_group(scale, rows, b, inside, tl.cdiv(blocks, GB), GB, W, BB)
-        z = load_group(zero, rows, b, inside, tl.cdiv(blocks, GB), GB, W, BB) if HAS_ZERO else 8.0
+        s = load_group(scale, rows, b, inside, n, GB, W, BB)
+        z = load_group(zero, rows, b, inside, n, GB, W, BB) if HAS_ZERO else 8.0
         for j in tl.static_range(8):
             column = nibble_columns(b, j, W, BB)
             v = tl.load(x + column, mask=column < k, other=0.0).to(tl.float32)
@@ -72,8 +72,8 @@ def v2_group(x, words, scale, zero, y, n, k, one, W: tl.constexpr, GB: tl.conste
     acc = tl.zeros((BN, BB * W), tl.float32)
     for b in range(0, blocks, BB):
         w, inside = load_words(words, rows, b, blocks, n, W, BB)
-        s = load_group(scale, rows, b, inside, tl.cdiv(blocks, GB), GB, W, BB)
-        z = load_group(zero, rows, b, inside, tl.cdiv(blocks, GB), GB, W, BB) if HAS_ZERO else 8.0
+        s = load_group(scale, rows, b, inside, n, GB, W, BB)
+        z = load_group(zero, rows, b, inside, n, GB, W, BB) if HAS_ZERO else 8.0
         part = tl.zeros((BN, BB * W), tl.float32)
         total = tl.zeros((BB * W,), tl.float32)
         for j in tl.static_range(8):
@@ -94,8 +94,8 @@ def v3_magic(x, words, scale, zero, y, n, k, one, W: tl.constexpr, GB: tl.conste
     magic = one + 0x0B800000  # 0x4B000000, the bits of 2^23: its last mantissa bit is worth 1
     for b in range(0, blocks, BB):
         w, inside = load_words(words, rows, b, blocks, n, W, BB)
-        s = load_group(scale, rows, b, inside, tl.cdiv(blocks, GB), GB, W, BB)
-        z = load_group(zero, rows, b, inside, tl.cdiv(blocks, GB), GB, W, BB) if HAS_ZERO else 8.0
+        s = load_group(scale, rows, b, inside, n, GB, W, BB)
+        z = load_group(zero, rows, b, inside, n, GB, W, BB) if HAS_ZERO else 8.0
         part = tl.zeros((BN, BB * W), tl.float32)
         total = tl.zeros((BB * W,), tl.float32)
         for j in tl.static_range(8):
@@ -115,13 +115,12 @@ def row_sums(x, words, scale, zero, rows, first, last, n, k, one, W: tl.constexp
     sum those against x, then take the ones' share off once a word. Shifts bring the other nibbles there in pairs.
     EVEN: tiles end where the matrix ends, so that nothing needs a mask."""
     blocks = tl.cdiv(k, 8 * W)
-    groups = tl.cdiv(blocks, GB)
     c = tl.arange(0, BB * W)
     acc = tl.zeros((BN, BB * W), tl.float32)
     for b in range(first, last, BB):
         inside = None if EVEN else (rows < n)[:, None] & (b + c // W < blocks)[None, :]
         w = tl.load(words + rows[:, None] * (blocks * W) + b * W + c[None, :], mask=inside, other=None if EVEN else 0)
-        group = rows[:, None] * groups + ((b + c // W) // GB)[None, :]
+        group = ((b + c // W) // GB)[None, :] * n + rows[:, None]
         s = tl.load(scale + group, mask=inside, other=None if EVEN else 0.0).to(tl.float32)
         z = tl.load(zero + group, mask=inside, other=None if EVEN else 0.0) if HAS_ZERO else 8.0
         low, high = tl.zeros((BN, BB * W), tl.float32), tl.zeros((BN, BB * W), tl.float32)
@@ -129,7 +128,7 @@ def row_sums(x, words, scale, zero, rows, first, last, n, k, one, W: tl.constexp
         for j in tl.static_range(0, 8, 2):
             column = nibble_columns(b, j, W, BB)
             v0 = tl.load(x + column, mask=None if EVEN else column < k, other=None if EVEN else 0.0).to(tl.float32)
-            v1 = tl.load(x + column + W, mask=None if EVEN else column + W < k, other=None if EVEN else 0.0).to(
+            v1 = tl.load(x + column + 2 * W, mask=None if EVEN else column + 2 * W < k, other=None if EVEN else 0.0).to(
                 tl.float32
             )
             pair = w << (12 - 4 * j) if j < 3 else w >> (4 * j - 12)  # nibbles j and j + 1 at bits 12 and 16

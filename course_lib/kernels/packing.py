@@ -1,7 +1,8 @@
 """int4 codes as a GEMV kernel wants to read them: eight in a 32-bit word, neighbours in different words.
 
-In a block of P columns (P = 128, or the group where that is smaller) there are P/8 words. Nibble j of word c holds
-column `j·P/8 + c` of the block: the inputs that meet one nibble of all words lie side by side, and x is read in runs.
+In a block of P columns (P = 128, or the group where that is smaller) there are P/8 words, or P/4 halfwords. Nibble j
+of halfword h holds column `j·P/4 + h` of the block: the inputs that meet one nibble of all halfwords lie side by side,
+and x is read in runs. In a word that puts neighbours 16 bits apart, at nibbles j and j + 4: one instruction takes both.
 """
 
 from __future__ import annotations
@@ -23,12 +24,13 @@ class PackedInt4:
 
     ========  =======================  ==================================================================
     words     (n, padded k / 8) int32  eight codes each
-    scale     (n, groups)              float16, bfloat16 or float32
-    zero      (n, groups) float32      or None, where it is 8 everywhere
+    scale     (groups, n)              float16, bfloat16 or float32: a tile of rows reads a run
+    zero      (groups, n) float16      or None, where it is 8 everywhere
     shape     (n, k)                   of the weight
     group     columns in a group       a multiple of `block`, or the whole row
     block     columns in a block       8 · (words in a block)
     order     (k,) int64 or None       columns sorted by group, where g_idx (act-order) mixed them
+    locks     (tiles,) int32           counters of the split kernel, zero between calls: one call at a time
     ========  =======================  ==================================================================
     """
 
@@ -39,6 +41,11 @@ class PackedInt4:
     group: int
     block: int
     order: Tensor | None = None
+    locks: Tensor | None = None
+
+    def __post_init__(self):
+        if self.locks is None and self.words is not None:  # one for each tile of a kernel that splits rows; always 0
+            object.__setattr__(self, "locks", self.words.new_zeros(-(-self.shape[0] // 32)))
 
     @property
     def nbytes(self) -> int:
@@ -58,7 +65,7 @@ def pack(q: QTensor, dtype: torch.dtype = torch.float16) -> PackedInt4:
     >>> from course_lib import Scheme, quantize
     >>> packed = pack(quantize(torch.randn(8, 256), Scheme.int(4, group=64)))
     >>> packed.words.shape, packed.scale.shape, packed.block
-    (torch.Size([8, 32]), torch.Size([8, 4]), 64)
+    (torch.Size([8, 32]), torch.Size([4, 8]), 64)
     """
     rows, group = q.scheme.block
     n, k = q.shape if len(q.shape) == 2 else (0, 0)
@@ -75,32 +82,42 @@ def pack(q: QTensor, dtype: torch.dtype = torch.float16) -> PackedInt4:
     if q.g_idx is not None:
         order = torch.argsort(q.g_idx.long(), stable=True)
         codes = codes[:, order]
-    zero = q.zero_point.float() if q.scheme.symmetric is False else None
-    return PackedInt4(pack_words(codes, block), q.scale.to(dtype), zero, (n, k), group, block, order)
+    zero = q.zero_point.half().T.contiguous() if q.scheme.symmetric is False else None
+    scale = q.scale.to(dtype).T.contiguous()
+    return PackedInt4(pack_words(codes, block, pairs=True), scale, zero, (n, k), group, block, order)
 
 
-def pack_words(codes: Tensor, block: int) -> Tensor:
-    """(n, k) codes 0…15 -> (n, padded k/8) int32; the row is padded with 8."""
+def pack_words(codes: Tensor, block: int, pairs: bool = False) -> Tensor:
+    """(n, k) codes 0…15 -> (n, padded k/8) int32; the row is padded with 8.
+
+    Nibble j of word c holds column j·W + c of a block of 8·W; with `pairs`, column (j % 4)·2W + 2c + j // 4.
+    """
     codes = F.pad(codes, (0, -codes.shape[1] % block), value=8)
     nibbles = codes.reshape(codes.shape[0], -1, 8, block // 8)  # (n, blocks, nibble, word)
+    if pairs:
+        runs = codes.reshape(codes.shape[0], -1, 4, block // 8, 2)
+        nibbles = runs.permute(0, 1, 4, 2, 3).reshape(nibbles.shape)
     shifts = 4 * torch.arange(8, device=codes.device)
     words = (nibbles.long() << shifts[:, None]).sum(2)  # < 2^32
     return torch.where(words >= 2**31, words - 2**32, words).to(torch.int32).reshape(codes.shape[0], -1)
 
 
-def unpack_words(words: Tensor, block: int) -> Tensor:
+def unpack_words(words: Tensor, block: int, pairs: bool = False) -> Tensor:
     """The inverse: (n, words) int32 -> (n, 8·words) codes 0…15, int32."""
     split = words.reshape(words.shape[0], -1, 1, block // 8)  # (n, blocks, 1, word)
     shifts = 4 * torch.arange(8, device=words.device, dtype=torch.int32)
-    return ((split >> shifts[:, None]) & 15).reshape(words.shape[0], -1)
+    nibbles = (split >> shifts[:, None]) & 15
+    if pairs:
+        nibbles = nibbles.reshape(words.shape[0], -1, 2, 4, block // 8).permute(0, 1, 3, 4, 2)
+    return nibbles.reshape(words.shape[0], -1)
 
 
 def unpack(packed: PackedInt4) -> Tensor:
     """The weights (n, k) in float32, columns in their first order."""
     n, k = packed.shape
-    codes = unpack_words(packed.words, packed.block).float()
+    codes = unpack_words(packed.words, packed.block, pairs=True).float()
     groups = torch.arange(codes.shape[1], device=codes.device) // packed.group
-    groups = groups.clamp(max=packed.scale.shape[1] - 1)  # padding
-    zero = 8.0 if packed.zero is None else packed.zero[:, groups]
-    w = ((codes - zero) * packed.scale.float()[:, groups])[:, :k]
+    groups = groups.clamp(max=len(packed.scale) - 1)  # padding
+    zero = 8.0 if packed.zero is None else packed.zero.float()[groups].T
+    w = ((codes - zero) * packed.scale.float()[groups].T)[:, :k]
     return w if packed.order is None else w[:, torch.argsort(packed.order)]

@@ -1,8 +1,8 @@
 """Inline PTX on a CPU: the few instructions that our kernels write by hand, evaluated in NumPy.
 
 A kernel hands `tl.inline_asm_elementwise` a text for one thread's registers of 32 bits; two 16-bit elements share one.
-Here each register is an array, one entry for every place where a GPU would run the text. Which elements share a register
-is the GPU's choice, so a text must treat all alike; here neighbours do. `interpreter` calls `evaluate`.
+Here each register is an array, one entry for every place where a GPU would run the text. Which elements share a
+register is the GPU's choice, so a text must treat all alike; here neighbours do. `interpreter` calls `evaluate`.
 """
 
 from __future__ import annotations
@@ -31,10 +31,11 @@ def lop3(a, b, c, table):
 
 def prmt(a, b, choice):
     """Four bytes out of the eight of a and b; a nibble of `choice` names each, from the lowest."""
-    both = a.astype(np.uint64) | b.astype(np.uint64) << np.uint64(32)
-    chosen = [(both >> (((choice >> np.uint32(4 * i)) & np.uint32(7)) * np.uint32(8)).astype(np.uint64)) & np.uint64(255)
-              for i in range(4)]  # fmt: skip
-    return sum(byte << np.uint64(8 * i) for i, byte in enumerate(chosen)).astype(np.uint32)
+    both, out = a.astype(np.uint64) | b.astype(np.uint64) << np.uint64(32), np.zeros_like(a)
+    for i in range(4):
+        place = (choice >> np.uint32(4 * i) & np.uint32(7)) * np.uint32(8)
+        out |= (both >> place.astype(np.uint64) & np.uint64(255)).astype(np.uint32) << np.uint32(8 * i)
+    return out
 
 
 def round_to(wide, dtype):
@@ -48,7 +49,12 @@ def round_to(wide, dtype):
         return np.where((near == wide) | ~np.isfinite(near), word, odd).astype(np.uint32).view(np.float32).astype(dtype)
 
 
-FLOATS = {"add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b, "fma": lambda a, b, c: a * b + c}
+FLOATS = {
+    "add": lambda a, b: a + b,
+    "sub": lambda a, b: a - b,
+    "mul": lambda a, b: a * b,
+    "fma": lambda a, b, c: a * b + c,
+}
 INTEGERS = {
     "mov.b32": lambda a: a,
     "and.b32": lambda a, b: a & b,

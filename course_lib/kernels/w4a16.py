@@ -76,7 +76,7 @@ def check(x: Tensor, packed: PackedInt4) -> None:
 def arguments(packed: PackedInt4) -> dict:
     """What the layout tells a kernel: words in a block, blocks in a group, whether there are zero points."""
     blocks = packed.words.shape[1] // (packed.block // 8)
-    per_group = blocks if packed.scale.shape[1] == 1 else packed.group // packed.block
+    per_group = blocks if len(packed.scale) == 1 else packed.group // packed.block
     return {"W": packed.block // 8, "GB": per_group, "HAS_ZERO": packed.zero is not None}
 
 
