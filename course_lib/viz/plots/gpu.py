@@ -24,17 +24,16 @@ def gpu_speedup(curves, peers=(), shape=SHAPE, title="", path=None):
         m, ratio = zip(*points, strict=True)
         style, marker = _LOOKS[index % len(_LOOKS)]
         color = light(CYCLE[index % len(CYCLE)])
-        axes.plot(
-            m, ratio, color=color, linestyle=style, marker=marker, label=f"{label}: {number(ratio[0], 2)} at {m[0]}"
-        )
+        words = f"{label}: {number(ratio[0], 2)}× at {m[0]}"
+        axes.plot(m, ratio, color=color, linestyle=style, marker=marker, label=words)
     axes.axhline(1, color=light("ink"), linewidth=1.2)
     axes.set_xscale("log", base=2)
     ticks = sorted({x for _, points in drawn for x, _ in points})
     axes.set_xticks(ticks, [str(t) for t in ticks])
     axes.minorticks_off()
-    axes.set_ylim(0, None)
+    axes.set_ylim(0, 1.3 * axes.get_ylim()[1])
     axes.set(title=title, xlabel="tokens at once", ylabel="times as fast as bf16")
-    axes.legend(frameon=False, loc="upper right")
+    axes.legend(frameon=False, loc="upper right", ncols=2, fontsize="small")
     figure.text(0.01, -0.03, measured.provenance(path), fontsize="x-small", color=light("muted"))
     return figure
 
@@ -49,15 +48,15 @@ def gpu_attention(curves, sequences=1, title="", path=None):
         tokens, ratio = [r["k"] for r in rows], [r["torch_bf16_us"] / r["us"] for r in rows]
         style, marker = _LOOKS[index % len(_LOOKS)]
         axes.plot(tokens, ratio, color=light(CYCLE[index]), linestyle=style, marker=marker,
-                  label=f"{label}: {number(ratio[-1], 2)} at {tokens[-1]:,}")  # fmt: skip
+                  label=f"{label}: {number(ratio[-1], 2)}× at {tokens[-1] // 1024}k")  # fmt: skip
         ticks |= set(tokens)
     axes.axhline(1, color=light("ink"), linewidth=1.2)
     axes.set_xscale("log", base=2)
     axes.set_xticks(sorted(ticks), [f"{t // 1024}k" for t in sorted(ticks)])
     axes.minorticks_off()
-    axes.set_ylim(0, None)
+    axes.set_ylim(0, 1.3 * axes.get_ylim()[1])
     axes.set(title=title, xlabel="tokens in the cache", ylabel="times as fast as bf16")
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="upper right", ncols=3)
     figure.text(0.01, -0.03, measured.provenance(path), fontsize="x-small", color=light("muted"))
     return figure
 
