@@ -9,7 +9,6 @@ from course_lib.kernels import ON_GPU, packing
 from course_lib.kernels.packing import PackedInt4
 
 PARTS = 4  # of a row, in the split version
-FEW_ROWS = 4096  # 128 programs of 32 rows: fewer cannot occupy 132 processors unsplit (counted, not yet timed)
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 
 
@@ -19,16 +18,14 @@ def reference(x: Tensor, packed: PackedInt4) -> Tensor:
 
 
 def choose(m: int, packed: PackedInt4, device: str) -> str:
-    """The kernel that `linear` runs for m tokens: torch, gemv-4, gemv-5 or gemm.
+    """The kernel that `linear` runs for m tokens: torch or gemm.
 
     >>> choose(1, PackedInt4(None, None, None, (8192, 8192), 128, 128), "cuda")
-    'gemv-4'
+    'gemm'
     """
     if device == "cpu" or m == 0:
         return "torch"
-    if m > 1:
-        return "gemm"
-    return "gemv-5" if packed.shape[0] < FEW_ROWS else "gemv-4"
+    return "gemm"
 
 
 def linear(x: Tensor, packed: PackedInt4, kernel: str | None = None) -> Tensor:
