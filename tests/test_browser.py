@@ -31,6 +31,7 @@ CELLS = [
     "viz.explorers.toggler()",
     "viz.explorers.comparer()",
     "viz.explorers.capacity()",
+    "viz.explorers.trace()",
     "viz.show(viz.plots.footprints({'FP16': 140, 'INT4': 35}, limit=80), alt='FP16 is too large, INT4 fits.')",
     "viz.show(viz.plots.pipeline(), alt='Weights become bytes.')",
 ]

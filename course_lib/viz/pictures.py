@@ -25,6 +25,7 @@ STILLS = {
     "10-blocks": ("comparer", {"data": "bell", "top": 7.1}),
     "11": ("capacity", {"batch": 32, "weights": "gptq"}),
     "11-attention": ("attention", {"axis": "token"}),
+    "12": ("trace", {"version": 2, "rows": 4, "access": 15}),
 }
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks" / "img"
 

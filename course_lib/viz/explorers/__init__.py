@@ -18,6 +18,7 @@ _MODULES = {
     "comparer": ".ch10_comparer",
     "capacity": ".ch11_planner",
     "attention": ".ch11_attention",
+    "trace": ".ch12_trace",
 }
 __all__ = list(_MODULES)
 

@@ -1,0 +1,78 @@
+"""Plots of chapter 12: instructions against a budget, times predicted and measured, speed over the number of tokens."""
+
+import textwrap
+
+from course_lib.viz.axis import number
+from course_lib.viz.look import new_figure, styled
+from course_lib.viz.palette import CYCLE, light
+
+_DASHES = ("-", "--", ":", "-.", (0, (4, 1, 1, 1)))
+_MARKERS = "osD^v"
+
+
+@styled
+def instructions(found, budget, title="Instructions a weight, and how many memory leaves time for"):
+    """Bars, one a kernel: `found` is {"version 1": 6.94, …}; `budget` is the line that an H200's memory draws."""
+    figure, axes = new_figure(0.9 + 0.36 * len(found))
+    names, values = list(found), list(found.values())
+    within = [value <= budget for value in values]
+    bars = axes.barh(names, values, height=0.62, color=[light("green") if ok else light("paper") for ok in within])
+    for bar, value, ok in zip(bars, values, within, strict=True):
+        if not ok:
+            bar.set(hatch="///", edgecolor=light("blue"), linewidth=1.4)
+        axes.annotate(f"{value:.2f}", (value, bar.get_y() + bar.get_height() / 2), (6, 0), va="center",
+                      textcoords="offset points")  # fmt: skip
+    axes.axvline(budget, color=light("ink"), linestyle=(0, (5, 4)), linewidth=1.6)
+    axes.annotate(f"budget {number(budget, 2)}", (budget, 1), (5, 3), xycoords=("data", "axes fraction"),
+                  textcoords="offset points")  # fmt: skip
+    axes.invert_yaxis()
+    axes.set(xlim=(0, max(*values, budget) * 1.15), xticks=[])
+    axes.set_title(title, pad=22)
+    axes.spines[["bottom"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    return figure
+
+
+@styled
+def versions(rows, title="Predicted from bytes and instructions, and measured"):
+    """µs of each version: `rows` is a list of {"version", "predicted_us", "us"}; a line joins the two."""
+    figure, axes = new_figure(0.9 + 0.42 * len(rows))
+    for k, row in enumerate(rows):
+        axes.plot([row["predicted_us"], row["us"]], [k, k], color=light("faint"), linewidth=2, zorder=1)
+        axes.scatter(row["predicted_us"], k, s=70, marker="o", facecolor=light("paper"), edgecolor=light("blue"),
+                     linewidth=2, zorder=2)  # fmt: skip
+        axes.scatter(row["us"], k, s=75, marker="D", color=light("red"), zorder=3)
+        axes.annotate(f"{number(row['us'], 3)} µs", (max(row["us"], row["predicted_us"]), k), (11, -4),
+                      textcoords="offset points")  # fmt: skip
+    axes.scatter([], [], s=70, marker="o", facecolor=light("paper"), edgecolor=light("blue"), linewidth=2,
+                 label="predicted")  # fmt: skip
+    axes.scatter([], [], s=75, marker="D", color=light("red"), label="measured")
+    axes.legend(loc="lower right", ncols=2, bbox_to_anchor=(1, 1.0), borderaxespad=0)
+    axes.set_yticks(range(len(rows)), [f"version {row['version']}" for row in rows])
+    top = max(max(row["us"], row["predicted_us"]) for row in rows)
+    axes.set(xlim=(0, 1.2 * top), ylim=(len(rows) - 0.5, -0.5), xlabel="µs")
+    axes.set_title(title, pad=24)
+    return figure
+
+
+@styled
+def speed(curves, provenance, title="How many times as fast as torch in bf16", xlabel="tokens in the batch"):
+    """Ratio to torch's bf16 over the tokens: `curves` is {"W4A16": [(tokens, ratio), …], …}; 1 is torch itself."""
+    figure, axes = new_figure(4.0)
+    for k, (name, points) in enumerate(curves.items()):
+        x, y = zip(*points, strict=True)
+        color = light(CYCLE[k % len(CYCLE)])
+        axes.plot(x, y, color=color, linestyle=_DASHES[k % 5], marker=_MARKERS[k % 5], markersize=5.5, label=name)
+    axes.axhline(1, color=light("ink"), linewidth=1.2)
+    axes.annotate("torch, bf16", (0.995, 1), (0, 4), xycoords=("axes fraction", "data"), ha="right",
+                  textcoords="offset points", color=light("muted"))  # fmt: skip
+    axes.set_xscale("log", base=2)
+    ticks = sorted({x for points in curves.values() for x, _ in points})
+    axes.set_xticks(ticks, [f"{t:,}" for t in ticks])
+    axes.minorticks_off()
+    axes.set_ylim(0, None)
+    axes.grid(axis="y")
+    axes.set(xlabel="\n".join([xlabel, *textwrap.wrap(provenance, 100)]), ylabel="times as fast")
+    axes.set_title(title)
+    axes.legend(loc="upper right")
+    return figure
