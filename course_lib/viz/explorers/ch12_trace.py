@@ -56,8 +56,8 @@ def traced(version, rows):
     parts = 2 if version == 5 else 1
     x = torch.randn(K, generator=g).half()
     y = torch.zeros(parts, N, dtype=torch.float32 if version == 5 else torch.float16)
-    known = {"x": x, "words": packed.words, "scale": packed.scale, "zero": torch.zeros(1), "y": y,
-             "n": N, "k": K, "one": gemv.ONE, "W": GROUP // 8, "GB": 1, "BN": rows, "BB": 1, "HAS_ZERO": False, "EVEN": True}  # fmt: skip
+    known = {"x": x, "words": packed.words, "scale": packed.scale, "zero": torch.zeros(1), "y": y, "n": N, "k": K}
+    known |= {"one": gemv.ONE, "W": GROUP // 8, "GB": 1, "BN": rows, "BB": 1, "HAS_ZERO": False, "EVEN": True}
     kernel = gemv.VERSIONS[version]
     arguments = {name: known[name] for name in kernel.arg_names}
     accesses = trace(lambda: kernel[(N // rows, parts)](**arguments))
