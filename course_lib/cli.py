@@ -32,6 +32,7 @@ COMMANDS = {
     "train": ("course_lib.models.train", "main", "rebuild the bundled model from its texts"),
     "card": ("course_lib.models.card", "main", "measure the bundled model's figures again"),
     "quantize": ("course_lib.calibrate.quantize", "main", "quantize a checkpoint: GPTQ, AWQ, in layouts others load"),
+    "gate": ("course_lib.evaluate.gate_command", "main", "may these artifacts serve? measured, judged, with reasons"),
     "pictures": ("course_lib.viz.pictures", "main", "draw the explorers' still pictures again"),
     "bench": ("course_lib.kernels.bench", "main", "measure the kernels; sass: what their machine code says"),
     "env": ("course_lib.environment", "main", "prepare .venv, as `make env` does"),

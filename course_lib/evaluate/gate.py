@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from course_lib.evaluate.paired import items_needed
+
 FIGURES = {
     "language": {
         "kl": "mean KL divergence, nats a token",
@@ -20,9 +22,12 @@ FIGURES = {
         "kl_p999": "KL divergence that 99.9 % of the tokens stay below",
         "top1": "share of tokens with the same likeliest next token",
         "bpb_rise": "rise in bits per byte",
+        "perplexity_ratio": "perplexity over that of the base",
     },
     "task": {
         "accuracy": "share of right answers",
+        "items": "items that were asked",
+        "drop": "drop in accuracy",
         "drop_high": "upper end of the one-sided 95 % interval of the drop in accuracy",
         "flips": "share of answers whose verdict changed",
         "json_valid": "share of replies that are JSON",
@@ -33,8 +38,9 @@ FIGURES = {
         "file_gib": "size of the file, GiB",
         "tokens_per_s": "tokens a second",
         "ttft_ms": "time to the first token, ms",
+        "p50_ms": "median of the time between tokens, ms",
         "p95_ms": "95th percentile of the time between tokens, ms",
-        "cold_start_s": "time from nothing to the first reply, s",
+        "cold_start_s": "time from nothing to the first token, s",
         "context": "tokens of context",
     },
 }
@@ -72,6 +78,7 @@ class Report:
     figures: Mapping[str, float]
     source: str = ""  # command, runtime, machine
     log: str = ""  # the last words of a runtime that crashed
+    problem: str = ""  # why it could not be measured, in a sentence
 
     def __post_init__(self):
         known = {figure for gate in GATES for figure in FIGURES[gate]}
@@ -95,8 +102,12 @@ class Verdict:
     def __str__(self) -> str:
         return f"{self.name}: " + ("approved" if self.approved else "refused. " + " ".join(self.reasons))
 
+    def data(self) -> dict:
+        """Plain values, as they go into JSON."""
+        return asdict(self) | {"approved": self.approved}
+
     def json(self) -> str:
-        return json.dumps(asdict(self) | {"approved": self.approved}, indent=2, default=dict) + "\n"
+        return json.dumps(self.data(), indent=2, default=dict) + "\n"
 
     def _repr_html_(self) -> str:
         gates = "".join(f"<td>{'✓' if self.opened[gate] else '✗'} {gate}</td>" for gate in GATES)
@@ -112,12 +123,23 @@ def judge(report: Report, gate: Gate) -> Verdict:
     >>> print(judge(Report("3-bit", {"accuracy": 0.85, "memory_gib": 3.2}), gate))
     3-bit: refused. task: share of right answers is 0.85, at least 0.9 was asked.
     """
-    shut = {name: [sentence for key, limit in getattr(gate, name).items()
-                   if (sentence := complaint(report, name, key, limit))] for name in GATES}  # fmt: skip
+    shut = {name: _complaints(report, name, getattr(gate, name)) for name in GATES}
     reasons = tuple(sentence for sentences in shut.values() for sentence in sentences)
+    if report.problem and reasons:
+        reasons = (report.problem, *reasons)
     if report.log and reasons:
         reasons += (f"Its runtime said: {report.log.strip().splitlines()[-1]}",)
     return Verdict(report.name, {name: not shut[name] for name in GATES}, reasons, report)
+
+
+def _complaints(report: Report, gate: str, limits: Mapping[str, float]) -> list[str]:
+    """The sentences about limits that do not hold; what nobody measured shares one."""
+    missing = dict.fromkeys(f for key in limits if (f := split_key(gate, key)[0]) not in report.figures)
+    together = len(missing) > 1
+    found = [f"{gate}: {', '.join(missing)} were not measured."] if together else []
+    return found + [sentence for key, limit in limits.items()
+                    if not (together and split_key(gate, key)[0] in missing)
+                    and (sentence := complaint(report, gate, key, limit))]  # fmt: skip
 
 
 def complaint(report: Report, gate: str, key: str, limit: float) -> str:
@@ -128,7 +150,26 @@ def complaint(report: Report, gate: str, key: str, limit: float) -> str:
     if value is None:
         return f"{gate}: {what} was not measured, {SIDES[side]} {limit:g} was asked."
     holds = value <= limit if side == "max" else value >= limit  # NaN holds nowhere
-    return "" if holds else f"{gate}: {what} is {value:g}, {SIDES[side]} {limit:g} was asked."
+    if holds:
+        return ""
+    more = too_few(report.figures, limit) if key == "drop_high_max" else ""
+    return f"{gate}: {what} is {value:.4g}, {SIDES[side]} {limit:g} was asked.{more}"
+
+
+def too_few(figures: Mapping[str, float], margin: float) -> str:
+    """How many more items could show that the drop stays below the margin; "" where the drop itself reaches it.
+
+    >>> too_few({"items": 100, "flips": 0.05, "drop": 0.0}, 0.01)
+    ' With 5 % flips and no drop it takes 3,092 items to show that: 2,992 more.'
+    """
+    items, flips, drop = (figures.get(name) for name in ("items", "flips", "drop"))
+    if not items or not flips or drop is None or not 0 < margin < 1 or drop >= margin:
+        return ""
+    needed = items_needed(margin, flips)
+    if needed <= items:
+        return f" With {flips:.3g} flips {items:g} items are enough to show that where there is no drop; there is one."
+    return (f" With {100 * flips:.2g} % flips and no drop it takes {needed:,} items to show that: "
+            f"{needed - items:,.0f} more.")  # fmt: skip
 
 
 def split_key(gate: str, key: str) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +72,9 @@ _FUNCTIONS = {
     "llama_decode": (_int, [_pointer, _Batch]),
     "llama_get_logits_ith": (ctypes.POINTER(ctypes.c_float), [_pointer, _int]),
     "llama_model_get_vocab": (_pointer, [_pointer]),
+    "llama_model_n_ctx_train": (_int, [_pointer]),
     "llama_vocab_n_tokens": (_int, [_pointer]),
+    "llama_vocab_bos": (_int, [_pointer]),
     "llama_tokenize": (_int, [_pointer, ctypes.c_char_p, _int, _pointer, _int, ctypes.c_bool, ctypes.c_bool]),
     "llama_batch_free": (None, [_Batch]),
     "llama_free": (None, [_pointer]),
@@ -89,8 +92,9 @@ class LlamaCpp:
     (2, 1024)
     """
 
-    def __init__(self, path):
-        self._lib = library()
+    def __init__(self, path, context: int = CONTEXT):
+        """context: tokens of prompt and reply together; the model's own limit is `.trained_context`."""
+        self._lib, self.context = library(), context
         if not Path(path).exists():
             raise FileNotFoundError(f"no such file: {path}")
         self.model = self._lib.llama_model_load_from_file(str(path).encode(), self._lib.llama_model_default_params())
@@ -98,6 +102,8 @@ class LlamaCpp:
             raise Refused(f"llama.cpp does not load {Path(path).name}")
         self._vocab = self._lib.llama_model_get_vocab(self.model)
         self.vocabulary = self._lib.llama_vocab_n_tokens(self._vocab)
+        self.trained_context = self._lib.llama_model_n_ctx_train(self.model)
+        self.bos = self._lib.llama_vocab_bos(self._vocab)
 
     def __enter__(self):
         return self
@@ -120,23 +126,34 @@ class LlamaCpp:
 
     def logits(self, ids: list[int]) -> np.ndarray:
         """float32 (len(ids), vocabulary): the logits of the next token after each of these."""
-        if not 0 < len(ids) <= CONTEXT or not all(0 <= n < self.vocabulary for n in ids):
-            raise ValueError(f"ids must be 1 to {CONTEXT} token ids below {self.vocabulary}, got {len(ids)} of them")
+        self._expect(ids)
         with self._context() as context:
             return self._decode(context, ids, 0, range(len(ids)))
 
+    def stream(self, ids: list[int], max_new_tokens: int) -> Iterator[int]:
+        """The likeliest tokens after `ids`, each as soon as it is known, while the context has room."""
+        self._expect(ids)
+        with self._context() as context:
+            row, end = self._decode(context, ids, 0, [len(ids) - 1])[0], len(ids) + max_new_tokens
+            for position in range(len(ids), min(end, self.context)):
+                token = int(row.argmax())
+                yield token
+                if position + 1 < min(end, self.context):
+                    row = self._decode(context, [token], position, [0])[0]
+
+    def _expect(self, ids) -> None:
+        if not 0 < len(ids) <= self.context or not all(0 <= n < self.vocabulary for n in ids):
+            known = f"1 to {self.context} token ids below {self.vocabulary}"
+            raise ValueError(f"ids must be {known}, got {len(ids)} of them")
+
     def generate(self, tokenizer, prompt: str, max_new_tokens: int = 256, stop: str = "\n") -> str:
         """The greedy continuation of a prompt, up to `stop`; `tokenizer` turns text into ids and back."""
-        ids, text = tokenizer(prompt).input_ids, ""
-        start = len(ids)
-        with self._context() as context:
-            row = self._decode(context, ids, 0, [start - 1])[0]
-            while len(ids) - start < max_new_tokens and len(ids) < CONTEXT - 1:
-                ids = [*ids, int(row.argmax())]
-                text = tokenizer.decode(ids[start:], skip_special_tokens=True)
-                if ids[-1] == tokenizer.eos_token_id or stop in text:
-                    break
-                row = self._decode(context, ids[-1:], len(ids) - 1, [0])[0]
+        reply, text = [], ""
+        for token in self.stream(tokenizer(prompt).input_ids, max_new_tokens):
+            reply.append(token)
+            text = tokenizer.decode(reply, skip_special_tokens=True)
+            if token == tokenizer.eos_token_id or stop in text:
+                break
         return text.split(stop)[0]
 
     @contextlib.contextmanager
@@ -160,14 +177,14 @@ class LlamaCpp:
             self._lib.llama_batch_free(batch)
 
     def _parameters(self) -> _Opaque:
-        """The context's parameters: CONTEXT tokens, one thread, no flash attention, a float32 cache (not float16)."""
+        """The context's parameters: one thread, no flash attention, a float32 cache, not float16."""
         params = self._lib.llama_context_default_params()
         fields = np.frombuffer(params.data, np.int32)
         odd = [place for place, value in _DEFAULTS.items() if fields[place] != value]
         if odd:
             raise Unavailable(f"this release of llama.cpp lays its parameters out differently (field {odd[0]}); the "
                               "course knows that of xllamacpp 2026.10")  # fmt: skip
-        fields[:3], fields[7:9], fields[13], fields[26:28] = CONTEXT, 1, 0, 0
+        fields[:3], fields[7:9], fields[13], fields[26:28] = self.context, 1, 0, 0
         return params
 
 
