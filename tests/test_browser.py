@@ -138,6 +138,15 @@ def test_attention(notebook):
     attention.press("keys and values in", "End", "Keys in FP8, with one scale for all")
 
 
+def test_trace(notebook):
+    trace = notebook.explorer("trace")
+    trace.wait_for("Version 1, 4 rows a program, access 1 of 82: program 0 loads 128 bytes of words")
+    trace.press("access", "ArrowRight", "access 2 of 82: program 0 loads", times=1)
+    trace.press("rows a program", "End", "every byte of x once")
+    trace.press("access", "End", "program 0 stores")
+    trace.choose("version", "5: split-K", "Version 5, 8 rows a program")
+
+
 def test_protect(notebook):
     protect = notebook.explorer("protect")
     protect.wait_for("α = 0.5: at 3 bits")

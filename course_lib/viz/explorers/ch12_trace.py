@@ -17,6 +17,7 @@ WIDTH, HEIGHT, LEFT = 760, 436, 16
 LETTERS = {"words": "w", "scale": "s", "x": "x", "y": "y"}
 FILLS = {"words": "blue", "scale": "green", "x": "orange", "y": "purple"}
 SHOWN = 34  # accesses in the strip
+MOST = 400  # accesses; the live slider ends where the chosen version does
 
 
 @dataclass(frozen=True)
@@ -70,14 +71,11 @@ class Trace(Explorer):
 
     name = "trace"
 
-    def __init__(self, **start):
-        most = max(len(traced(5, 1)[0]), len(traced(1, 1)[0]))
-        self.controls = (
-            Choice("version", "version", tuple((title, v) for v, title in TITLES.items()), 1),
-            Steps("rows", "rows a program", ROWS, 4),
-            Slider("access", "access", 1, most, 1, 1),
-        )
-        super().__init__(**start)
+    controls = (
+        Choice("version", "version", tuple((title, v) for v, title in TITLES.items()), 1),
+        Steps("rows", "rows a program", ROWS, 4),
+        Slider("access", "access", 1, MOST, 1, 1),
+    )
 
     def numbers(self, version, rows, access):
         from course_lib.kernels import recorded
