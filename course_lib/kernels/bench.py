@@ -6,6 +6,10 @@ import importlib
 WHAT = {
     "sass": ("course_lib.kernels.aot", "compile for GPUs that are not here and read the machine code"),
     "kernels": ("course_lib.kernels.contest", "check and time every kernel on the GPU that is here, beside its peers"),
+    "decode": (
+        "course_lib.kernels.bench_decode",
+        "time whole decode steps of a Llama-3-8B's shape, beside the roofline",
+    ),
 }
 
 

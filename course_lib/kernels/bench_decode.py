@@ -1,0 +1,279 @@
+"""`course bench decode`: tokens a second of a Llama-3-8B-shaped random model, beside the roofline's prediction.
+
+    course bench decode [--json FILE] [--quick]
+
+A whole decode step, from token ids to the next token ids, is one CUDA graph. Predicted is
+
+    time = max(bytes / copy bandwidth, 2 · sequences · weights / bf16 matmul rate),   bytes = weights + keys and values
+
+with both ceilings measured in the same run. Weights are random, so that replies are noise; times do not know it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import gc
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from course_lib.kernels import ON_GPU
+from course_lib.kernels.decoder import Decoder, Dense, Layer, Paged, Shape, kv_bytes
+
+DEVICE = "cuda" if ON_GPU else "cpu"  # the CPU only to test that the models are right
+VARIANTS = ("bf16", "w4a16", "fp8", "w4a16+kv_fp8")
+BATCHES, CONTEXTS = (1, 4, 16, 64), (1024, 4096, 16384, 65536)
+QUICK = ((1, 1024), (1, 65536), (16, 4096))
+PAGE = 64
+
+
+def matrix(kind: str, n: int, k: int):
+    """(call, bytes) of a random weight (n, k) whose outputs are about as large as its inputs."""
+    if kind == "bf16":
+        w = torch.randn(n, k, dtype=torch.bfloat16, device=DEVICE) * k**-0.5
+        return partial(_dense, w), 2 * n * k
+    if kind == "fp8":
+        from course_lib.kernels import families, w8a8
+
+        codes, scale = families.fp8_codes(n, k), torch.full((n, 1), k**-0.5 / 128, device=DEVICE)
+        return partial(_fp8, w8a8.fp8_linear, codes, scale), n * k + 4 * n
+    from course_lib.kernels import families, w4a16
+
+    packed = families.draw_int4(n, k)
+    packed = replace(packed, scale=torch.full_like(packed.scale, k**-0.5 / 4.6))
+    return partial(_w4, w4a16.linear, packed), packed.nbytes
+
+
+def _dense(w, x):
+    return F.linear(x, w)
+
+
+def _fp8(linear, codes, scale, x):
+    return linear(x, codes, scale)
+
+
+def _w4(linear, packed, x):
+    return linear(x, packed)
+
+
+def model(kind: str, shape: Shape) -> tuple[Decoder, int]:
+    """A random model and the bytes of weights that a step reads; embedding and head stay in bf16."""
+    layers, total = [], 0
+    for _ in range(shape.layers):
+        made = {name: matrix(kind, *size) for name, size in shape.linears.items()}
+        total += sum(size for _, size in made.values())
+        calls = {name: call for name, (call, _) in made.items()}
+        norms = {name: torch.ones(shape.hidden, dtype=torch.bfloat16, device=DEVICE) for name in ("norm", "after")}
+        layers.append(Layer(**calls, **norms))
+    head, size = matrix("bf16", shape.vocabulary, shape.hidden)
+    embedding = torch.randn(shape.vocabulary, shape.hidden, dtype=torch.bfloat16, device=DEVICE)
+    norm = torch.ones(shape.hidden, dtype=torch.bfloat16, device=DEVICE)
+    return Decoder(shape, layers, embedding, norm, head), total + size
+
+
+def dense_cache(shape: Shape, batch: int, context: int, way) -> Dense:
+    size = (batch, shape.kv_heads, context, shape.width)
+    keys, values = (torch.empty(size, dtype=torch.bfloat16, device=DEVICE).normal_() for _ in "kv")
+    return Dense(keys, values, way)
+
+
+def paged_cache(shape: Shape, batch: int, context: int, table: torch.Tensor) -> Paged:
+    from course_lib.kernels import families, kv
+
+    pages, heads = table.numel(), shape.kv_heads
+    keys, values = (families.fp8_codes(pages, PAGE, heads, shape.width) for _ in "kv")
+    of_keys, of_values = (pages, heads, shape.width), (pages, PAGE, heads)
+    scales = [torch.full(s, 1 / 128, device=DEVICE) for s in (of_keys, of_values)]
+    zeros = [torch.zeros(s, device=DEVICE) for s in (of_keys, of_values)]
+    lengths = torch.full((batch,), context, dtype=torch.int32, device=DEVICE)
+    return Paged(kv.Pages(keys, values, scales[0], zeros[0], scales[1], zeros[1], table, lengths))
+
+
+def attention_way(shape: Shape, batch: int, context: int):
+    """The quickest of torch's ways to attend in bf16 at this size."""
+    from course_lib.kernels import clock, kv_contest
+
+    q = torch.randn(batch, shape.kv_heads, shape.heads // shape.kv_heads, shape.width, device=DEVICE).bfloat16()
+    cache = dense_cache(shape, batch, context, None)
+    found = {}
+    for name, way in kv_contest.torch_ways().items():
+        try:
+            call = partial(way, q, cache.keys, cache.values)
+            found[name] = clock.microseconds([call], budget_ms=4, repeats=3), way
+        except RuntimeError:  # a backend that this GPU or shape has not
+            torch.cuda.synchronize()
+    best = min(found, key=lambda name: found[name][0])
+    return best, found[best][1]
+
+
+def caches(shape: Shape, batch: int, context: int, paged: bool) -> tuple[list, str]:
+    """One cache a layer, full but for the token that a step adds; and what attends over it."""
+    if not paged:
+        name, way = attention_way(shape, batch, context)
+        return [dense_cache(shape, batch, context, way) for _ in range(shape.layers)], f"torch {name}"
+    pages = batch * context // PAGE
+    table = torch.randperm(pages, device=DEVICE).to(torch.int32).reshape(batch, -1)
+    return [paged_cache(shape, batch, context, table) for _ in range(shape.layers)], "kv.decode_attention"
+
+
+def cache_bytes(shape: Shape, batch: int, context: int, paged: bool) -> int:
+    """What a step reads of the cache: codes, and in pages the scales and zeros."""
+    if not paged:
+        return kv_bytes(shape, batch * context, 16)
+    pages = batch * context // PAGE
+    numbers = shape.layers * pages * shape.kv_heads * (shape.width + PAGE)
+    return kv_bytes(shape, batch * context, 8) + 2 * 4 * numbers
+
+
+def milliseconds(decoder: Decoder, tokens: torch.Tensor, budget_ms: float = 250.0) -> float:
+    """Median time of a step as one CUDA graph that feeds itself."""
+    from course_lib.kernels import clock
+
+    def step():
+        tokens.copy_(decoder.step(tokens).argmax(-1))
+
+    graph = clock.captured([step])
+    times = []
+    while len(times) < 5 or (sum(times) < budget_ms and len(times) < 50):
+        start, stop = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        start.record()
+        graph.replay()
+        stop.record()
+        stop.synchronize()
+        times.append(start.elapsed_time(stop))
+    return statistics.median(times)
+
+
+def point(decoder: Decoder, weights: int, variant: str, batch: int, context: int, ceilings: tuple) -> dict:
+    """One row: measured and predicted."""
+    shape, paged = decoder.shape, "kv" in variant
+    held, way = caches(shape, batch, context, paged)
+    decoder.hold(held, torch.full((batch,), context - 1, dtype=torch.int32, device=DEVICE), context)
+    ms = milliseconds(decoder, torch.randint(0, shape.vocabulary, (batch,), device=DEVICE))
+    decoder.hold([], decoder.positions, 1)
+    moved = weights + cache_bytes(shape, batch, context, paged)
+    sizes = shape.layers * sum(n * k for n, k in shape.linears.values()) + shape.vocabulary * shape.hidden
+    predicted = 1e3 * max(moved / ceilings[0], 2 * batch * sizes / ceilings[1])
+    return {"variant": variant, "batch": batch, "context": context, "attention": way, "ms": round(ms, 3),
+            "tokens_per_s": round(1e3 * batch / ms, 1), "bytes": moved, "roofline_ms": round(predicted, 3),
+            "roofline_tokens_per_s": round(1e3 * batch / predicted, 1),
+            "percent_of_roofline": round(100 * predicted / ms, 1)}  # fmt: skip
+
+
+def row_text(row: dict) -> str:
+    return (f"{row['variant']:13} batch {row['batch']:3} context {row['context']:6} {row['ms']:8.2f} ms  "
+            f"{row['tokens_per_s']:8.0f} tokens/s, roofline {row['roofline_tokens_per_s']:8.0f} "
+            f"({row['percent_of_roofline']:.0f} %)  {row['attention']}")  # fmt: skip
+
+
+def clear() -> None:
+    gc.collect()
+    torch.cuda.empty_cache()
+
+
+def measure_variant(variant: str, points, shape: Shape, ceilings: tuple) -> list[dict]:
+    """Rows of a variant; where memory does not suffice, a row with only "missing"."""
+    decoder, weights = model(variant.split("+")[0], shape)
+    rows = []
+    for batch, context in points:
+        clear()
+        need = cache_bytes(shape, batch, context, "kv" in variant) * 1.1 + 1.5e9
+        free = torch.cuda.mem_get_info()[0]
+        if need > free:
+            reason = f"needs {need / 2**30:.0f} GiB beside the weights, {free / 2**30:.0f} are free"
+            rows.append({"variant": variant, "batch": batch, "context": context, "missing": reason})
+            continue
+        rows.append(point(decoder, weights, variant, batch, context, ceilings))
+        print(row_text(rows[-1]), flush=True)
+    return rows
+
+
+def compile_all(points, jobs: int) -> None:
+    """Compile for every variant and batch, side by side, each in its process: compiled kernels stay on disk."""
+
+    def one(what: tuple[str, int]) -> None:
+        words = [sys.executable, "-m", "course_lib.kernels.bench_decode", "--compile", what[0], str(what[1])]
+        done = subprocess.run(words, capture_output=True, text=True)
+        if done.returncode:
+            print(f"{what[0]} at batch {what[1]}: {(done.stderr.strip().splitlines() or ['no output'])[-1]}")
+
+    wanted = [(variant, batch) for variant in VARIANTS[1:] for batch in sorted({b for b, _ in points})]
+    with ThreadPoolExecutor(jobs) as pool:
+        list(pool.map(one, wanted))
+
+
+def compile_one(variant: str, batch: int) -> None:
+    """Run a step of one layer of full size."""
+    shape = Shape(layers=1, vocabulary=1024)
+    decoder, _ = model(variant.split("+")[0], shape)
+    held, _ = caches(shape, batch, 1024, "kv" in variant)
+    decoder.hold(held, torch.full((batch,), 1023, dtype=torch.int32, device=DEVICE), 1024)
+    if not decoder.step(torch.zeros(batch, dtype=torch.long, device=DEVICE)).isfinite().all():
+        raise ValueError(f"{variant} at batch {batch} gives numbers that are not finite")
+
+
+def measure(args) -> dict:
+    """Compile, measure the ceilings, then every variant; the entry that is written."""
+    from course_lib.kernels import clock, contest
+
+    began = time.perf_counter()
+    points = QUICK if args.quick else [(b, c) for c in CONTEXTS for b in BATCHES]
+    compile_all(points, args.jobs)
+    print(f"compiled after {time.perf_counter() - began:.0f} s", flush=True)
+    ceilings = clock.copy_bandwidth(), clock.matmul_flops()
+    print(f"copy {ceilings[0] / 1e12:.2f} TB/s, bf16 matmul {ceilings[1] / 1e12:.0f} TFLOP/s", flush=True)
+    rows = []
+    with torch.no_grad():
+        for variant in args.variant or VARIANTS:
+            clear()
+            rows += measure_variant(variant, points, Shape(), ceilings)
+    return {
+        "benchmark": "decode",
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": "course bench decode" + " --quick" * args.quick + (f" --json {args.json.name}" if args.json else ""),
+        "machine": contest.machine(),
+        "model": "random weights in Llama-3-8B's shape; embedding and head in bf16; W4A16 symmetric, groups of 128",
+        "copy_tb_per_s": round(ceilings[0] / 1e12, 3),
+        "matmul_tflops": round(ceilings[1] / 1e12, 1),
+        "seconds": round(time.perf_counter() - began, 1),
+        "rows": rows,
+    }
+
+
+def decode_main(argv=None) -> int:
+    parser = argparse.ArgumentParser(prog="course bench decode", description="Time whole decode steps on a GPU.")
+    parser.add_argument("--json", type=Path, help="write the rows here")
+    parser.add_argument("--quick", action="store_true", help="three sizes only")
+    parser.add_argument("--variant", nargs="+", choices=VARIANTS, help="not all of them")
+    parser.add_argument("--jobs", type=int, default=min(12, os.cpu_count() or 1), help="compilers side by side")
+    parser.add_argument("--compile", nargs=2, help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    if not torch.cuda.is_available():
+        print("course bench decode measures a GPU and finds none here; `course bench sass` needs none.")
+        return 2
+    if args.compile:
+        compile_one(args.compile[0], int(args.compile[1]))
+        return 0
+    entry = measure(args)
+    if args.json:
+        from course_lib.files import write_atomic
+
+        write_atomic(args.json, json.dumps(entry, indent=1) + "\n")
+    return 0
+
+
+main = decode_main
+
+if __name__ == "__main__":
+    raise SystemExit(main())

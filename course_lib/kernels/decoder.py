@@ -1,0 +1,108 @@
+"""A decode step of a Llama out of these kernels: static shapes, so that one CUDA graph is the whole step.
+
+per layer   normalize · qkv · rotate and cache · attend · o · add and normalize · gate and up · silu · down
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from course_lib.kernels import glue, kv
+
+Linear = Callable[[Tensor], Tensor]  # (tokens, in) -> (tokens, out)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The numbers of a Llama that a step needs; the defaults are Llama-3-8B's."""
+
+    hidden: int = 4096
+    layers: int = 32
+    heads: int = 32
+    kv_heads: int = 8
+    width: int = 128
+    inner: int = 14336
+    vocabulary: int = 128256
+    base: float = 500000.0
+    eps: float = 1e-5
+
+    @property
+    def linears(self) -> dict[str, tuple[int, int]]:
+        """(out, in) of the four products of a layer, q, k and v in one, gate and up in one."""
+        both = (self.heads + 2 * self.kv_heads) * self.width
+        return {"qkv": (both, self.hidden), "o": (self.hidden, self.heads * self.width),
+                "gate_up": (2 * self.inner, self.hidden), "down": (self.hidden, self.inner)}  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    norm: Tensor
+    qkv: Linear
+    o: Linear
+    after: Tensor
+    gate_up: Linear
+    down: Linear
+
+
+@dataclass(frozen=True, eq=False)
+class Dense:
+    """keys and values (sequences, kv_heads, room, width), read whole; `way` is one of torch's for (q, k, v)."""
+
+    keys: Tensor
+    values: Tensor
+    way: Callable[[Tensor, Tensor, Tensor], Tensor] = torch.nn.functional.scaled_dot_product_attention
+
+    def attend(self, qkv: Tensor, model: Decoder) -> Tensor:
+        heads, (sequences, kv_heads, _, width) = model.shape.heads, self.keys.shape
+        q = glue.rotate(qkv, model.cos, model.sin, model.positions, self.keys, self.values, heads)
+        shared = q.view(sequences, kv_heads, heads // kv_heads, width)  # rows of one query: keys are read once
+        return self.way(shared, self.keys, self.values).reshape(sequences, heads * width)
+
+
+@dataclass(frozen=True, eq=False)
+class Paged:
+    """The cache in E4M3, in pages."""
+
+    pages: kv.Pages
+
+    def attend(self, qkv: Tensor, model: Decoder) -> Tensor:
+        q = glue.rotate_pages(qkv, model.cos, model.sin, model.positions, self.pages, model.shape.heads)
+        return kv.decode_attention(q, self.pages).flatten(1)
+
+
+class Decoder:
+    """Weights and caches of a step; `positions` (sequences,) int32 says where the new tokens stand."""
+
+    def __init__(self, shape: Shape, layers: list[Layer], embedding: Tensor, norm: Tensor, head: Linear):
+        self.shape, self.layers, self.embedding, self.norm, self.head = shape, layers, embedding, norm, head
+        self.caches: list[Dense | Paged] = []
+        self.positions = torch.zeros(0, dtype=torch.int32, device=embedding.device)
+        self.cos = self.sin = torch.zeros(0)
+
+    def hold(self, caches: list, positions: Tensor, room: int) -> None:
+        """Take caches, one a layer, with room for so many tokens."""
+        self.caches, self.positions = caches, positions
+        half = self.shape.width // 2
+        turns = self.shape.base ** -(torch.arange(half, device=self.embedding.device).double() / half)
+        angles = torch.arange(room, device=self.embedding.device).double()[:, None] * turns
+        self.cos, self.sin = angles.cos().float(), angles.sin().float()
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """Logits (sequences, vocabulary) after one token of each sequence, whose keys and values are cached."""
+        eps = self.shape.eps
+        x, y = self.embedding[tokens], None
+        for layer, cache in zip(self.layers, self.caches, strict=True):
+            attended = cache.attend(layer.qkv(glue.add_norm(x, y, layer.norm, eps)), self)
+            gated = glue.silu_mul(layer.gate_up(glue.add_norm(x, layer.o(attended), layer.after, eps)))
+            y = layer.down(gated)
+        return self.head(glue.add_norm(x, y, self.norm, eps))
+
+
+def kv_bytes(shape: Shape, tokens: int, bits: int) -> int:
+    """Bytes of the keys and values of so many tokens, over all layers, scales left out."""
+    return math.ceil(2 * shape.layers * shape.kv_heads * shape.width * tokens * bits / 8)
