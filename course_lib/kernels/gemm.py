@@ -6,9 +6,9 @@ nibble j of all of them is a tile of weights, and two neighbours share a registe
 puts them into the mantissa of 1024 in one instruction, (w & 0x000F000F) | 0x64006400; a multiply-add takes 1024 + z off
 again, exactly: two instructions for two weights. bfloat16 has 7 bits of mantissa, so its nibbles go into 128's.
 
-The products of a group are summed, then scaled. Groups below 128 lie several to a tile: there, and for many tokens,
-each weight takes its scale first, rounded to x's dtype as a 16-bit weight would be. Where there are few tiles, the row
-is cut into parts; the last program to finish a tile adds its parts, in their order.
+The products of a group are summed, then scaled; for many tokens, where sums are more than weights, each weight takes
+its scale first, rounded to x's dtype as a 16-bit weight would be. Where there are few tiles, the row is cut into parts;
+the last program to finish a tile adds its parts, in their order.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ import triton
 import triton.language as tl
 
 from course_lib.kernels import ON_GPU, interpreter, w4a16  # noqa: F401  interpreter is mended by its import
-
-COLUMNS = 32  # halfwords of a row in a tile: 128 weights
 
 
 def text(kind: str, shift: int, mask: int, magic: int, factor: int, scaled: bool) -> str:
@@ -64,17 +62,11 @@ def decode(w, j: tl.constexpr, z, s, SCALED: tl.constexpr, dtype: tl.constexpr):
 
 
 @triton.jit
-def load_group(scale, zero, tile, rows, n, blocks, R: tl.constexpr, GB: tl.constexpr, HAS_ZERO: tl.constexpr):
-    """Scale and zero of each row of a tile, one for all its columns or one a column."""
-    if R == 32:
-        at = tl.minimum(tile, blocks - 1) // GB * n + rows
-        s = tl.load(scale + at)[:, None]
-        z = tl.load(zero + at)[:, None] if HAS_ZERO else tl.full((1, 1), 8, tl.float16)
-    else:
-        block = tile * (32 // R) + tl.arange(0, 32) // R
-        at = (tl.minimum(block, blocks - 1) // GB * n)[None, :] + rows[:, None]
-        s = tl.load(scale + at)
-        z = tl.load(zero + at) if HAS_ZERO else tl.full((1, 1), 8, tl.float16)
+def load_group(scale, zero, run, rows, n, k, RUNS: tl.constexpr, HAS_ZERO: tl.constexpr):
+    """Scale and zero of each row in the group of a run of 32 columns; beyond the row's end, those of its last."""
+    at = tl.minimum(run, tl.cdiv(k, 32) - 1) // RUNS * n + rows
+    s = tl.load(scale + at)[:, None]
+    z = tl.load(zero + at)[:, None] if HAS_ZERO else tl.full((1, 1), 8, tl.float16)
     return s, z
 
 
@@ -99,37 +91,44 @@ def finish(acc, y, partial, locks, tokens, rows, m, n, SPLIT: tl.constexpr):
 
 
 @triton.jit
-def gemm(x, halves, scale, zero, y, partial, locks, m, n, k, R: tl.constexpr, GB: tl.constexpr, HAS_ZERO: tl.constexpr,
+def gemm(x, halves, scale, zero, y, partial, locks, m, n, k, RUNS: tl.constexpr, HAS_ZERO: tl.constexpr,
          BM: tl.constexpr, BN: tl.constexpr, U: tl.constexpr, STAGES: tl.constexpr, SCALED: tl.constexpr,
          EVEN: tl.constexpr, SPLIT: tl.constexpr):  # fmt: skip
-    """x (m, k), halves (n, blocks·R) -> y (m, n). A tile is 32 halfwords of a row, 32/R blocks; U tiles in a turn.
+    """x (m, k), halves (n, blocks·32) -> y (m, n): a block of BN rows at a time, U blocks in a turn of the loop.
     EVEN: turns end where the row ends, so that no column needs a mask."""
     tokens = tl.program_id(0) * BM + tl.arange(0, BM)
     rows = tl.program_id(1) * BN + tl.arange(0, BN)
     here = tl.minimum(rows, n - 1)  # rows beyond the last are read again, not stored
-    blocks = tl.cdiv(k, 4 * R)
-    tiles = tl.cdiv(blocks, 32 // R)
-    each = tl.cdiv(tiles, tl.num_programs(2) * U) * U
+    blocks = tl.cdiv(k, 128)
+    each = tl.cdiv(blocks, tl.num_programs(2) * U) * U
     first = tl.program_id(2) * each
     c = tl.arange(0, 32)
     acc = tl.zeros((BN, BM), tl.float32)
-    s, z = load_group(scale, zero, first, here, n, blocks, R, GB, HAS_ZERO)
-    for turn in tl.range(first, tl.minimum(first + each, tiles), U, num_stages=STAGES):
+    s, z = load_group(scale, zero, 4 * first, here, n, k, RUNS, HAS_ZERO)
+    for turn in tl.range(first, tl.minimum(first + each, blocks), U, num_stages=STAGES):
         for u in tl.static_range(U):
-            block = (turn + u) * (32 // R) + c // R
-            known = None if EVEN else (block < blocks)[None, :]
-            at = here[:, None] * (blocks * R) + ((turn + u) * 32 + c)[None, :]
-            w = tl.load(halves + at, mask=known, other=None if EVEN else 0)
-            s_next, z_next = load_group(scale, zero, turn + u + 1, here, n, blocks, R, GB, HAS_ZERO)
-            part = acc if SCALED else tl.zeros((BN, BM), tl.float32)
+            b = turn + u
+            at = here[:, None] * (blocks * 32) + (b * 32 + c)[None, :]
+            w = tl.load(halves + at) if EVEN else tl.load(halves + at, mask=b < blocks, other=0)
             for j in tl.static_range(4):
-                column = block * (4 * R) + j * R + c % R
+                if j % RUNS == 0:  # a group begins
+                    if SCALED:
+                        s, z = load_group(scale, zero, 4 * b + j, here, n, k, RUNS, HAS_ZERO)
+                    else:  # those of the next group: they are on their way while this one is multiplied
+                        part = tl.zeros((BN, BM), tl.float32)
+                        after = 4 * b + j + (RUNS if RUNS < 4 else 4)
+                        s_next, z_next = load_group(scale, zero, after, here, n, k, RUNS, HAS_ZERO)
+                column = b * 128 + j * 32 + c
                 inside = (tokens < m)[None, :] if EVEN else (tokens < m)[None, :] & (column < k)[:, None]
                 v = tl.load(x + tokens[None, :] * k + column[:, None], mask=inside, other=0.0)
-                u16 = decode(w, j, z, s, SCALED, x.dtype.element_ty)
-                part = tl.dot(u16, v, part, input_precision="ieee")
-            acc = part if SCALED else acc + part * s.to(tl.float32)
-            s, z = s_next, z_next
+                weights = decode(w, j, z, s, SCALED, x.dtype.element_ty)
+                if SCALED:
+                    acc = tl.dot(weights, v, acc, input_precision="ieee")
+                else:
+                    part = tl.dot(weights, v, part, input_precision="ieee")
+                    if (j + 1) % RUNS == 0 or j == 3:
+                        acc += part * s.to(tl.float32)
+                        s, z = s_next, z_next
     finish(acc, y, partial, locks, tokens, rows, m, n, SPLIT)
 
 
@@ -153,14 +152,13 @@ def run(x, packed, how: dict | None = None):
     how = tile(m, n, k) | (how or {})
     parts = how.pop("parts")
     layout = w4a16.arguments(packed)
-    r = 2 * layout.pop("W")
-    how.setdefault("SCALED", r < COLUMNS or m > 64)
+    how.setdefault("SCALED", m > 64)
     y = x.new_empty((m, n))
     partial = y if parts == 1 else x.new_empty((parts, m, n), dtype=torch.float32)
     zero = packed.scale if packed.zero is None else packed.zero
     scale = packed.scale.to(x.dtype) if how["SCALED"] else packed.scale
     grid = (-(-m // how["BM"]), -(-n // how["BN"]), parts)
     even = k % (128 * how["U"]) == 0
-    gemm[grid](x, packed.words.view(torch.int16), scale, zero, y, partial, packed.locks, m, n, k, R=r, **layout, **how,
+    gemm[grid](x, packed.words.view(torch.int16), scale, zero, y, partial, packed.locks, m, n, k, **layout, **how,
                EVEN=even, SPLIT=parts > 1)  # fmt: skip
     return y

@@ -12,7 +12,8 @@ with its own memory (a weight is 4.25 bits with its share of the scale). So the 
                         lie. Taking the ones off a word's sum costs bits: 2⁻¹³ Σ s|x| at most, a fraction of x's own
 5. `v5_split`     4.08  as 4, with the row cut into parts that other programs sum, for matrices with few rows
 
-All take x (k,), packed words (n, blocks·W), scale and zero (groups, n), and give y (n,), or (parts, n) for version 5.
+All take groups of 128 or more: x (k,), packed words (n, blocks·W), scale and zero (groups, n); they give y (n,), or
+(parts, n) for version 5. The sixth version is `gemm`: the multiplications move to the matrix units, 2.3 a weight.
 """
 
 from __future__ import annotations

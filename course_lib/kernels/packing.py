@@ -1,8 +1,8 @@
-"""int4 codes as a GEMV kernel wants to read them: eight in a 32-bit word, neighbours in different words.
+"""int4 codes as the kernels want to read them: eight in a 32-bit word, neighbours 16 bits apart.
 
-In a block of P columns (P = 128, or the group where that is smaller) there are P/8 words, or P/4 halfwords. Nibble j
-of halfword h holds column `j·P/4 + h` of the block: the inputs that meet one nibble of all halfwords lie side by side,
-and x is read in runs. In a word that puts neighbours 16 bits apart, at nibbles j and j + 4: one instruction takes both.
+A block of 128 columns is four runs of 32, and lies in 32 halfwords, 16 words: nibble j of halfword h holds column
+`32·j + h`. The inputs that meet one nibble of all halfwords are a run, so x is read in runs, too; and in a word the
+neighbours 2c and 2c + 1 lie at nibbles j and j + 4, where one instruction takes both for a pair of 16-bit floats.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from course_lib.qtensor import QTensor
 
-BLOCK = 128  # columns in a block of words, at most
+BLOCK = 128  # columns in a block of 16 words
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,8 +27,7 @@ class PackedInt4:
     scale     (groups, n)              float16, bfloat16 or float32: a tile of rows reads a run
     zero      (groups, n) float16      or None, where it is 8 everywhere
     shape     (n, k)                   of the weight
-    group     columns in a group       a multiple of `block`, or the whole row
-    block     columns in a block       8 · (words in a block)
+    group     columns in a group       32, 64, a multiple of 128, or the whole row
     order     (k,) int64 or None       columns sorted by group, where g_idx (act-order) mixed them
     locks     (tiles,) int32           counters of the split kernel, zero between calls: one call at a time
     ========  =======================  ==================================================================
@@ -39,7 +38,6 @@ class PackedInt4:
     zero: Tensor | None
     shape: tuple[int, int]
     group: int
-    block: int
     order: Tensor | None = None
     locks: Tensor | None = None
 
@@ -56,7 +54,7 @@ class PackedInt4:
     def to(self, device) -> PackedInt4:
         moved = {name: t if t is None else t.to(device) for name in ("words", "scale", "zero", "order")
                  for t in [getattr(self, name)]}  # fmt: skip
-        return PackedInt4(**moved, shape=self.shape, group=self.group, block=self.block)
+        return PackedInt4(**moved, shape=self.shape, group=self.group)
 
 
 def pack(q: QTensor, dtype: torch.dtype = torch.float16) -> PackedInt4:
@@ -64,19 +62,16 @@ def pack(q: QTensor, dtype: torch.dtype = torch.float16) -> PackedInt4:
 
     >>> from course_lib import Scheme, quantize
     >>> packed = pack(quantize(torch.randn(8, 256), Scheme.int(4, group=64)))
-    >>> packed.words.shape, packed.scale.shape, packed.block
-    (torch.Size([8, 32]), torch.Size([4, 8]), 64)
+    >>> packed.words.shape, packed.scale.shape
+    (torch.Size([8, 32]), torch.Size([4, 8]))
     """
     rows, group = q.scheme.block
     n, k = q.shape if len(q.shape) == 2 else (0, 0)
     if q.scheme.format != "int4" or rows != 1 or not n or q.tensor_scale is not None or isinstance(q.scale, QTensor):
         raise ValueError(f"q must be an int4 matrix with plain scales per row and group, got {q!r}")
     group = q.codes.shape[1] if group == -1 else group
-    block = BLOCK if group % BLOCK == 0 or q.scale.shape[1] == 1 else group
-    if block % 8 or block > BLOCK or block & (block - 1):
-        raise ValueError(
-            f"the group must be 8, 16, 32, 64 or a multiple of {BLOCK} to be packed for a kernel, got {group}"
-        )
+    if group not in (32, 64) and group % BLOCK and q.scale.shape[1] > 1:
+        raise ValueError(f"the group must be 32, 64 or a multiple of {BLOCK} to be packed for a kernel, got {group}")
     codes = q.codes.to(torch.int32) + (8 if q.scheme.symmetric is True else 0)
     order = None
     if q.g_idx is not None:
@@ -84,7 +79,7 @@ def pack(q: QTensor, dtype: torch.dtype = torch.float16) -> PackedInt4:
         codes = codes[:, order]
     zero = q.zero_point.half().T.contiguous() if q.scheme.symmetric is False else None
     scale = q.scale.to(dtype).T.contiguous()
-    return PackedInt4(pack_words(codes, block, pairs=True), scale, zero, (n, k), group, block, order)
+    return PackedInt4(pack_words(codes, BLOCK, pairs=True), scale, zero, (n, k), group, order)
 
 
 def pack_words(codes: Tensor, block: int, pairs: bool = False) -> Tensor:
@@ -115,7 +110,7 @@ def unpack_words(words: Tensor, block: int, pairs: bool = False) -> Tensor:
 def unpack(packed: PackedInt4) -> Tensor:
     """The weights (n, k) in float32, columns in their first order."""
     n, k = packed.shape
-    codes = unpack_words(packed.words, packed.block, pairs=True).float()
+    codes = unpack_words(packed.words, BLOCK, pairs=True).float()
     groups = torch.arange(codes.shape[1], device=codes.device) // packed.group
     groups = groups.clamp(max=len(packed.scale) - 1)  # padding
     zero = 8.0 if packed.zero is None else packed.zero.float()[groups].T

@@ -20,7 +20,7 @@ def reference(x: Tensor, packed: PackedInt4) -> Tensor:
 def choose(m: int, packed: PackedInt4, device: str) -> str:
     """The kernel that `linear` runs for m tokens: torch or gemm.
 
-    >>> choose(1, PackedInt4(None, None, None, (8192, 8192), 128, 128), "cuda")
+    >>> choose(1, PackedInt4(None, None, None, (8192, 8192), 128), "cuda")
     'gemm'
     """
     if device == "cpu" or m == 0:
@@ -37,7 +37,7 @@ def linear(x: Tensor, packed: PackedInt4, kernel: str | None = None) -> Tensor:
     >>> from course_lib import Scheme, quantize
     >>> packed = packing.pack(quantize(torch.randn(16, 128), Scheme.int(4, group=32)))
     >>> x = torch.randn(128)
-    >>> torch.allclose(linear(x, packed, "gemv-4"), reference(x, packed), atol=1e-2)
+    >>> torch.allclose(linear(x, packed, "gemm"), reference(x, packed), atol=1e-2)
     True
     """
     check(x, packed)
@@ -71,10 +71,9 @@ def check(x: Tensor, packed: PackedInt4) -> None:
 
 
 def arguments(packed: PackedInt4) -> dict:
-    """What the layout tells a kernel: words in a block, blocks in a group, whether there are zero points."""
-    blocks = packed.words.shape[1] // (packed.block // 8)
-    per_group = blocks if len(packed.scale) == 1 else packed.group // packed.block
-    return {"W": packed.block // 8, "GB": per_group, "HAS_ZERO": packed.zero is not None}
+    """What the layout tells a kernel: runs of 32 columns in a group, whether there are zero points."""
+    runs = 1 << 30 if len(packed.scale) == 1 else packed.group // 32
+    return {"RUNS": runs, "HAS_ZERO": packed.zero is not None}
 
 
 def gemv(x: Tensor, packed: PackedInt4, version: int) -> Tensor:
@@ -82,10 +81,13 @@ def gemv(x: Tensor, packed: PackedInt4, version: int) -> Tensor:
     from course_lib.kernels import gemv as kernels
 
     n, k = packed.shape
+    if packed.group < 128 < k:
+        raise ValueError(f"gemv-{version} takes groups of 128 or more, got {packed.group}: name gemm, or no kernel")
     layout = arguments(packed)
-    tile = {"BN": 32, "BB": 64 // layout["W"]} if ON_GPU else {"BN": 128, "BB": 256 // layout["W"]}
+    layout = {"W": 16, "GB": max(1, layout.pop("RUNS") // 4)} | layout
+    tile = {"BN": 32, "BB": 4} if ON_GPU else {"BN": 128, "BB": 16}
     parts = PARTS if version == 5 else 1
-    layout["EVEN"] = n % tile["BN"] == 0 and k % (8 * layout["W"] * tile["BB"]) == 0
+    layout["EVEN"] = n % tile["BN"] == 0 and k % (128 * tile["BB"]) == 0
     y = x.new_empty((parts, n) if version == 5 else (n,), dtype=torch.float32 if version == 5 else x.dtype)
     zero = packed.scale if packed.zero is None else packed.zero
     grid = (-(-n // tile["BN"]), parts)
