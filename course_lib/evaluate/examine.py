@@ -37,7 +37,7 @@ class Base:
         self.tokenizer, self.examples, self.progress = tokenizer, list(examples), progress
         self.probes = [*list(texts)[:3], *(example.prompt for example in self.examples[:3])]
         self.reference = Reference(model, tokenizer, texts, max_bytes, progress=progress)
-        self.task = task_accuracy(model, tokenizer, self.examples, progress=progress)
+        self.task = task_accuracy(model, tokenizer, self.examples, progress=progress, replies_only=True)
 
     def examine(self, artifact: str | Path, runs: int = 2, name: str | None = None) -> Report:
         """Everything that the three gates ask about one artifact; what went wrong is in `.problem` and `.log`.
@@ -54,9 +54,10 @@ class Base:
             if tokenizer is not None and (different := token_difference(self.tokenizer, tokenizer, self.probes)):
                 return Report(name, figures, _source(served), problem=f"Its tokenizer is not the base's: {different}.")
             compared = self.reference.compare(model, self.progress)
-            task = task_accuracy(model, self.tokenizer, self.examples, progress=self.progress)
-        except (ValueError, OSError) as error:
-            return Report(name, figures, _source(served), problem=f"It could not be read: {error}.")
+            task = task_accuracy(model, self.tokenizer, self.examples, progress=self.progress, replies_only=True)
+        except Exception as error:  # whatever a broken file makes a reader or a layer say
+            said = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+            return Report(name, figures, _source(served), problem=f"It could not be measured: {said}.")
         figures |= language_figures(compared) | task_figures(task, paired(self.task.correct, task.correct))
         return Report(name, figures, _source(served))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -50,9 +51,17 @@ class TaskResult:
 
 
 def task_accuracy(
-    model: nn.Module, tokenizer, examples: Sequence, batch_size: int = 64, progress: bool | None = None
+    model: nn.Module,
+    tokenizer,
+    examples: Sequence,
+    batch_size: int = 64,
+    progress: bool | None = None,
+    replies_only: bool = False,
 ) -> TaskResult:
-    """Let the model answer every example (.prompt, .answer, .action) and compare its action with the right one."""
+    """Let the model answer every example (.prompt, .answer, .action) and compare its action with the right one.
+
+    replies_only saves the second pass, over the right answers: token_accuracy is NaN then.
+    """
     examples = list(examples)
     if not examples or not all(hasattr(example, "prompt") for example in examples):
         raise ValueError("examples must be a list of models.task.Example, such as models.task.generate(100, seed=0)")
@@ -65,7 +74,7 @@ def task_accuracy(
     return TaskResult(
         exact,
         share_stderr(exact, n),
-        _token_accuracy(model, tokenizer, examples, answers, progress),
+        math.nan if replies_only else _token_accuracy(model, tokenizer, examples, answers, progress),
         len(actions) / n,
         sum(map(fits_schema, actions)) / n,
         n,
