@@ -1,16 +1,16 @@
 """Marlin's order of int4 weights beside ours: what a kernel that knows its matrix instruction can do once, in advance.
 
 Marlin (Frantar et al., 2024) multiplies xW with `mma.m16n8k16`, whose right operand is spread over a warp in a fixed
-way: thread t of 32 holds rows 2·(t % 4) and the next, and the same 8 further down, of column t // 4. So Marlin stores W,
-16 rows of k at a time, as a warp will hold it. A thread's next 16 bytes are four words; word i is its share of the
+way: thread t of 32 holds rows 2·(t % 4) and the next, and the same 8 further down, of column t // 4. So Marlin stores
+W, 16 rows of k at a time, as a warp will hold it. A thread's next 16 bytes are four words; word i is its share of the
 16 × 16 tile i of four side by side in n:
 
     word     (k // 16, 128·(n // 64) + 4·t + (n % 64) // 16), with thread t = 4·(n % 8) + (k % 8) // 2
     nibble   4·(k % 2) + 2·(n % 16 // 8) + (k % 16) // 8
 
 The same as ours: neighbours in k lie 16 bits apart, so one `lop3` yields a pair for the matrix units; and both kernels
-stage the words in shared memory while earlier ones are multiplied. Different: a thread of Marlin reads back 16 bytes that
-were packed for it. Our rows stay rows, and `ldmatrix` deals them out, 16 bits being the size it deals in; so one
+stage the words in shared memory while earlier ones are multiplied. Different: a thread of Marlin reads back 16 bytes
+that were packed for it. Our rows stay rows, and `ldmatrix` deals them out, 16 bits being the size it deals in; so one
 packing serves the GEMV versions, `mma` and `wgmma`, while Marlin's is for the one instruction.
 """
 
