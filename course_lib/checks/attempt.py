@@ -3,6 +3,7 @@
 import ast
 import inspect
 
+from course_lib.checks import launched
 from course_lib.checks.shorten import describe
 from course_lib.checks.verdict import FAIL, NOT_ATTEMPTED, Failure, Judgement, Verdict
 
@@ -11,6 +12,8 @@ def problem(exercise, answer):
     """A judgement that needs no run: the stub is unchanged, or the answer cannot be called; else None."""
     if answer is None or answer is Ellipsis or _all_blank(answer):
         return Judgement(NOT_ATTEMPTED, f"Nothing to check yet: {exercise.answer_name} is still empty.")
+    if exercise.launch and not launched.names():
+        return Judgement(NOT_ATTEMPTED, "Kernels cannot be checked here: triton is not installed (it runs on Linux).")
     if not exercise.takes_function:
         open_ = ", ".join(_open_entries(answer))
         return Judgement(NOT_ATTEMPTED, f"Not checked yet, still empty: {open_}.") if open_ else None
