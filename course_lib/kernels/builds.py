@@ -43,37 +43,46 @@ def gemm(name: str, signature: dict, bm: int, bn: int, warps: int, **more) -> Bu
                  tensor_cores=True, arches=nvidia)  # fmt: skip
 
 
-def ggml(kind: str, function: str, more: dict, weights: int, **tile) -> Build:
-    """`weights` of a row in a turn of the loop."""
-    signature = {"x": "*fp16", "blocks": "*i16", "y": "*fp16", "n": "i32", "k": "i32"} | more
-    return Build(f"gemv-{kind}", f"ggml.{function}", signature, {"BN": 16} | tile, weights=16 * weights)
+NVIDIA = ("sm_80", "sm_89", "sm_90", "sm_100")  # dp4a and prmt are PTX
+DIGITS = {"DIGITS": 2, "ASM": True}
 
 
-def w8a8(name: str, function: str, kind: str, bm: int, **more) -> Build:
-    scales = {"sx": "*fp32", "sw": "*fp32", "y": "*fp16", "m": "i32", "n": "i32", "k": "i32"}
-    extra = {"zw": "*i32", "total": "*i32"} if kind == "*i8" else {"x_blocks": "i32", "w_blocks": "i32"}
-    tile = {"BM": bm, "BN": 64, "BK": 128}
-    arches = ARCHES if kind == "*i8" else ("sm_89", "sm_90", "sm_100")
-    signature = {"x": kind, "w": kind} | scales | extra
-    return Build(name, f"w8a8.{function}", signature, tile | more, tensor_cores=True, arches=arches)
+def ggml(kind: str, elements: int, wide: int, more: dict) -> Build:
+    signature = {"x": "*i32", "scale": "*fp32", "blocks": "*i16", "y": "*fp16", "n": "i32", "k": "i32"} | more
+    tile = {"BN": 8, "BB": wide}
+    return Build(f"gemv-{kind.upper()}", f"ggml.{kind}", signature, DIGITS | tile, weights=8 * wide * elements, warps=1,
+                 arches=NVIDIA)  # fmt: skip
 
 
-def fp4(name: str, function: str, words: int, mx: bool, **tile) -> Build:
-    signature = {"x": "*fp16", "words": "*i32", "scale": "*u8", "row": "*fp32", "y": "*fp16", "n": "i32", "k": "i32"}
-    signature |= {"m": "i32"} if function == "gemm" else {}
-    rows = tile.setdefault("BN", 64 if function == "gemm" else 32)
-    arches = ARCHES if mx else ("sm_89", "sm_90", "sm_100")
-    return Build(name, f"fp4.{function}", signature, {"W": words, "MX": mx} | tile, weights=rows * 512 if "BB" in tile
-                 else rows * 128, tensor_cores=function == "gemm", arches=arches)  # fmt: skip
+def w8a8(name: str, function: str, kind: str, weights: int = 0, warps: int = 4, **more) -> Build:
+    """With `weights` a GEMV, which has no m."""
+    signature = {"x": kind, "w": kind, "sx": "*fp32", "sw": "*fp32", "y": "*fp16", "n": "i32", "k": "i32"}
+    signature |= {} if weights else {"m": "i32"}
+    int8 = function.startswith("int8")
+    signature |= {"zw": "*i32", "total": "*i32"} if int8 else {"x_blocks": "i32", "w_blocks": "i32"}
+    arches = NVIDIA if weights else ARCHES
+    return Build(name, f"w8a8.{function}", signature, {"EVEN": True} | more, weights, warps, not weights,
+                 arches if int8 else ("sm_89", "sm_90", "sm_100"))  # fmt: skip
+
+
+def fp4(name: str, function: str, words: int, mx: bool, warps: int, **tile) -> Build:
+    signature = {"words": "*i32", "scale": "*u8", "row": "*fp32", "y": "*fp16", "n": "i32", "across": "i32"}
+    one = function == "gemv"
+    signature |= {"x": "*i32", "xs": "*fp32", "k": "i32"} if one else {"x": "*fp16", "m": "i32"}
+    arches = [arch for arch in (NVIDIA if one else ARCHES) if mx or arch in ("sm_89", "sm_90", "sm_100")]
+    weights = tile["BN"] * (tile["C"] * 32 if one else tile["TW"] * 8)
+    layout = {"W": words, "MX": mx, "EVEN": True} | (DIGITS if one else {})
+    return Build(name, f"fp4.{function}", signature, layout | tile, weights, warps, not one, tuple(arches))
 
 
 def kv(kind: str, stored: str, bits: int) -> Build:
+    """Its weights are the codes of a page, keys and values."""
     floats = dict.fromkeys(("ks", "kz", "vs", "vz", "out", "top", "total"), "*fp32") | {"scale": "fp32"}
-    whole = {"table": "*i32", "lengths": "*i32", "heads": "i32", "most": "i32", "window": "i32"}
-    tile = {"G": 16, "D": 128, "SIZE": 32, "BITS": bits, "SIGNED": kind == "fp8"}
-    arches = ("sm_89", "sm_90", "sm_100") if kind == "fp8" else ARCHES
-    signature = {"q": "*fp16", "keys": stored, "values": stored} | floats | whole
-    return Build(f"kv-{kind}", "kv.attend", signature, tile, tensor_cores=True, arches=arches)
+    whole = {"table": "*i32", "lengths": "*i32"} | dict.fromkeys(("heads", "most", "count", "window"), "i32")
+    tile = {"SHARED": 4, "G": 16, "D": 128, "SIZE": 64, "BITS": bits, "SIGNED": kind == "fp8", "ASM": True}
+    arches = ("sm_89", "sm_90", "sm_100") if kind == "fp8" else NVIDIA
+    signature = {"q": "*bf16", "keys": stored, "values": stored} | floats | whole
+    return Build(f"kv-{kind}", "kv.attend", signature, tile, 2 * 64 * 128, tensor_cores=True, arches=arches)
 
 
 BUILDS = (
@@ -88,17 +97,22 @@ BUILDS = (
     gemm("gemm-64", GEMM, 64, 128, 8),
     gemm("gemm-512", GEMM, 256, 128, 8, STAGES=3),
     gemm("gemm-512-bf16", GEMM | BF16, 256, 128, 8, STAGES=3),
-    w8a8("int8-64", "int8_gemm", "*i8", 64, HAS_ZERO=True),
-    w8a8("fp8-64", "fp8_gemm", "*fp8e4nv", 64, BH=128),
-    fp4("mxfp4-1", "gemv", 4, True, BB=16),
-    fp4("nvfp4-1", "gemv", 2, False, BB=32),
-    fp4("mxfp4-64", "gemm", 4, True, BM=64, TW=16),
-    fp4("nvfp4-64", "gemm", 2, False, BM=64, TW=16),
+    w8a8("int8-1", "int8_gemv", "*i32", 8 * 512, 1, HAS_ZERO=True, ASM=True, BN=8, BC=128),
+    w8a8("fp8-1", "fp8_gemv", "*fp8e4nv", 4 * 512, 1, BH=1, BLOCKED=False, BN=4, BC=512),
+    w8a8("int8-64", "int8_gemm", "*i8", HAS_ZERO=True, BM=64, BN=64, BK=128),
+    w8a8("int8-512", "int8_gemm", "*i8", warps=8, HAS_ZERO=True, BM=128, BN=256, BK=128),
+    w8a8("fp8-64", "fp8_gemm", "*fp8e4nv", BH=1, BLOCKED=False, BM=64, BN=64, BK=128),
+    w8a8("fp8-512", "fp8_gemm", "*fp8e4nv", warps=8, BH=1, BLOCKED=False, BM=128, BN=128, BK=128),
+    w8a8("fp8-64-blocks", "fp8_gemm", "*fp8e4nv", BH=128, BLOCKED=True, BM=64, BN=64, BK=128),
+    fp4("mxfp4-1", "gemv", 4, True, 1, BN=8, C=32),
+    fp4("nvfp4-1", "gemv", 2, False, 1, BN=8, C=32),
+    fp4("mxfp4-64", "gemm", 4, True, 8, BM=64, BN=128, TW=32),
+    fp4("nvfp4-64", "gemm", 2, False, 8, BM=64, BN=128, TW=32),
     kv("int8", "*i8", 8),
     kv("fp8", "*fp8e4nv", 8),
     kv("int4", "*u8", 4),
-    ggml("Q4_0", "q4_0", {}, 256, BB=8),
-    ggml("Q8_0", "q8_0", {}, 256, BB=8),
-    ggml("Q4_K", "q4_k", {"blocks": "*i32", "scales": "*u8"}, 256),
-    ggml("Q6_K", "q6_k", {"scales": "*i8"}, 256),
+    ggml("q4_0", 32, 16, {}),
+    ggml("q8_0", 32, 8, {}),
+    ggml("q4_k", 256, 4, {"blocks": "*i32"}),
+    ggml("q6_k", 256, 4, {"scales": "*i8"}),
 )

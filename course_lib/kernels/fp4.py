@@ -15,7 +15,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from course_lib.kernels import ON_GPU, interpreter, packing  # noqa: F401  interpreter is mended by its import
+from course_lib.kernels import ON_GPU, digits, interpreter, packing  # noqa: F401  interpreter is mended by its import
+from course_lib.kernels.digits import dot4, four_codes, number, quarters
 from course_lib.qtensor import QTensor
 
 
@@ -55,69 +56,127 @@ def pack(q: QTensor) -> PackedFp4:
 
 
 @triton.jit
-def e2m1(w, j: tl.constexpr):
-    """Nibble j of each word as float32, times 2⁻¹⁴."""
-    q = w >> (4 * j)
-    return (((q & 7) << 9) | ((q & 8) << 12)).to(tl.int16).to(tl.float16, bitcast=True).to(tl.float32)
-
-
-@triton.jit
-def block_scale(at, inside, MX: tl.constexpr):
-    """The scale behind a byte, times 2¹⁴: a power of two (E8M0, 255 being NaN) or E4M3."""
+def scales(at, inside, MX: tl.constexpr):
+    """The scale behind a byte: a power of two (E8M0, 255 being NaN) or E4M3."""
     if MX:
-        s = tl.load(at, mask=inside, other=0).to(tl.int32)
-        return tl.where(s == 255, float("nan"), ((s + 14) << 23).to(tl.float32, bitcast=True))
+        s = tl.load(at, mask=inside, other=None if inside is None else 0).to(tl.int32)
+        return tl.where(s == 255, float("nan"), (s << 23).to(tl.float32, bitcast=True))
     else:
-        return (
-            tl.load(at.to(tl.pointer_type(tl.float8e4nv), bitcast=True), mask=inside, other=0.0).to(tl.float32) * 16384
-        )
+        at = at.to(tl.pointer_type(tl.float8e4nv), bitcast=True)
+        return tl.load(at, mask=inside, other=None if inside is None else 0.0).to(tl.float32)
 
 
 @triton.jit
-def gemv(x, words, scale, row, y, n, k, W: tl.constexpr, MX: tl.constexpr, BN: tl.constexpr, BB: tl.constexpr):
-    """x (k,), words (n, blocks·W) -> y (n,)."""
+def two_words(l0, h0, l1, h1, a0, b0, a1, b1, c, ASM: tl.constexpr):
+    """c + the products of sixteen codes with sixteen digits: low and high halves of two words."""
+    return dot4(h1, b1, dot4(l1, a1, dot4(h0, b0, dot4(l0, a0, c, False, ASM), False, ASM), False, ASM), False, ASM)
+
+
+@triton.jit
+def gemv(x, xs, words, scale, row, y, n, k, across, W: tl.constexpr, MX: tl.constexpr, DIGITS: tl.constexpr,
+         ASM: tl.constexpr, EVEN: tl.constexpr, BN: tl.constexpr, C: tl.constexpr):  # fmt: skip
+    """x in digits (DIGITS, 2, across), `across` words of a row -> y (n,). A lane takes four words: 32 codes.
+
+    Codes are looked up as 16 + 2·e2m1, without a sign, so 16·Σx goes off again; the ½ goes into the row's factor."""
     rows = tl.program_id(0) * BN + tl.arange(0, BN)
-    blocks = tl.cdiv(k, 8 * W)
-    c = tl.arange(0, BB * W)
-    acc = tl.zeros((BN, BB * W), tl.float32)
-    for b in range(0, blocks, BB):
-        block = b + c // W
-        inside = (rows < n)[:, None] & (block < blocks)[None, :]
-        w = tl.load(words + rows[:, None] * (blocks * W) + b * W + c[None, :], mask=inside, other=0)
-        s = block_scale(scale + rows[:, None] * blocks + block[None, :], inside, MX)
-        part = tl.zeros((BN, BB * W), tl.float32)
-        for j in tl.static_range(8):
-            column = block * 8 * W + j * W + c % W
-            v = tl.load(x + column, mask=column < k, other=0.0).to(tl.float32)
-            part += e2m1(w, j) * v[None, :]
-        acc += s * part
-    total = tl.sum(acc, axis=1) * tl.load(row + rows, mask=rows < n, other=0.0)
+    four = tl.arange(0, 4)[None, None, :]
+    blocks = across // W
+    acc = tl.zeros((BN, C), tl.float32)
+    none, one = tl.zeros((BN, C), tl.int32), tl.zeros((1, C), tl.int32)
+    ones = tl.full((1, C), 0x01010101, tl.int32)
+    for at in range(0, across, 4 * C):
+        c = at // 4 + tl.arange(0, C)[None, :]
+        place = 4 * c[:, :, None] + four
+        inside = None if EVEN else (rows < n)[:, None, None] & (place < across)
+        w = tl.load(words + rows[:, None, None] * across + place, mask=inside, other=None if EVEN else 0)
+        w0, w1, w2, w3 = quarters(w, BN, C)
+        l0, l1, l2, l3 = four_codes(w0, ASM), four_codes(w1, ASM), four_codes(w2, ASM), four_codes(w3, ASM)
+        h0, h1 = four_codes(w0 >> 16, ASM), four_codes(w1 >> 16, ASM)
+        h2, h3 = four_codes(w2 >> 16, ASM), four_codes(w3 >> 16, ASM)
+        m0, m1, p0, p1 = none, none, none, none
+        s0, s1, t0, t1 = one, one, one, one
+        for i in tl.static_range(DIGITS):
+            a = tl.load(x + 2 * i * across + place, mask=None if EVEN else place < across, other=None if EVEN else 0)
+            b = tl.load(x + (2 * i + 1) * across + place, mask=None if EVEN else place < across,
+                        other=None if EVEN else 0)  # fmt: skip
+            a0, a1, a2, a3 = quarters(a, 1, C)
+            b0, b1, b2, b3 = quarters(b, 1, C)
+            if i < DIGITS - 1:
+                m0 = two_words(l0, h0, l1, h1, a0, b0, a1, b1, m0 * 256, ASM)
+                m1 = two_words(l2, h2, l3, h3, a2, b2, a3, b3, m1 * 256, ASM)
+                s0 = two_words(ones, ones, ones, ones, a0, b0, a1, b1, s0 * 256, ASM)
+                s1 = two_words(ones, ones, ones, ones, a2, b2, a3, b3, s1 * 256, ASM)
+            else:
+                p0 = two_words(l0, h0, l1, h1, a0, b0, a1, b1, p0, ASM)
+                p1 = two_words(l2, h2, l3, h3, a2, b2, a3, b3, p1, ASM)
+                t0 = two_words(ones, ones, ones, ones, a0, b0, a1, b1, t0, ASM)
+                t1 = two_words(ones, ones, ones, ones, a2, b2, a3, b3, t1, ASM)
+        first = number(m0, p0, DIGITS) - 16 * number(s0, t0, DIGITS)
+        second = number(m1, p1, DIGITS) - 16 * number(s1, t1, DIGITS)
+        v = tl.load(xs + c, mask=4 * c < across, other=0.0)
+        if MX:
+            known = None if EVEN else (rows < n)[:, None] & (c < blocks)
+            acc += scales(scale + rows[:, None] * blocks + c, known, MX) * (v * (first + second))
+        else:
+            known = (rows < n)[:, None] & (2 * c < blocks)
+            more = (rows < n)[:, None] & (2 * c + 1 < blocks)
+            left = scales(scale + rows[:, None] * blocks + 2 * c, known, MX)
+            right = scales(scale + rows[:, None] * blocks + 2 * c + 1, more, MX)
+            acc += v * (left * first + right * second)
+    total = tl.sum(acc, axis=1) * tl.load(row + rows, mask=rows < n, other=0.0) * 0.5
     tl.store(y + rows, total.to(y.dtype.element_ty), mask=rows < n)
 
 
 @triton.jit
-def gemm(x, words, scale, row, y, m, n, k, W: tl.constexpr, MX: tl.constexpr,
+def arrange(x, out, k, across, W: tl.constexpr, BC: tl.constexpr):
+    """x (m, k) -> out (m, 8, across): for each nibble of a word the columns that meet it, side by side; 0 after k."""
+    c = tl.program_id(1) * BC + tl.arange(0, BC)
+    for j in tl.static_range(8):
+        column = c // W * (8 * W) + j * W + c % W
+        v = tl.load(x + tl.program_id(0) * k + column, mask=column < k, other=0.0)
+        tl.store(out + (tl.program_id(0) * 8 + j) * across + c, v, mask=c < across)
+
+
+@triton.jit
+def gemm(x, words, scale, row, y, m, n, across, W: tl.constexpr, MX: tl.constexpr, EVEN: tl.constexpr,
          BM: tl.constexpr, BN: tl.constexpr, TW: tl.constexpr):  # fmt: skip
-    """x (m, k), words (n, blocks·W) -> y (m, n); TW words of a row at a time."""
+    """x as arranged (m, 8, across), words (n, across) -> y (m, n); TW words of a row at a time.
+
+    E2M1's bits, placed where the 16-bit type has its own, are the number times 2⁻¹⁴ (float16) or 2⁻¹²⁶ (bfloat16):
+    the scale brings the power of two with it, as far as it fits beside E4M3's 448; a row's factor has the rest."""
+    kind: tl.constexpr = x.dtype.element_ty
+    BF: tl.constexpr = kind == tl.bfloat16
+    UP: tl.constexpr = 6 if BF else 9  # where the lowest of the three bits goes
     tokens = tl.program_id(0) * BM + tl.arange(0, BM)
     rows = tl.program_id(1) * BN + tl.arange(0, BN)
-    blocks = tl.cdiv(k, 8 * W)
+    blocks = across // W
     c = tl.arange(0, TW)
     acc = tl.zeros((BM, BN), tl.float32)
-    for b in range(0, blocks, TW // W):
-        block = b + c // W
-        inside = (block < blocks)[:, None] & (rows < n)[None, :]
-        w = tl.load(words + rows[None, :] * (blocks * W) + b * W + c[:, None], mask=inside, other=0)
-        s = block_scale(scale + rows[None, :] * blocks + block[:, None], inside, MX)
+    for at in range(0, across, TW):
+        place = at + c
+        inside = None if EVEN else (rows < n)[:, None] & (place < across)[None, :]
+        w = tl.load(words + rows[:, None] * across + place[None, :], mask=inside, other=None if EVEN else 0)
+        s = scales(scale + rows[:, None] * blocks + place[None, :] // W, inside, MX)
+        s = s * 2.0 ** (117 if BF else 14 if MX else 5)
+        s = s if kind == tl.float32 else s.to(kind)
         for j in tl.static_range(8):
-            column = block * 8 * W + j * W + c % W
-            known = (tokens < m)[:, None] & (column < k)[None, :]
-            v = tl.load(x + tokens[:, None] * k + column[None, :], mask=known, other=0.0)
-            u = (e2m1(w, j) * s).to(x.dtype.element_ty)
-            acc = tl.dot(v, u, acc, input_precision="ieee")
-    acc *= tl.load(row + rows, mask=rows < n, other=0.0)[None, :]
+            known = None if EVEN else (tokens < m)[:, None] & (place < across)[None, :]
+            v = tl.load(x + (tokens[:, None] * 8 + j) * across + place[None, :], mask=known,
+                        other=None if EVEN else 0.0)  # fmt: skip
+            sign = w << (12 - 4 * j) if j < 3 else w >> (4 * j - 12)
+            size = w << (UP - 4 * j) if 4 * j < UP else w >> (4 * j - UP)
+            u = ((sign & 0x8000) | (size & (7 << UP))).to(tl.int16)
+            if BF:
+                u = u.to(tl.bfloat16, bitcast=True) * s
+            else:
+                u = u.to(tl.float16, bitcast=True).to(kind) * s
+            acc = tl.dot(v, u.T, acc, input_precision="ieee")
+    acc *= tl.load(row + rows, mask=rows < n, other=0.0)[None, :] * (2.0**9 if BF or not MX else 1.0)
     inside = (tokens < m)[:, None] & (rows < n)[None, :]
     tl.store(y + tokens[:, None] * n + rows[None, :], acc.to(y.dtype.element_ty), mask=inside)
+
+
+GEMM = {16: (16, 64, 32, 4, 3), 1 << 30: (64, 128, 32, 8, 3)}  # tokens up to: BM, BN, TW, warps, stages
 
 
 def linear(x: Tensor, packed: PackedFp4) -> Tensor:
@@ -131,14 +190,21 @@ def linear(x: Tensor, packed: PackedFp4) -> Tensor:
             f"x must be (..., {k}) floats on {packed.words.device}, got {x.dtype} {tuple(x.shape)} on {x.device}"
         )
     flat = x.reshape(-1, k).contiguous()
-    y = x.new_empty((len(flat), n))
+    m, across, y = len(flat), packed.words.shape[1], x.new_empty((flat.shape[0], n))
     layout = {"W": packed.block // 8, "MX": packed.block == 32}
     parts = (packed.words, packed.scale, packed.row, y)
-    if len(flat) == 1:
-        tile = {"BN": 32, "BB": 64 // layout["W"]} if ON_GPU else {"BN": 128, "BB": 256 // layout["W"]}
-        gemv[(-(-n // tile["BN"]),)](flat, *parts, n, k, **layout, **tile)
-    elif len(flat):
-        tile = {"BM": 16 if len(flat) <= 16 else 64, "BN": 64} if ON_GPU else {"BM": 64, "BN": 256}
-        grid = (-(-len(flat) // tile["BM"]), -(-n // tile["BN"]))
-        gemm[grid](flat, *parts, len(flat), n, k, **layout, **tile, TW=16)
+    if m == 1:
+        codes, scale = digits.of(flat[0], across, packed.block // 8)
+        tile = {"BN": 8, "C": 32, "num_warps": 1} if ON_GPU else {"BN": 128, "C": 64}
+        even = n % tile["BN"] == 0 and across % (4 * tile["C"]) == 0
+        gemv[(-(-n // tile["BN"]),)](codes.view(torch.int32), scale, *parts, n, k, across, **layout, EVEN=even,
+                                     DIGITS=len(codes), ASM=digits.ASM, **tile)  # fmt: skip
+    elif m:
+        arranged = x.new_empty((m, 8, across))
+        arrange[(m, -(-across // 1024))](flat, arranged, k, across, W=layout["W"], BC=1024)
+        names = ("BM", "BN", "TW", "num_warps", "num_stages")
+        tile = dict(zip(names, GEMM[min(most for most in GEMM if m <= most)], strict=True))
+        tile = tile if ON_GPU else {"BM": 64, "BN": 256, "TW": 16}
+        even = m % tile["BM"] == 0 and n % tile["BN"] == 0 and across % tile["TW"] == 0
+        gemm[(-(-m // tile["BM"]), -(-n // tile["BN"]))](arranged, *parts, m, n, across, **layout, EVEN=even, **tile)
     return y.reshape(*x.shape[:-1], n)

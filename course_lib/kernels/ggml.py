@@ -1,8 +1,9 @@
 """y = W x for one token, straight from the bytes of a GGUF file: Q4_0, Q8_0, Q4_K and Q6_K.
 
-Nothing is repacked: a kernel reads a row's blocks as 16-bit words (a block of Q4_0 is 18 bytes, so 32-bit words would
-not be aligned) or, where blocks allow it (Q4_K: 144 bytes), as 32-bit words. One word of codes is one lane of a tile,
-with the scale of its sub-block beside it. Field names are ggml's, as in `course_lib.formats.ggml`.
+Nothing is repacked. Codes stay whole numbers and x becomes whole numbers (`digits`): four codes of a word meet four
+digits in one instruction, and only a word's or a sub-block's sum becomes a float, times the scale of both. A block of
+Q4_K is 144 bytes, nine times 16, and is read 16 bytes at a time; those of the others begin at any even byte, so that
+their words are put together from two halves. Field names are ggml's, as in `course_lib.formats.ggml`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from course_lib.kernels import ON_GPU, interpreter  # noqa: F401  interpreter is mended by its import
+from course_lib.kernels import ON_GPU, digits, interpreter  # noqa: F401  interpreter is mended by its import
+from course_lib.kernels.digits import dot4, number, quarters
 
 BLOCKS = {"Q4_0": (32, 18), "Q8_0": (32, 34), "Q4_K": (256, 144), "Q6_K": (256, 210)}  # elements, bytes
 
@@ -24,108 +26,163 @@ def half(bits):
 
 
 @triton.jit
-def q4_0(x, blocks, y, n, k, BN: tl.constexpr, BB: tl.constexpr):
+def word(at, inside):
+    """32 bits from two halves."""
+    low = tl.load(at, mask=inside, other=0).to(tl.int32) & 0xFFFF
+    return low | (tl.load(at + 1, mask=inside, other=0).to(tl.int32) << 16)
+
+
+@triton.jit
+def against(q, x, column, known, k, DIGITS: tl.constexpr, SIGNED: tl.constexpr, ASM: tl.constexpr):
+    """(q · x of a word's four codes, Σ of the four x), in float32 and in units of x's scale."""
+    most = tl.zeros(q.shape, tl.int32)
+    part = tl.zeros(q.shape, tl.int32)
+    high = tl.zeros(column.shape, tl.int32)
+    low = tl.zeros(column.shape, tl.int32)
+    ones = tl.full(column.shape, 0x01010101, tl.int32)
+    for i in tl.static_range(DIGITS):
+        v = tl.load(x + (i * k + column) // 4, mask=known, other=0)
+        if i < DIGITS - 1:
+            most, high = dot4(q, v, most * 256, SIGNED, ASM), dot4(ones, v, high * 256, SIGNED, ASM)
+        else:
+            part, low = dot4(q, v, part, SIGNED, ASM), dot4(ones, v, low, SIGNED, ASM)
+    return number(most, part, DIGITS), number(high, low, DIGITS)
+
+
+@triton.jit
+def q4_0(x, scale, blocks, y, n, k, DIGITS: tl.constexpr, ASM: tl.constexpr, BN: tl.constexpr, BB: tl.constexpr):
     """18 bytes: d, then qs[16]; byte j holds weight j in its low nibble and weight j + 16 in its high one, less 8."""
     rows = tl.program_id(0) * BN + tl.arange(0, BN)
     count = k // 32
-    c = tl.arange(0, BB * 8)  # 8 words of 2 bytes a block
-    acc = tl.zeros((BN, BB * 8), tl.float32)
+    c = tl.arange(0, BB * 4)[None, :]  # words of qs
+    acc = tl.zeros((BN, BB * 4), tl.float32)
     for b in range(0, count, BB):
-        block = b + c // 8
-        inside = (rows < n)[:, None] & (block < count)[None, :]
-        at = blocks + rows[:, None] * (count * 9) + (block * 9)[None, :]
+        block = b + c // 4
+        known = block < count
+        inside = (rows < n)[:, None] & known
+        at = blocks + rows[:, None] * (count * 9) + block * 9
         d = half(tl.load(at, mask=inside, other=0))
-        qs = tl.load(at + 1 + (c % 8)[None, :], mask=inside, other=0)
-        part = tl.zeros((BN, BB * 8), tl.float32)
-        for i in tl.static_range(4):  # nibbles: weights 2c, 2c + 16, 2c + 1, 2c + 17 of the block
-            column = block * 32 + 2 * (c % 8) + i // 2 + 16 * (i % 2)
-            v = tl.load(x + column, mask=block < count, other=0.0).to(tl.float32)
-            part += (((qs >> (4 * i)) & 15) - 8).to(tl.float32) * v[None, :]
-        acc += d * part
+        qs = word(at + 1 + 2 * (c % 4), inside)
+        s = tl.load(scale + block, mask=known, other=0.0)
+        column = block * 32 + 4 * (c % 4)
+        low, total = against(qs & 0x0F0F0F0F, x, column, known, k, DIGITS, False, ASM)
+        high, more = against((qs >> 4) & 0x0F0F0F0F, x, column + 16, known, k, DIGITS, False, ASM)
+        acc += d * (s * (low + high - 8 * (total + more)))
     tl.store(y + rows, tl.sum(acc, axis=1).to(y.dtype.element_ty), mask=rows < n)
 
 
 @triton.jit
-def q8_0(x, blocks, y, n, k, BN: tl.constexpr, BB: tl.constexpr):
+def q8_0(x, scale, blocks, y, n, k, DIGITS: tl.constexpr, ASM: tl.constexpr, BN: tl.constexpr, BB: tl.constexpr):
     """34 bytes: d, then qs[32], int8."""
     rows = tl.program_id(0) * BN + tl.arange(0, BN)
     count = k // 32
-    c = tl.arange(0, BB * 16)
-    acc = tl.zeros((BN, BB * 16), tl.float32)
+    c = tl.arange(0, BB * 8)[None, :]
+    acc = tl.zeros((BN, BB * 8), tl.float32)
     for b in range(0, count, BB):
-        block = b + c // 16
-        inside = (rows < n)[:, None] & (block < count)[None, :]
-        at = blocks + rows[:, None] * (count * 17) + (block * 17)[None, :]
+        block = b + c // 8
+        known = block < count
+        inside = (rows < n)[:, None] & known
+        at = blocks + rows[:, None] * (count * 17) + block * 17
         d = half(tl.load(at, mask=inside, other=0))
-        qs = tl.load(at + 1 + (c % 16)[None, :], mask=inside, other=0).to(tl.int16)
-        column = block * 32 + 2 * (c % 16)
-        v0 = tl.load(x + column, mask=block < count, other=0.0).to(tl.float32)
-        v1 = tl.load(x + column + 1, mask=block < count, other=0.0).to(tl.float32)
-        low, high = qs.to(tl.int8).to(tl.float32), (qs >> 8).to(tl.float32)
-        acc += d * (low * v0[None, :] + high * v1[None, :])
+        s = tl.load(scale + block, mask=known, other=0.0)
+        qs = word(at + 1 + 2 * (c % 8), inside)
+        product, _ = against(qs, x, block * 32 + 4 * (c % 8), known, k, DIGITS, True, ASM)
+        acc += d * (s * product)
     tl.store(y + rows, tl.sum(acc, axis=1).to(y.dtype.element_ty), mask=rows < n)
 
 
 @triton.jit
-def packed_scale(at, j, inside):
-    """(scale, min) of sub-block j, 6 bits each, from the 12 bytes at `at`: ggml's get_scale_min_k4."""
-    same = tl.load(at + j, mask=inside, other=0).to(tl.int32)
-    plus = tl.load(at + j + 4, mask=inside, other=0).to(tl.int32)
-    minus = tl.load(at + j - 4, mask=inside & (j >= 4), other=0).to(tl.int32)
-    scale = tl.where(j < 4, same & 63, (plus & 15) | ((minus >> 6) << 4))
-    low = tl.where(j < 4, plus & 63, (plus >> 4) | ((same >> 6) << 4))
-    return scale.to(tl.float32), low.to(tl.float32)
+def sixteen(qs, shift, x, column, known, k, DIGITS: tl.constexpr, ASM: tl.constexpr,
+            BN: tl.constexpr, C: tl.constexpr):  # fmt: skip
+    """`against` for the nibbles at `shift` of four words (BN, C, 4), which follow each other in x, too."""
+    q0, q1, q2, q3 = quarters((qs >> shift) & 0x0F0F0F0F, BN, C)
+    most, part = tl.zeros((BN, C), tl.int32), tl.zeros((BN, C), tl.int32)
+    high, low = tl.zeros((1, C), tl.int32), tl.zeros((1, C), tl.int32)
+    ones = tl.full((1, C), 0x01010101, tl.int32)
+    for i in tl.static_range(DIGITS):
+        at = x + (i * k + column) // 4
+        v = tl.load(at[:, :, None] + tl.arange(0, 4)[None, None, :], mask=known[:, :, None], other=0)
+        v0, v1, v2, v3 = quarters(v, 1, C)
+        if i < DIGITS - 1:
+            most = dot4(q1, v1, dot4(q0, v0, most * 256, False, ASM), False, ASM)
+            most = dot4(q3, v3, dot4(q2, v2, most, False, ASM), False, ASM)
+            high = dot4(ones, v1, dot4(ones, v0, high * 256, False, ASM), False, ASM)
+            high = dot4(ones, v3, dot4(ones, v2, high, False, ASM), False, ASM)
+        else:
+            part = dot4(q1, v1, dot4(q0, v0, part, False, ASM), False, ASM)
+            part = dot4(q3, v3, dot4(q2, v2, part, False, ASM), False, ASM)
+            low = dot4(ones, v1, dot4(ones, v0, low, False, ASM), False, ASM)
+            low = dot4(ones, v3, dot4(ones, v2, low, False, ASM), False, ASM)
+    return number(most, part, DIGITS), number(high, low, DIGITS)
 
 
 @triton.jit
-def q4_k(x, blocks, scales, y, n, k, BN: tl.constexpr):
-    """144 bytes: d, dmin, scales[12], qs[128]; weight = d·scale·q − dmin·min, 32 weights a sub-block."""
+def q4_k(x, scale, blocks, y, n, k, DIGITS: tl.constexpr, ASM: tl.constexpr, BN: tl.constexpr, BB: tl.constexpr):
+    """144 bytes: d, dmin, scales[12], qs[128]; weight = d·scale·q − dmin·min, 32 weights a sub-block.
+
+    A lane takes 16 bytes of qs: 16 weights of sub-block 2g, and 16 of 2g + 1, whose scales and mins are neighbours in
+    `scales` (ggml's get_scale_min_k4: those of the last four sub-blocks are in two pieces)."""
+    C: tl.constexpr = BB * 8
     rows = tl.program_id(0) * BN + tl.arange(0, BN)
     count = k // 256
-    c = tl.arange(0, 32)  # words of qs; 8 of them hold the low and high nibbles of two sub-blocks
-    acc = tl.zeros((BN, 32), tl.float32)
-    inside = (rows < n)[:, None] & (c >= 0)[None, :]
-    for b in range(0, count):
-        at = blocks + rows[:, None] * (count * 36) + b * 36
-        both = tl.load(at, mask=(rows < n)[:, None], other=0)
-        d, dmin = half(both), half(both >> 16)
-        qs = tl.load(at + 4 + c[None, :], mask=inside, other=0)
-        table = scales + rows[:, None] * (count * 144) + b * 144 + 4
-        for h in tl.static_range(2):
-            scale, low = packed_scale(table, (2 * (c // 8) + h)[None, :], inside)
-            part, total = tl.zeros((BN, 32), tl.float32), tl.zeros((32,), tl.float32)
-            for i in tl.static_range(4):
-                v = tl.load(x + b * 256 + 64 * (c // 8) + 32 * h + 4 * (c % 8) + i).to(tl.float32)
-                part += ((qs >> (8 * i + 4 * h)) & 15).to(tl.float32) * v[None, :]
-                total += v
-            acc += d * scale * part - dmin * low * total[None, :]
+    c = tl.arange(0, C)[None, :]
+    four = tl.arange(0, 4)[None, None, :]
+    g = c % 8 // 2
+    acc = tl.zeros((BN, C), tl.float32)
+    for b in range(0, count, BB):
+        block = b + c // 8
+        known = block < count
+        inside = ((rows < n)[:, None] & known)[:, :, None]
+        at = (blocks + rows[:, None] * (count * 36) + block * 36)[:, :, None] + four
+        head, s0, s1, s2 = quarters(tl.load(at, mask=inside, other=0), BN, C)
+        qs = tl.load(at + (4 + 4 * (c % 8))[:, :, None], mask=inside, other=0)
+        s0, s1, s2 = s0 >> (16 * (g % 2)), s1 >> (16 * (g % 2)), s2 >> (16 * (g % 2))
+        scales = tl.where(g < 2, s0 & 0x3F3F, (s2 & 0x0F0F) | ((s0 >> 2) & 0x3030))
+        mins = tl.where(g < 2, s1 & 0x3F3F, ((s2 >> 4) & 0x0F0F) | ((s1 >> 2) & 0x3030))
+        plus, minus = tl.zeros((BN, C), tl.float32), tl.zeros((BN, C), tl.float32)
+        for i in tl.static_range(2):
+            column = block * 256 + g * 64 + i * 32 + c % 2 * 16
+            s = tl.load(scale + block * 8 + g * 2 + i, mask=known, other=0.0)
+            product, total = sixteen(qs, 4 * i, x, column, known, k, DIGITS, ASM, BN, C)
+            plus += ((scales >> (8 * i)) & 63).to(tl.float32) * (s * product)
+            minus += ((mins >> (8 * i)) & 63).to(tl.float32) * (s * total)
+        acc += half(head) * plus - half(head >> 16) * minus
     tl.store(y + rows, tl.sum(acc, axis=1).to(y.dtype.element_ty), mask=rows < n)
 
 
 @triton.jit
-def q6_k(x, blocks, scales, y, n, k, BN: tl.constexpr):
+def q6_k(x, scale, blocks, scales, y, n, k, DIGITS: tl.constexpr, ASM: tl.constexpr,
+         BN: tl.constexpr, BB: tl.constexpr):  # fmt: skip
     """210 bytes: ql[128], qh[64], scales[16], d; six bits a weight, −32…31, 16 weights a scale."""
     rows = tl.program_id(0) * BN + tl.arange(0, BN)
     count = k // 256
-    c = tl.arange(0, 32)  # words of qh: 16 for each half of 128 weights, 2 bytes each
-    part, first = c // 16, 2 * (c % 16)
-    acc = tl.zeros((BN, 32), tl.float32)
-    inside = (rows < n)[:, None] & (c >= 0)[None, :]
-    for b in range(0, count):
-        at = blocks + rows[:, None] * (count * 105) + b * 105
-        d = half(tl.load(at + 104, mask=(rows < n)[:, None], other=0))
-        qh = tl.load(at + 64 + c[None, :], mask=inside, other=0).to(tl.int32)
-        ql0 = tl.load(at + (32 * part + c % 16)[None, :], mask=inside, other=0).to(tl.int32)
-        ql1 = tl.load(at + (32 * part + 16 + c % 16)[None, :], mask=inside, other=0).to(tl.int32)
-        table = scales + rows[:, None] * (count * 210) + b * 210 + 192
-        for g in tl.static_range(4):  # weights first + 32 g of a half: low bits from ql0, ql1, ql0 >> 4, ql1 >> 4
-            s = tl.load(table + (8 * part + 2 * g + first // 16)[None, :], mask=inside, other=0)
-            ql = (ql0 if g % 2 == 0 else ql1) >> (4 * (g // 2))
-            for i in tl.static_range(2):
-                v = tl.load(x + b * 256 + 128 * part + 32 * g + first + i).to(tl.float32)
-                q = (((ql >> (8 * i)) & 15) | (((qh >> (8 * i + 2 * g)) & 3) << 4)) - 32
-                acc += d * s.to(tl.float32) * q.to(tl.float32) * v[None, :]
+    c = tl.arange(0, BB * 16)[None, :]  # words of qh: 8 for each half of 128 weights
+    part, w = c % 16 // 8, c % 8
+    acc = tl.zeros((BN, BB * 16), tl.float32)
+    for b in range(0, count, BB):
+        block = b + c // 16
+        known = block < count
+        inside = (rows < n)[:, None] & known
+        at = blocks + rows[:, None] * (count * 105) + block * 105
+        d = half(tl.load(at + 104, mask=inside, other=0))
+        qh = word(at + 64 + 16 * part + 2 * w, inside)
+        ql0, ql1 = word(at + 32 * part + 2 * w, inside), word(at + 32 * part + 16 + 2 * w, inside)
+        table = scales + rows[:, None] * (count * 210) + block * 210 + 192 + 8 * part + w // 4
+        sums = tl.zeros((BN, BB * 16), tl.float32)
+        for g in tl.static_range(4):  # weights 4w + 32g of a half: low bits from ql0, ql1, ql0 >> 4, ql1 >> 4
+            low = (ql0 if g % 2 == 0 else ql1) >> (4 * (g // 2))
+            high = qh << (4 - 2 * g) if g < 2 else qh >> (2 * g - 4)
+            column = block * 256 + 128 * part + 32 * g + 4 * w
+            q = (low & 0x0F0F0F0F) | (high & 0x30303030)
+            product, total = against(q, x, column, known, k, DIGITS, False, ASM)
+            s = tl.load(scale + column // 32, mask=known, other=0.0)
+            sub = tl.load(table + 2 * g, mask=inside, other=0).to(tl.float32)
+            sums += sub * (s * (product - 32 * total))
+        acc += d * sums
     tl.store(y + rows, tl.sum(acc, axis=1).to(y.dtype.element_ty), mask=rows < n)
+
+
+TILES = {"Q4_0": (8, 16), "Q8_0": (8, 8), "Q4_K": (8, 4), "Q6_K": (8, 4)}  # rows, blocks of a program: one warp
 
 
 def gemv(x: Tensor, blocks: Tensor, kind: str) -> Tensor:
@@ -144,16 +201,14 @@ def gemv(x: Tensor, blocks: Tensor, kind: str) -> Tensor:
     check(x, blocks, kind)
     n, k = len(blocks), len(x)
     y = x.new_empty(n)
-    tile = 16 if ON_GPU else 128
-    grid = (-(-n // tile),)
-    if kind == "Q4_0":
-        q4_0[grid](x, blocks.view(torch.int16), y, n, k, BN=tile, BB=8)
-    elif kind == "Q8_0":
-        q8_0[grid](x, blocks.view(torch.int16), y, n, k, BN=tile, BB=8)
-    elif kind == "Q4_K":
-        q4_k[grid](x, blocks.view(torch.int32), blocks, y, n, k, BN=tile)
-    else:
-        q6_k[grid](x, blocks.view(torch.int16), blocks.view(torch.int8), y, n, k, BN=tile)
+    bytes_, scale = digits.of(x)
+    rows, wide = TILES[kind]
+    tile = {"BN": rows, "BB": wide, "num_warps": 1} if ON_GPU else {"BN": 128, "BB": wide}
+    words = blocks.view(torch.int32 if kind == "Q4_K" else torch.int16)
+    parts = (words, blocks.view(torch.int8), y) if kind == "Q6_K" else (words, y)
+    kernel = {"Q4_0": q4_0, "Q8_0": q8_0, "Q4_K": q4_k, "Q6_K": q6_k}[kind]
+    kernel[(-(-n // tile["BN"]),)](bytes_.view(torch.int32), scale, *parts, n, k, DIGITS=len(bytes_), ASM=digits.ASM,
+                                   **tile)  # fmt: skip
     return y
 
 

@@ -19,7 +19,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from course_lib.kernels import ON_GPU, interpreter  # noqa: F401  interpreter is mended by its import
+from course_lib.kernels import ON_GPU, digits, interpreter  # noqa: F401  interpreter is mended by its import
 
 KINDS = {torch.int8: 8, torch.uint8: 4, torch.float8_e4m3fn: 8}  # uint8: two 4-bit codes, d and d + D/2
 
@@ -49,101 +49,184 @@ class Pages:
     def to(self, device) -> Pages:
         return Pages(**{name: value.to(device) for name, value in vars(self).items()})
 
+    def check(self) -> None:
+        """ValueError where a length is beyond its pages or a page is not there; waits for a GPU that holds them."""
+        count, size = self.keys.shape[:2]
+        room = self.table.shape[1] * size
+        if len(self.lengths) and not 0 <= int(self.lengths.min()) <= int(self.lengths.max()) <= room:
+            raise ValueError(
+                f"lengths must lie in 0…{room}, what a row of the table has room for, got {self.lengths.tolist()}"
+            )
+        if self.table.numel() and not 0 <= int(self.table.min()) <= int(self.table.max()) < count:
+            raise ValueError(
+                f"the table must name pages 0…{count - 1}, got {int(self.table.min())}…{int(self.table.max())}"
+            )
+
+
+AMONG = tl.constexpr("prmt.b32 $0, i, 0x64646464, 0x4140; prmt.b32 $1, i, 0x64646464, 0x4342; "
+                     "sub.f16x2 $0, $0, c; sub.f16x2 $1, $1, c; ")  # fmt: skip
+
 
 @triton.jit
-def codes(at, inside, HIGH: tl.constexpr, BITS: tl.constexpr, SIGNED: tl.constexpr, dtype: tl.constexpr):
-    """A tile of codes in dtype, which holds each of them exactly; of two in a byte the low or the high one."""
-    value = tl.load(at, mask=inside, other=0.0 if SIGNED else 0)
-    if BITS == 4:
-        value = (value >> 4) if HIGH else (value & 15)
-    return value.to(tl.float32).to(dtype)
+def unpacked(how: tl.constexpr, codes, zero):
+    """Four codes at a time to float16, less zero."""
+    TEXT: tl.constexpr = "{ .reg .b16 a, b; .reg .b32 i, c; " + how + "sub.f16x2 $0, $0, $3; sub.f16x2 $1, $1, $4; }"
+    return tl.inline_asm_elementwise(TEXT, "=&r,=&r,r,r,r", [codes, zero], dtype=tl.float16, is_pure=False, pack=4)
 
 
 @triton.jit
-def attend(q, keys, values, ks, kz, vs, vz, table, lengths, out, top, total, heads, most, window, scale,
-           G: tl.constexpr, D: tl.constexpr, SIZE: tl.constexpr, BITS: tl.constexpr, SIGNED: tl.constexpr):  # fmt: skip
-    """One part of one sequence and KV head -> out (parts, sequences, heads, G, D), top and total (…, G)."""
+def numbers(codes, zero, HIGH: tl.constexpr, BITS: tl.constexpr, SIGNED: tl.constexpr, kind: tl.constexpr,
+            ASM: tl.constexpr):  # fmt: skip
+    """codes − zero as `kind`; of two codes in a byte the high or the low one. In float16 an integer code among the last
+    bits of 1024 is 1024 + code: two subtractions make a number of it, and no slow conversion is needed.
+
+    The assembly is four codes at a time, and is called impure so that codes are unpacked before they change threads:
+    as halves they can go through shared memory 16 bytes at a time, as bytes one by one."""
+    if ASM and kind == tl.float16:
+        if SIGNED:
+            return unpacked("mov.b32 {a, b}, $2; cvt.rn.f16x2.e4m3x2 $0, a; cvt.rn.f16x2.e4m3x2 $1, b; ", codes, zero)
+        elif BITS == 8:
+            return unpacked("xor.b32 i, $2, 0x80808080; mov.b32 c, 0x64806480; " + AMONG, codes, zero)
+        elif HIGH:
+            return unpacked("shr.u32 i, $2, 4; and.b32 i, i, 0x0F0F0F0F; mov.b32 c, 0x64006400; " + AMONG, codes, zero)
+        else:
+            return unpacked("and.b32 i, $2, 0x0F0F0F0F; mov.b32 c, 0x64006400; " + AMONG, codes, zero)
+    elif SIGNED:
+        return codes.to(kind) - zero
+    else:
+        u = codes.to(tl.int16) & 0xFF
+        if BITS == 4:
+            u = (u >> 4) if HIGH else (u & 15)
+            return ((u | 0x6400).to(tl.float16, bitcast=True) - 1024.0).to(kind) - zero
+        else:
+            return (((u ^ 128) | 0x6400).to(tl.float16, bitcast=True) - 1152.0).to(kind) - zero
+
+
+@triton.jit
+def attend(q, keys, values, ks, kz, vs, vz, table, lengths, out, top, total, heads, most, count, window, scale,
+           SHARED: tl.constexpr, G: tl.constexpr, D: tl.constexpr, SIZE: tl.constexpr, BITS: tl.constexpr,
+           SIGNED: tl.constexpr, ASM: tl.constexpr):  # fmt: skip
+    """One part of one sequence and KV head -> out (sequences, heads, SHARED, parts, D), top and total (…, parts)."""
     sequence, head, part = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     parts = tl.num_programs(2)
-    W: tl.constexpr = D // 2  # work on half the channels at a time: the two nibbles of a byte, or two halves of a row
-    ROW: tl.constexpr = W if BITS == 4 else D
-    UP: tl.constexpr = 0 if BITS == 4 else W
-    kind = q.dtype.element_ty  # products of 16 bits on the matrix units, unless q has 32
+    kind: tl.constexpr = tl.float32 if q.dtype.element_ty == tl.float32 else tl.float16
+    TWO: tl.constexpr = BITS == 4
+    W: tl.constexpr = D // 2 if TWO else D  # bytes of a row
     g, d, t = tl.arange(0, G), tl.arange(0, W), tl.arange(0, SIZE)
     length = tl.load(lengths + sequence)
     first = tl.maximum(length - window, 0)
-    pages = tl.cdiv(length, SIZE)
-    each = tl.cdiv(pages, parts)
-    base = ((sequence * heads + head) * G + g[:, None]) * D + d[None, :]
-    q0 = tl.load(q + base).to(tl.float32) * scale
-    q1 = tl.load(q + base + W).to(tl.float32) * scale
-    acc0, acc1 = tl.zeros((G, W), tl.float32), tl.zeros((G, W), tl.float32)
-    m, s = tl.full((G,), -1e30, tl.float32), tl.zeros((G,), tl.float32)
-    for i in range(part * each, tl.minimum(part * each + each, pages)):
+    low, pages = first // SIZE, tl.cdiv(tl.minimum(length, most * SIZE), SIZE)
+    each = tl.cdiv(pages - low, parts)
+    base = q + ((sequence * heads + head) * SHARED + g[:, None]) * D + d[None, :]
+    q0 = tl.load(base, mask=(g < SHARED)[:, None], other=0.0).to(tl.float32) * scale
+    acc0 = tl.zeros((G, W), tl.float32)
+    if TWO:
+        q1 = tl.load(base + W, mask=(g < SHARED)[:, None], other=0.0).to(tl.float32) * scale
+        acc1 = tl.zeros((G, W), tl.float32)
+    m = tl.full((G,), -1e30, tl.float32)
+    sums, below = tl.zeros((G, SIZE), tl.float32), tl.zeros((G, SIZE), tl.float32)
+    broken = length > most * SIZE  # more tokens than pages
+    for i in range(low + part * each, tl.minimum(low + part * each + each, pages)):
         page = tl.load(table + sequence * most + i)
+        broken |= (page < 0) | (page >= count)
         token = i * SIZE + t
-        known = (token < length) & (token >= first)
-        row = ((page * SIZE + t) * heads + head) * ROW
+        known = (token < length) & (token >= first) & (page >= 0) & (page < count)
+        line = (page.to(tl.int64) * SIZE + t) * heads + head
         channel = (page * heads + head) * D + d
-        a0 = q0 * tl.load(ks + channel)[None, :]
-        a1 = q1 * tl.load(ks + channel + W)[None, :]
-        shift = tl.sum(a0 * tl.load(kz + channel)[None, :] + a1 * tl.load(kz + channel + W)[None, :], axis=1)
-        k0 = codes(keys + row[None, :] + d[:, None], known[None, :], False, BITS, SIGNED, kind)  # (W, SIZE)
-        k1 = codes(keys + row[None, :] + UP + d[:, None], known[None, :], True, BITS, SIGNED, kind)
-        score = (
-            tl.dot(a0.to(kind), k0, input_precision="ieee")
-            + tl.dot(a1.to(kind), k1, input_precision="ieee")
-            - shift[:, None]
-        )
+        k = tl.load(keys + line[:, None] * W + d[None, :], mask=known[:, None], other=0.0)
+        v = tl.load(values + line[:, None] * W + d[None, :], mask=known[:, None], other=0.0)
+        sv = tl.load(vs + line, mask=known, other=0.0)
+        zv = tl.load(vz + line, mask=known, other=0.0)
+        real = (page >= 0) & (page < count)
+        a0 = (q0 * tl.load(ks + channel, mask=real, other=0.0)[None, :]).to(kind)
+        z0 = tl.load(kz + channel, mask=real, other=0.0).to(kind)
+        k0 = numbers(k, z0[None, :], False, BITS, SIGNED, kind, ASM)
+        score = tl.dot(a0, k0.T, input_precision="ieee")
+        if TWO:
+            a1 = (q1 * tl.load(ks + channel + W, mask=real, other=0.0)[None, :]).to(kind)
+            z1 = tl.load(kz + channel + W, mask=real, other=0.0).to(kind)
+            score = tl.dot(a1, numbers(k, z1[None, :], True, BITS, SIGNED, kind, ASM).T, score, input_precision="ieee")
+        size = tl.log2(tl.maximum(tl.abs(sv), 1e-30))  # s_V goes into the exponent: no weight is above 1
         score = tl.where(known[None, :], score, -1e30)
-        new = tl.maximum(m, tl.max(score, axis=1))
-        old, p = tl.exp(m - new), tl.where(known[None, :], tl.exp(score - new[:, None]), 0.0)
-        s = s * old + tl.sum(p, axis=1)
-        p *= tl.load(vs + (page * SIZE + t) * heads + head, mask=known, other=0.0)[None, :]
-        below = tl.sum(p * tl.load(vz + (page * SIZE + t) * heads + head, mask=known, other=0.0)[None, :], axis=1)
-        p = p.to(kind)
-        v0 = codes(values + row[:, None] + d[None, :], known[:, None], False, BITS, SIGNED, kind)
-        v1 = codes(values + row[:, None] + UP + d[None, :], known[:, None], True, BITS, SIGNED, kind)
-        acc0 = acc0 * old[:, None] + tl.dot(p, v0, input_precision="ieee") - below[:, None]
-        acc1 = acc1 * old[:, None] + tl.dot(p, v1, input_precision="ieee") - below[:, None]
+        new = tl.maximum(m, tl.max(score + size[None, :], axis=1))
+        old = tl.exp2(m - new)
+        p = tl.where(known[None, :], tl.exp2(score - new[:, None]), 0.0)
+        w = tl.where(known[None, :], tl.exp2(score + size[None, :] - new[:, None]), 0.0)
+        w *= tl.where(sv == 0.0, 0.0, tl.where(sv < 0.0, -1.0, 1.0))[None, :]
+        sums = sums * old[:, None] + p
+        below = below * old[:, None] + w * zv[None, :]
+        w = w.to(kind)
+        none = tl.zeros((1, W), kind)
+        v0 = numbers(v, none, False, BITS, SIGNED, kind, ASM)
+        acc0 = tl.dot(w, v0, acc0 * old[:, None], input_precision="ieee")
+        if TWO:
+            acc1 = tl.dot(
+                w, numbers(v, none, True, BITS, SIGNED, kind, ASM), acc1 * old[:, None], input_precision="ieee"
+            )
         m = new
-    line = ((part * tl.num_programs(0) + sequence) * heads + head) * G + g
-    tl.store(out + line[:, None] * D + d[None, :], acc0)
-    tl.store(out + line[:, None] * D + W + d[None, :], acc1)
-    tl.store(top + line, m)
-    tl.store(total + line, s)
+    at = ((sequence * heads + head) * SHARED + g) * parts + part
+    inside = g < SHARED
+    under = tl.sum(below, axis=1)[:, None]
+    tl.store(out + at[:, None] * D + d[None, :], acc0 - under, mask=inside[:, None])
+    if TWO:
+        tl.store(out + at[:, None] * D + W + d[None, :], acc1 - under, mask=inside[:, None])
+    tl.store(top + at, tl.where(broken, float("nan"), m), mask=inside)
+    tl.store(total + at, tl.sum(sums, axis=1), mask=inside)
+
+
+@triton.jit
+def together(out, top, total, y, parts, P: tl.constexpr, D: tl.constexpr):
+    """The parts of one query head, weighted by their own maxima and sums -> y (query heads, D)."""
+    row, p, d = tl.program_id(0), tl.arange(0, P), tl.arange(0, D)
+    tops = tl.load(top + row * parts + p, mask=p < parts, other=-1e30)
+    weight = tl.where(p < parts, tl.exp2(tops - tl.max(tops, axis=0)), 0.0)
+    sums = tl.sum(weight * tl.load(total + row * parts + p, mask=p < parts, other=0.0), axis=0)
+    values = tl.load(out + (row * parts + p[:, None]) * D + d[None, :], mask=(p < parts)[:, None], other=0.0)
+    whole = tl.sum(values * weight[:, None], axis=0)
+    whole = tl.where(sums == 0.0, 0.0, whole / tl.where(sums == 0.0, 1.0, sums))
+    tl.store(y + row * D + d, whole.to(y.dtype.element_ty))
 
 
 def decode_attention(q: Tensor, pages: Pages, window: int | None = None, parts: int | None = None) -> Tensor:
     """softmax(q Kᵀ/√D) V for one new token of each sequence, over the cached tokens (the last `window` of them).
 
     q (sequences, query heads, D), D a power of two from 32 on, query heads a multiple of the cache's; the result is
-    like q. A sequence of length 0 gives zeros. ValueError for shapes that do not match, a length beyond its pages,
-    a page that is not there.
+    like q. A sequence of length 0 gives zeros. ValueError for shapes that do not match, and on a CPU for a length
+    beyond its pages or a page that is not there; a GPU, which would have to be waited for, gives NaN for those:
+    `Pages.check` asks it.
     """
     check(q, pages)
+    if q.device.type == "cpu":
+        pages.check()
     sequences, query_heads, width = q.shape
-    _, size, heads, _ = pages.keys.shape
-    shared = query_heads // heads
-    group = max(16, triton.next_power_of_2(shared))  # a matrix instruction wants 16 rows
-    padded = q.new_zeros((sequences, heads, group, width))
-    padded[:, :, :shared] = q.reshape(sequences, heads, shared, width)
-    parts = parts or (max(1, min(8, pages.table.shape[1] * size // 512)) if ON_GPU else 2)
-    out = torch.empty((parts, *padded.shape), dtype=torch.float32, device=q.device)
+    count, size, heads, _ = pages.keys.shape
+    shared, most = query_heads // heads, pages.table.shape[1]
+    parts = parts or split(sequences * heads, most)
+    out = torch.empty((sequences, query_heads, parts, width), dtype=torch.float32, device=q.device)
     top, total = (torch.empty(out.shape[:-1], dtype=torch.float32, device=q.device) for _ in range(2))
-    kind = pages.keys.dtype
+    kind, y = pages.keys.dtype, torch.empty_like(q, memory_format=torch.contiguous_format)
+    if not q.numel():
+        return y
     attend[(sequences, heads, parts)](
-        padded, pages.keys, pages.values, pages.key_scale, pages.key_zero, pages.value_scale, pages.value_zero,
-        pages.table, pages.lengths, out, top, total, heads, pages.table.shape[1], window or 2**30, 1 / math.sqrt(width),
-        G=group, D=width, SIZE=size, BITS=KINDS[kind], SIGNED=kind == torch.float8_e4m3fn,
+        q.contiguous(), pages.keys, pages.values, pages.key_scale, pages.key_zero, pages.value_scale, pages.value_zero,
+        pages.table, pages.lengths, out, top, total, heads, most, count, window or 2**30,
+        math.log2(math.e) / math.sqrt(width), SHARED=shared, G=max(16, triton.next_power_of_2(shared)), D=width,
+        SIZE=size, BITS=KINDS[kind], SIGNED=kind == torch.float8_e4m3fn, ASM=digits.ASM,
     )  # fmt: skip
-    weight = torch.exp(top - top.amax(0))  # of each part
-    y = (out * weight[..., None]).sum(0) / (total * weight).sum(0).clamp(min=1e-30)[..., None]
-    return y[:, :, :shared].reshape(q.shape).to(q.dtype)
+    together[(sequences * query_heads,)](out, top, total, y, parts, P=triton.next_power_of_2(parts), D=width)
+    return y
+
+
+def split(rows: int, most: int) -> int:
+    """Parts of a sequence of up to `most` pages: enough programs for the GPU, at least two pages in each."""
+    return max(1, min(PROGRAMS // rows, most // 2, 64)) if ON_GPU and rows else 2
+
+
+PROGRAMS = 132 * 4  # four on each multiprocessor of an H100 or H200
 
 
 def check(q: Tensor, pages: Pages) -> None:
-    count, size, heads, stored = pages.keys.shape
+    _, size, heads, stored = pages.keys.shape
     if pages.keys.dtype not in KINDS or pages.values.dtype != pages.keys.dtype:
         got = f"{pages.keys.dtype} and {pages.values.dtype}"
         raise ValueError(f"keys and values must both be int8, float8_e4m3fn or uint8, got {got}")
@@ -152,12 +235,3 @@ def check(q: Tensor, pages: Pages) -> None:
         raise ValueError(f"q must be ({len(pages.lengths)}, a multiple of {heads}, {width}), got {tuple(q.shape)}")
     if width < 32 or width & (width - 1) or size < 16 or size & (size - 1):
         raise ValueError(f"channels and page size must be powers of two from 32 and 16 on, got {width} and {size}")
-    room = pages.table.shape[1] * size
-    if len(q) and not 0 <= int(pages.lengths.min()) <= int(pages.lengths.max()) <= room:
-        raise ValueError(
-            f"lengths must lie in 0…{room}, what a row of the table has room for, got {pages.lengths.tolist()}"
-        )
-    if pages.table.numel() and not 0 <= int(pages.table.min()) <= int(pages.table.max()) < count:
-        raise ValueError(
-            f"the table must name pages 0…{count - 1}, got {int(pages.table.min())}…{int(pages.table.max())}"
-        )

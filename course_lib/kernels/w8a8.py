@@ -16,6 +16,7 @@ import triton.language as tl
 from torch import Tensor
 
 from course_lib.kernels import ON_GPU, interpreter  # noqa: F401  interpreter is mended by its import
+from course_lib.kernels.digits import ASM, dot4
 
 FP8_MAX = 448.0
 BLOCK = 128
@@ -44,19 +45,62 @@ def int8_tokens(x, codes, scale, total, k, BK: tl.constexpr):
 
 
 @triton.jit
-def fp8_tokens(x, codes, scale, k, BK: tl.constexpr):
-    """One program a block of a token: s = max|x|/448, q = x/s as E4M3."""
-    row, block = tl.program_id(0), tl.program_id(1)
-    columns = block * BK + tl.arange(0, BK)
-    v = tl.load(x + row * k + columns, mask=columns < k, other=0.0).to(tl.float32)
-    s = tl.div_rn(tl.max(tl.abs(v), axis=0), 448.0)
+def fp8_tokens(x, codes, scale, k, blocks, BB: tl.constexpr, BK: tl.constexpr):
+    """One program BB blocks of BK columns of a token: s = max|x|/448, q = x/s as E4M3."""
+    row = tl.program_id(0)
+    block = tl.program_id(1) * BB + tl.arange(0, BB)
+    column = block[:, None] * BK + tl.arange(0, BK)[None, :]
+    v = tl.load(x + row * k + column, mask=column < k, other=0.0).to(tl.float32)
+    s = tl.div_rn(tl.max(tl.abs(v), axis=1), 448.0)
     s = tl.where(s > 0, s, 1.0)
-    tl.store(codes + row * k + columns, tl.div_rn(v, s).to(tl.float8e4nv), mask=columns < k)
-    tl.store(scale + row * tl.num_programs(1) + block, s)
+    tl.store(codes + row * k + column, tl.div_rn(v, s[:, None]).to(tl.float8e4nv), mask=column < k)
+    tl.store(scale + row * blocks + block, s, mask=block < blocks)
 
 
 @triton.jit
-def int8_gemm(x, w, sx, sw, zw, total, y, m, n, k, HAS_ZERO: tl.constexpr,
+def int8_gemv(x, w, sx, sw, zw, total, y, n, k, HAS_ZERO: tl.constexpr, ASM: tl.constexpr, EVEN: tl.constexpr,
+              BN: tl.constexpr, BC: tl.constexpr):  # fmt: skip
+    """One token: x (k/4,) and w (n, k/4) words of four int8 -> y (n,)."""
+    rows = tl.program_id(0) * BN + tl.arange(0, BN)
+    acc = tl.zeros((BN, BC), tl.int32)
+    words = k // 4
+    for at in range(0, words, BC):
+        c = at + tl.arange(0, BC)[None, :]
+        inside = None if EVEN else (rows < n)[:, None] & (c < words)
+        v = tl.load(x + c, mask=None if EVEN else c < words, other=None if EVEN else 0)
+        q = tl.load(w + rows[:, None] * words + c, mask=inside, other=None if EVEN else 0)
+        acc = dot4(q, v, acc, True, ASM)
+    sums = tl.sum(acc, axis=1)
+    if HAS_ZERO:
+        sums -= tl.load(zw + rows, mask=rows < n, other=0) * tl.load(total)
+    value = sums.to(tl.float32) * tl.load(sx) * tl.load(sw + rows, mask=rows < n, other=0.0)
+    tl.store(y + rows, value.to(y.dtype.element_ty), mask=rows < n)
+
+
+@triton.jit
+def fp8_gemv(x, w, sx, sw, y, n, k, x_blocks, w_blocks, BH: tl.constexpr, BLOCKED: tl.constexpr, EVEN: tl.constexpr,
+             BN: tl.constexpr, BC: tl.constexpr):  # fmt: skip
+    """One token. A block's scales go into x, which BN rows share; a row's go into its sum."""
+    rows = tl.program_id(0) * BN + tl.arange(0, BN)
+    acc = tl.zeros((BN, BC), tl.float32)
+    for at in range(0, k, BC):
+        c = at + tl.arange(0, BC)[None, :]
+        inside = None if EVEN else (rows < n)[:, None] & (c < k)
+        v = tl.load(x + c, mask=None if EVEN else c < k, other=None if EVEN else 0.0).to(tl.float32)
+        if BLOCKED:
+            block = c // 128
+            s = tl.load(sx + block, mask=c < k, other=0.0)
+            v *= s * tl.load(sw + tl.program_id(0) * BN // BH * w_blocks + block, mask=c < k, other=0.0)
+        q = tl.load(w + rows[:, None] * k + c, mask=inside, other=None if EVEN else 0.0)
+        acc += q.to(tl.float32) * v
+    sums = tl.sum(acc, axis=1)
+    if not BLOCKED:
+        sums *= tl.load(sx) * tl.load(sw + rows // BH, mask=rows < n, other=0.0)
+    tl.store(y + rows, sums.to(y.dtype.element_ty), mask=rows < n)
+
+
+@triton.jit
+def int8_gemm(x, w, sx, sw, zw, total, y, m, n, k, HAS_ZERO: tl.constexpr, EVEN: tl.constexpr,
               BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr):  # fmt: skip
     """x (m, k) and w (n, k) int8 -> y (m, n)."""
     tokens = tl.program_id(0) * BM + tl.arange(0, BM)
@@ -64,10 +108,9 @@ def int8_gemm(x, w, sx, sw, zw, total, y, m, n, k, HAS_ZERO: tl.constexpr,
     c = tl.arange(0, BK)
     acc = tl.zeros((BM, BN), tl.int32)
     for at in range(0, k, BK):
-        known = (at + c) < k
-        a = tl.load(x + tokens[:, None] * k + at + c[None, :], mask=(tokens < m)[:, None] & known[None, :], other=0)
-        b = tl.load(w + rows[None, :] * k + at + c[:, None], mask=(rows < n)[None, :] & known[:, None], other=0)
-        acc = tl.dot(a, b, acc, out_dtype=tl.int32)
+        a = tile(x, tokens, m, at + c, k, EVEN)
+        b = tile(w, rows, n, at + c, k, EVEN)
+        acc = tl.dot(a, b.T, acc, out_dtype=tl.int32)
     if HAS_ZERO:
         z = tl.load(zw + rows, mask=rows < n, other=0)
         acc -= z[None, :] * tl.load(total + tokens, mask=tokens < m, other=0)[:, None]
@@ -78,7 +121,7 @@ def int8_gemm(x, w, sx, sw, zw, total, y, m, n, k, HAS_ZERO: tl.constexpr,
 
 
 @triton.jit
-def fp8_gemm(x, w, sx, sw, y, m, n, k, x_blocks, w_blocks, BH: tl.constexpr,
+def fp8_gemm(x, w, sx, sw, y, m, n, k, x_blocks, w_blocks, BH: tl.constexpr, BLOCKED: tl.constexpr, EVEN: tl.constexpr,
              BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr):  # fmt: skip
     """x (m, k), w (n, k) E4M3; sx (m, x_blocks), sw (n / BH, w_blocks), one block meaning the whole row -> y (m, n)."""
     tokens = tl.program_id(0) * BM + tl.arange(0, BM)
@@ -86,16 +129,29 @@ def fp8_gemm(x, w, sx, sw, y, m, n, k, x_blocks, w_blocks, BH: tl.constexpr,
     c = tl.arange(0, BK)
     acc = tl.zeros((BM, BN), tl.float32)
     for at in range(0, k, BK):
-        known = (at + c) < k
-        a = tl.load(x + tokens[:, None] * k + at + c[None, :], mask=(tokens < m)[:, None] & known[None, :], other=0.0)
-        b = tl.load(w + rows[None, :] * k + at + c[:, None], mask=(rows < n)[None, :] & known[:, None], other=0.0)
-        part = tl.dot(a, b, out_dtype=tl.float32)
-        block = at // BK
-        s = tl.load(sx + tokens * x_blocks + tl.minimum(block, x_blocks - 1), mask=tokens < m, other=0.0)
-        t = tl.load(sw + rows // BH * w_blocks + tl.minimum(block, w_blocks - 1), mask=rows < n, other=0.0)
-        acc += part * s[:, None] * t[None, :]
+        a = tile(x, tokens, m, at + c, k, EVEN)
+        b = tile(w, rows, n, at + c, k, EVEN)
+        if BLOCKED:
+            part = tl.dot(a, b.T, out_dtype=tl.float32)
+            s = tl.load(sx + tokens * x_blocks + at // BK, mask=tokens < m, other=0.0)
+            t = tl.load(sw + rows // BH * w_blocks + at // BK, mask=rows < n, other=0.0)
+            acc += part * s[:, None] * t[None, :]
+        else:
+            acc = tl.dot(a, b.T, acc, max_num_imprecise_acc=128)
+    if not BLOCKED:
+        s = tl.load(sx + tokens, mask=tokens < m, other=0.0)
+        acc *= s[:, None] * tl.load(sw + rows // BH, mask=rows < n, other=0.0)[None, :]
     inside = (tokens < m)[:, None] & (rows < n)[None, :]
     tl.store(y + tokens[:, None] * n + rows[None, :], acc.to(y.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def tile(at, rows, n, columns, k, EVEN: tl.constexpr):
+    """Rows and columns of a matrix (n, k), 0 beyond it."""
+    if EVEN:
+        return tl.load(at + rows[:, None] * k + columns[None, :])
+    inside = (rows < n)[:, None] & (columns < k)[None, :]
+    return tl.load(at + rows[:, None] * k + columns[None, :], mask=inside, other=0.0)
 
 
 def quantize_tokens(x: Tensor, dtype: torch.dtype = torch.int8, block: int | None = None):
@@ -109,22 +165,26 @@ def quantize_tokens(x: Tensor, dtype: torch.dtype = torch.int8, block: int | Non
     """
     if x.dim() != 2 or not x.dtype.is_floating_point:
         raise ValueError(f"x must be floats (m, k), got {x.dtype} {tuple(x.shape)}")
+    if dtype not in (torch.int8, torch.float8_e4m3fn) or (dtype == torch.int8 and block):
+        raise ValueError(f"dtype must be int8 (a scale a token) or float8_e4m3fn, got {dtype} and block {block}")
+    if block and block & (block - 1):
+        raise ValueError(f"block must be a power of two, got {block}")
     (m, k), x = x.shape, x.contiguous()
     codes = torch.empty((m, k), dtype=dtype, device=x.device)
-    if dtype == torch.int8 and block is None:
-        scale, total = x.new_empty((m, 1), dtype=torch.float32), x.new_empty(m, dtype=torch.int32)
-        if m:
-            int8_tokens[(m,)](x, codes, scale, total, k, BK=1024)
-        return codes, scale, total
-    if dtype != torch.float8_e4m3fn:
-        raise ValueError(f"dtype must be int8 (a scale a token) or float8_e4m3fn, got {dtype} and block {block}")
-    blocks = -(-k // (block or k))
+    blocks = -(-k // (block or k)) if k else 1
     scale = x.new_empty((m, blocks), dtype=torch.float32)
-    width = block or triton.next_power_of_2(k)
-    if width & (width - 1):
-        raise ValueError(f"block must be a power of two, got {block}")
-    if m:
-        fp8_tokens[(m, blocks)](x, codes, scale, k, BK=width)
+    width = min(triton.next_power_of_2(max(k, 1)), 32768)
+    warps = {"num_warps": max(4, min(32, width // 1024))} if ON_GPU else {}
+    if dtype == torch.int8:
+        total = x.new_empty(m, dtype=torch.int32)
+        if m:
+            int8_tokens[(m,)](x, codes, scale, total, k, BK=width, **warps)
+        return codes, scale, total
+    if m and block:
+        runs = max(1, 4096 // block)
+        fp8_tokens[(m, -(-blocks // runs))](x, codes, scale, k, blocks, BB=runs, BK=block)
+    elif m:
+        fp8_tokens[(m, 1)](x, codes, scale, k, 1, BB=1, BK=triton.next_power_of_2(max(k, 1)), **warps)
     return codes, scale, None
 
 
@@ -139,12 +199,19 @@ def int8_linear(x: Tensor, codes: Tensor, scale: Tensor, zero: Tensor | None = N
         raise ValueError(f"scale and zero must hold one number for each of {n} channels, got {scale.numel()}"
                          + ("" if zero is None else f" and {zero.numel()}"))  # fmt: skip
     q, s, total = quantize_tokens(x)
-    y = x.new_empty((len(x), n))
+    m, codes = len(x), codes.contiguous()
+    y = x.new_empty((m, n))
     shift = total if zero is None else zero.reshape(-1).to(torch.int32)
-    tile = tiles(len(x), 128)
-    if len(x):
-        int8_gemm[tiled(len(x), n, tile)](q, codes.contiguous(), s, scale.reshape(-1).float(), shift, total, y, len(x),
-                                          n, k, HAS_ZERO=zero is not None, **tile)  # fmt: skip
+    parts = (s, scale.reshape(-1).float(), shift, total, y)
+    if m == 1 and k % 4 == 0 and codes.data_ptr() % 4 == 0:
+        shape = {"BN": 8, "BC": 128, "num_warps": 1} if ON_GPU else {"BN": 128, "BC": 256}
+        whole = n % shape["BN"] == 0 and k // 4 % shape["BC"] == 0
+        int8_gemv[(-(-n // shape["BN"]),)](q.view(torch.int32), codes.view(torch.int32), *parts, n, k,
+                                           HAS_ZERO=zero is not None, ASM=ASM, EVEN=whole, **shape)  # fmt: skip
+    elif m:
+        shape = tiles(m, INT8)
+        int8_gemm[tiled(m, n, shape)](q, codes, *parts, m, n, k, HAS_ZERO=zero is not None,
+                                      EVEN=even(m, n, k, shape), **shape)  # fmt: skip
     return y
 
 
@@ -163,21 +230,38 @@ def fp8_linear(x: Tensor, codes: Tensor, scale: Tensor) -> Tensor:
         raise ValueError(f"scale must be (1, 1), ({n}, 1) or {blocks} for a weight {(n, k)}, got {tuple(scale.shape)}")
     blocked = tuple(scale.shape) == blocks and scale.numel() > 1
     q, s, _ = quantize_tokens(x, torch.float8_e4m3fn, BLOCK if blocked else None)
-    y = x.new_empty((len(x), n))
-    tile = tiles(len(x), BLOCK)
-    if len(x):
-        parts = (q, codes.contiguous(), s, scale.float().contiguous(), y)
-        fp8_gemm[tiled(len(x), n, tile)](*parts, len(x), n, k, s.shape[1], scale.shape[1],
-                                         BH=heights[tuple(scale.shape)], **tile)  # fmt: skip
+    m, y = len(x), x.new_empty((len(x), n))
+    parts = (q, codes.contiguous(), s, scale.float().contiguous(), y)
+    layout = {"BH": heights[tuple(scale.shape)], "BLOCKED": blocked}
+    if m == 1:
+        shape = {"BN": 4, "BC": 512, "num_warps": 1} if ON_GPU else {"BN": 128, "BC": 512}
+        whole = n % shape["BN"] == 0 and k % shape["BC"] == 0
+        fp8_gemv[(-(-n // shape["BN"]),)](*parts, n, k, s.shape[1], scale.shape[1], **layout, EVEN=whole, **shape)
+    elif m:
+        shape = tiles(m, FP8)
+        fp8_gemm[tiled(m, n, shape)](*parts, m, n, k, s.shape[1], scale.shape[1], **layout,
+                                     EVEN=even(m, n, k, shape), **shape)  # fmt: skip
     return y
 
 
-def tiles(m: int, bk: int) -> dict[str, int]:
-    return {"BM": 16 if m <= 16 else 64, "BN": 64, "BK": bk} if ON_GPU else {"BM": 64, "BN": 256, "BK": bk}
+INT8 = {16: (16, 64, 128, 4, 5), 64: (64, 64, 128, 4, 5), 1 << 30: (128, 256, 128, 8, 4)}  # tokens up to: BM, BN, BK,
+FP8 = {16: (16, 64, 128, 4, 5), 64: (64, 64, 128, 4, 5), 1 << 30: (128, 128, 128, 8, 3)}  # warps, stages
 
 
-def tiled(m: int, n: int, tile: dict[str, int]) -> tuple[int, int]:
-    return -(-m // tile["BM"]), -(-n // tile["BN"])
+def tiles(m: int, table: dict) -> dict[str, int]:
+    if not ON_GPU:
+        return {"BM": 64, "BN": 256, "BK": BLOCK}
+    names = ("BM", "BN", "BK", "num_warps", "num_stages")
+    return dict(zip(names, table[min(most for most in table if m <= most)], strict=True))
+
+
+def even(m: int, n: int, k: int, shape: dict[str, int]) -> bool:
+    """Whether tiles end where the matrices end, so that nothing needs a mask."""
+    return m % shape["BM"] == 0 and n % shape["BN"] == 0 and k % shape["BK"] == 0
+
+
+def tiled(m: int, n: int, shape: dict[str, int]) -> tuple[int, int]:
+    return -(-m // shape["BM"]), -(-n // shape["BN"])
 
 
 def matrix(codes: Tensor, dtype: torch.dtype) -> tuple[int, int]:
