@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from course_lib import Scheme, quantize
-from course_lib.kernels import ON_GPU, packing, w4a16
+from course_lib.kernels import ON_GPU, gemm, packing, w4a16
 
 DEVICE = "cuda" if ON_GPU else "cpu"
 SCHEMES = {
@@ -82,6 +82,19 @@ def test_every_bit_of_a_word_counts(kernel):
     x = torch.linspace(0.5, 2, k)
     y = w4a16.linear(x.to(DEVICE), packed, kernel).cpu()
     assert torch.allclose(y, 15 * x, rtol=1e-3)
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("group", [32, 64, 128, None])
+def test_a_row_in_parts_tiles_of_any_size_and_locks_left_open(group, scaled):
+    q = case(Scheme.int(4, symmetric=False, group=group), k=640)
+    packed = packing.pack(q, torch.float32).to(DEVICE)
+    x = torch.randn(20, 640, generator=torch.Generator().manual_seed(5))
+    exact = x.double() @ q.dequantize().double().T
+    for how in ({"parts": 3, "BM": 16, "BN": 64}, {"parts": 2, "BM": 32, "BN": 128, "U": 2}, {"parts": 9, "BM": 32}):
+        y = gemm.run(x.to(DEVICE), packed, how | {"SCALED": scaled}).cpu()
+        assert ((y.double() - exact).abs() <= bound(x, q, torch.float32)).all()
+        assert not packed.locks.any()
 
 
 def test_words_hold_all_32_bits_and_come_back():

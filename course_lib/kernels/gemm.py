@@ -149,16 +149,14 @@ def tile(m: int, n: int, k: int) -> dict:
 def run(x, packed, how: dict | None = None):
     """x (m, k) contiguous -> y (m, n); `how` overrides what `tile` chose."""
     m, (n, k) = len(x), packed.shape
-    how = tile(m, n, k) | (how or {})
-    parts = how.pop("parts")
-    layout = w4a16.arguments(packed)
-    how.setdefault("SCALED", m > 64)
+    how = {"SCALED": m > 64} | tile(m, n, k) | (how or {})
+    rows, columns, parts = -(-n // how["BN"]), -(-m // how["BM"]), how.pop("parts")
+    parts = parts if rows * columns <= len(packed.locks) else 1
     y = x.new_empty((m, n))
     partial = y if parts == 1 else x.new_empty((parts, m, n), dtype=torch.float32)
     zero = packed.scale if packed.zero is None else packed.zero
     scale = packed.scale.to(x.dtype) if how["SCALED"] else packed.scale
-    grid = (-(-m // how["BM"]), -(-n // how["BN"]), parts)
-    even = k % (128 * how["U"]) == 0
-    gemm[grid](x, packed.words.view(torch.int16), scale, zero, y, partial, packed.locks, m, n, k, **layout, **how,
-               EVEN=even, SPLIT=parts > 1)  # fmt: skip
+    gemm[(columns, rows, parts)](
+        x, packed.words.view(torch.int16), scale, zero, y, partial, packed.locks, m, n, k,
+        **w4a16.arguments(packed), **how, EVEN=k % (128 * how["U"]) == 0, SPLIT=parts > 1)  # fmt: skip
     return y
