@@ -16,22 +16,21 @@ from course_lib.kernels.packing import PackedInt4
 
 
 @triton.jit
-def int4(words, scale, zero, w, n, k, RUNS: tl.constexpr, HAS_ZERO: tl.constexpr,
+def int4(halves, scale, zero, w, n, k, RUNS: tl.constexpr, HAS_ZERO: tl.constexpr,
          BN: tl.constexpr, BB: tl.constexpr):  # fmt: skip
-    """words (n, blocks·16) -> w (n, k): each word becomes eight weights, two of each run of 32 columns."""
+    """halves (n, blocks·32) -> w (n, k): each halfword becomes four weights, 32 columns apart."""
     rows = tl.program_id(0) * BN + tl.arange(0, BN)
-    c = tl.program_id(1) * BB * 16 + tl.arange(0, BB * 16)
-    words_in_row = tl.cdiv(k, 128) * 16
-    inside = (rows < n)[:, None] & (c < words_in_row)[None, :]
-    word = tl.load(words + rows[:, None] * words_in_row + c[None, :], mask=inside, other=0)
-    for j in tl.static_range(8):
-        run = c // 16 * 4 + j % 4
-        column = run * 32 + 2 * (c % 16) + j // 4
-        known = inside & (column < k)[None, :]
+    c = tl.program_id(1) * BB * 32 + tl.arange(0, BB * 32)
+    length = tl.cdiv(k, 128) * 32
+    half = tl.load(halves + rows[:, None] * length + c[None, :], mask=(rows < n)[:, None] & (c < length)[None, :])
+    for j in tl.static_range(4):
+        run = c // 32 * 4 + j
+        column = run * 32 + c % 32
+        known = (rows < n)[:, None] & (column < k)[None, :]
         group = (run // RUNS)[None, :] * n + rows[:, None]
         s = tl.load(scale + group, mask=known, other=0.0).to(tl.float32)
         z = tl.load(zero + group, mask=known, other=0.0) if HAS_ZERO else 8.0
-        value = s * (((word >> (4 * j)) & 15).to(tl.float32) - z)
+        value = s * (((half >> (4 * j)) & 15).to(tl.float32) - z)
         tl.store(w + rows[:, None] * k + column[None, :], value.to(w.dtype.element_ty), mask=known)
 
 
@@ -53,10 +52,10 @@ def dequantize_int4(packed: PackedInt4, dtype: torch.dtype = torch.float16) -> T
     n, k = packed.shape
     w = torch.empty((n, k), dtype=dtype, device=packed.words.device)
     layout = w4a16.arguments(packed)
-    tile = {"BN": 16, "BB": 8} if ON_GPU else {"BN": 128, "BB": 16}
+    tile = {"BN": 16, "BB": 4} if ON_GPU else {"BN": 128, "BB": 16}
     zero = packed.scale if packed.zero is None else packed.zero
     grid = (-(-n // tile["BN"]), -(-k // (128 * tile["BB"])))
-    int4[grid](packed.words, packed.scale, zero, w, n, k, **layout, **tile)
+    int4[grid](packed.words.view(torch.int16), packed.scale, zero, w, n, k, **layout, **tile)
     return w if packed.order is None else w[:, torch.argsort(packed.order)]
 
 
