@@ -140,8 +140,8 @@ def test_attention(notebook):
 
 def test_trace(notebook):
     trace = notebook.explorer("trace")
-    trace.wait_for("Version 1, 4 rows a program, access 1 of 82: program 0 loads 128 bytes of words")
-    trace.press("access", "ArrowRight", "access 2 of 82: program 0 loads", times=1)
+    trace.wait_for("Version 1, 4 rows a program, access 1 of 42: program 0 loads 256 bytes of words")
+    trace.press("access", "ArrowRight", "access 2 of 42: program 0 loads", times=1)
     trace.press("rows a program", "End", "every byte of x once")
     trace.press("access", "End", "program 0 stores")
     trace.choose("version", "5: split-K", "Version 5, 8 rows a program")

@@ -10,7 +10,7 @@ from course_lib.viz.controls import Choice, Slider, Steps
 from course_lib.viz.explorer import Explorer
 from course_lib.viz.scene import Scene
 
-N, K, GROUP = 8, 256, 64  # small enough to be seen whole
+N, K, GROUP = 8, 256, 128  # small enough to be seen whole
 TITLES = {1: "1: naive", 2: "2: scale once a group", 3: "3: magic number", 4: "4: codes used in place", 5: "5: split-K"}
 ROWS = tuple((str(n), n) for n in (1, 2, 4, 8))
 WIDTH, HEIGHT, LEFT = 760, 436, 16
@@ -58,7 +58,15 @@ def traced(version, rows):
     x = torch.randn(K, generator=g).half()
     y = torch.zeros(parts, N, dtype=torch.float32 if version == 5 else torch.float16)
     known = {"x": x, "words": packed.words, "scale": packed.scale, "zero": torch.zeros(1), "y": y, "n": N, "k": K}
-    known |= {"one": gemv.ONE, "W": GROUP // 8, "GB": 1, "BN": rows, "BB": 1, "HAS_ZERO": False, "EVEN": True}
+    known |= {
+        "one": gemv.ONE,
+        "W": packing.BLOCK // 8,
+        "GB": GROUP // packing.BLOCK,
+        "BN": rows,
+        "BB": 1,
+        "HAS_ZERO": False,
+        "EVEN": True,
+    }
     kernel = gemv.VERSIONS[version]
     arguments = {name: known[name] for name in kernel.arg_names}
     accesses = trace(lambda: kernel[(N // rows, parts)](**arguments))
@@ -87,7 +95,8 @@ class Trace(Explorer):
         for one in accesses[: at + 1]:
             before[one.argument][touched(one)] = True
         codes = recorded.instructions()
-        per_weight = {v: codes[f"gemv-{v}"]["per_weight"] for v in TITLES if f"gemv-{v}" in codes}
+        names = {v: f"gemv-{v}" for v in TITLES} | {6: "gemm-1"}  # 6 has the matrix units multiply
+        per_weight = {v: codes[name]["per_weight"] for v, name in names.items() if name in codes}
         return Traced(version, rows, at, accesses, sizes, before, per_weight, recorded.budget())
 
     def sentence(self, t):

@@ -1,13 +1,8 @@
-"""Plots of chapter 12: instructions against a budget, times predicted and measured, speed over the number of tokens."""
-
-import textwrap
+"""Plots of chapter 12: instructions against a budget, times predicted and measured."""
 
 from course_lib.viz.axis import number
 from course_lib.viz.look import new_figure, styled
-from course_lib.viz.palette import CYCLE, light
-
-_DASHES = ("-", "--", ":", "-.", (0, (4, 1, 1, 1)))
-_MARKERS = "osD^v"
+from course_lib.viz.palette import light
 
 
 @styled
@@ -52,27 +47,4 @@ def versions(rows, title="Predicted from bytes and instructions, and measured"):
     top = max(max(row["us"], row["predicted_us"]) for row in rows)
     axes.set(xlim=(0, 1.2 * top), ylim=(len(rows) - 0.5, -0.5), xlabel="µs")
     axes.set_title(title, pad=24)
-    return figure
-
-
-@styled
-def speed(curves, provenance, title="How many times as fast as torch in bf16", xlabel="tokens in the batch"):
-    """Ratio to torch's bf16 over the tokens: `curves` is {"W4A16": [(tokens, ratio), …], …}; 1 is torch itself."""
-    figure, axes = new_figure(4.0)
-    for k, (name, points) in enumerate(curves.items()):
-        x, y = zip(*points, strict=True)
-        color = light(CYCLE[k % len(CYCLE)])
-        axes.plot(x, y, color=color, linestyle=_DASHES[k % 5], marker=_MARKERS[k % 5], markersize=5.5, label=name)
-    axes.axhline(1, color=light("ink"), linewidth=1.2)
-    axes.annotate("torch, bf16", (0.995, 1), (0, 4), xycoords=("axes fraction", "data"), ha="right",
-                  textcoords="offset points", color=light("muted"))  # fmt: skip
-    axes.set_xscale("log", base=2)
-    ticks = sorted({x for points in curves.values() for x, _ in points})
-    axes.set_xticks(ticks, [f"{t:,}" for t in ticks])
-    axes.minorticks_off()
-    axes.set_ylim(0, None)
-    axes.grid(axis="y")
-    axes.set(xlabel="\n".join([xlabel, *textwrap.wrap(provenance, 100)]), ylabel="times as fast")
-    axes.set_title(title)
-    axes.legend(loc="upper right")
     return figure
