@@ -29,6 +29,7 @@ _NAMES = {
     "kvcache": None,
     "capacity": None,
     "evaluate": None,
+    "deploy": None,
     "viz": None,
     "checks": None,
 }

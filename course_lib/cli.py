@@ -33,6 +33,8 @@ COMMANDS = {
     "card": ("course_lib.models.card", "main", "measure the bundled model's figures again"),
     "quantize": ("course_lib.calibrate.quantize", "main", "quantize a checkpoint: GPTQ, AWQ, in layouts others load"),
     "gate": ("course_lib.evaluate.gate_command", "main", "may these artifacts serve? measured, judged, with reasons"),
+    "deploy": ("course_lib.deploy.command", "main", "serve an artifact on 127.0.0.1, with fallback, canary, rollback"),
+    "capstone": ("course_lib.deploy.capstone", "main", "from weights to a gate, a service, a canary, a rollback"),
     "pictures": ("course_lib.viz.pictures", "main", "draw the explorers' still pictures again"),
     "bench": ("course_lib.kernels.bench", "main", "measure the kernels; sass: what their machine code says"),
     "env": ("course_lib.environment", "main", "prepare .venv, as `make env` does"),

@@ -24,6 +24,7 @@ LAYERS = [
     "kvcache",
     "capacity",
     "evaluate",
+    "deploy",
     "viz",
     "checks",
     "grading",

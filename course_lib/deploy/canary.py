@@ -1,0 +1,110 @@
+"""A candidate on a small share of real traffic: who is sent to it, and when that ends, and how.
+
+Every request that the candidate answers is also put to the incumbent, so that the two are compared in pairs. The number
+of pairs is fixed beforehand: whoever looks after each and stops at the first good moment fools himself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+from course_lib.evaluate.paired import Paired
+from course_lib.evaluate.serving import percentile
+
+
+def in_share(user: str, share: float) -> bool:
+    """Does this user belong to the share? Always the same answer for a user, and a larger share keeps the smaller's.
+
+    The first 8 bytes of SHA-256, as a number from 0 to 1, lie below the share. (Python's own hash() is salted anew in
+    every process.)
+
+    >>> [in_share("ada", share) for share in (0.0, 0.5, 1.0)]
+    [False, True, True]
+    """
+    return int.from_bytes(hashlib.sha256(user.encode()).digest()[:8], "big") < share * 2**64
+
+
+@dataclass(frozen=True)
+class CanaryPolicy:
+    """Fixed before the first request.
+
+    share     of the users who are sent to the candidate
+    pairs     requests after which it is decided
+    margin    share of good replies that may be lost, at 95 % confidence
+    errors    so many unanswered requests end it at once
+    slower    its 95th percentile may be so many times the incumbent's
+    """
+
+    share: float = 0.2
+    pairs: int = 40
+    margin: float = 0.1
+    errors: int = 1
+    slower: float = 3.0
+
+    def __post_init__(self):
+        if not 0 < self.share <= 1 or not 0 < self.margin < 1:
+            raise ValueError(f"share and margin must lie between 0 and 1, got {self.share} and {self.margin}")
+        needed = -int(-3 // self.margin)  # rule of three: nothing lost in n leaves room for 3/n, at 95 %
+        if self.pairs < needed:
+            raise ValueError(f"pairs must be at least {needed} for a margin of {self.margin:g}, got {self.pairs}")
+        if self.errors < 1 or self.slower <= 0:
+            raise ValueError(f"errors must be at least 1 and slower above 0, got {self.errors} and {self.slower}")
+
+    @property
+    def may_lose(self) -> int:
+        """The most losses, with no win, after which all pairs together could still be within the margin."""
+        held = [k for k in range(self.pairs + 1) if Paired(self.pairs, k, 0).not_worse_by(self.margin)]
+        return max(held, default=-1)
+
+
+@dataclass
+class Canary:
+    """What was seen so far. `state` is "running", "promoted" or "rolled back"; `reason` is the sentence behind it."""
+
+    policy: CanaryPolicy = field(default_factory=CanaryPolicy)
+    state: str = "running"
+    reason: str = ""
+    errors: int = 0
+    lost: int = 0
+    won: int = 0
+    seconds: list[tuple[float, float]] = field(default_factory=list)  # (candidate, incumbent) of each pair
+
+    def failed(self, why: str) -> None:
+        """The candidate did not answer."""
+        self.errors += 1
+        if self.errors >= self.policy.errors:
+            self._end("rolled back", f"the candidate left {self.errors} unanswered: {why}")
+
+    def compared(self, candidate_good: bool, incumbent_good: bool, seconds: tuple[float, float]) -> None:
+        """Both have answered the same request."""
+        self.seconds.append(seconds)
+        self.lost += incumbent_good and not candidate_good
+        self.won += candidate_good and not incumbent_good
+        if self.lost - self.won > self.policy.may_lose:
+            told = f"{self.lost} good replies lost and {self.won} won in {len(self.seconds)} pairs"
+            self._end(
+                "rolled back", f"{told}: all {self.policy.pairs} would not keep it below {self.policy.margin:.0%}"
+            )
+        elif len(self.seconds) >= self.policy.pairs:
+            self._decide()
+
+    def _decide(self) -> None:
+        pair = Paired(len(self.seconds), self.lost, self.won)
+        candidate, incumbent = (percentile(column, 0.95) for column in zip(*self.seconds, strict=True))
+        told = f"{pair.n} pairs, {self.lost} lost, {self.won} won"
+        told += f", p95 {candidate * 1e3:.0f} ms against {incumbent * 1e3:.0f}"
+        if not pair.not_worse_by(self.policy.margin):
+            self._end("rolled back", f"{told}: the loss may exceed {self.policy.margin:.0%}")
+        elif candidate > self.policy.slower * incumbent:
+            self._end("rolled back", f"{told}: more than {self.policy.slower:g} times as slow")
+        else:
+            self._end("promoted", told)
+
+    def end(self, why: str) -> None:
+        """Take it back by hand."""
+        self._end("rolled back", why)
+
+    def _end(self, state: str, reason: str) -> None:
+        if self.state == "running":  # what ended does not end again
+            self.state, self.reason = state, reason
