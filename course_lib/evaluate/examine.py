@@ -59,7 +59,7 @@ class Base:
             said = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
             return Report(name, figures, _source(served), problem=f"It could not be measured: {said}.")
         figures |= language_figures(compared) | task_figures(task, paired(self.task.correct, task.correct))
-        return Report(name, figures, _source(served))
+        return Report(name, figures, _source(served), correct=item_by_item(task))
 
 
 def language_figures(compared: Comparison) -> dict[str, float]:
@@ -85,6 +85,11 @@ def task_figures(task: TaskResult, pair: Paired) -> dict[str, float]:
         "json_valid": task.json_valid,
         "schema_valid": task.schema_valid,
     }
+
+
+def item_by_item(task: TaskResult) -> str:
+    """ "1" for each right reply and "0" for each wrong one."""
+    return "".join("01"[right] for right in task.correct)
 
 
 def token_difference(base, other, texts: Sequence[str]) -> str:

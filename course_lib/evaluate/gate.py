@@ -79,6 +79,7 @@ class Report:
     source: str = ""  # command, runtime, machine
     log: str = ""  # the last words of a runtime that crashed
     problem: str = ""  # why it could not be measured, in a sentence
+    correct: str = ""  # the task item by item, "1" right and "0" wrong, to pair with another artifact's
 
     def __post_init__(self):
         known = {figure for gate in GATES for figure in FIGURES[gate]}
