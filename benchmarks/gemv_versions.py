@@ -14,15 +14,24 @@ from pathlib import Path
 
 import torch
 
-from course_lib.kernels import clock, families, gemv
+from course_lib.kernels import clock, families, gemv, w4a16
 
 N, K, GROUP = 8192, 28672, 128
-TILES = {1: [(32, 4)], 2: [(32, 4)], 3: [(32, 4)], 4: [(8, 4), (16, 4), (32, 4), (64, 4)], 5: [(32, 4)]}
+TILES = {
+    1: [(32, 4)],
+    2: [(32, 4)],
+    3: [(32, 4)],
+    4: [(8, 4), (16, 4), (32, 4), (64, 4)],
+    5: [(32, 4)],
+    6: [(64, 1)],
+}  # rows and blocks of a tile; 6 is the kernel on the matrix units, which has its own
 HERE = Path(__file__).parent / "results"
 
 
 def launch(version, x, packed, tile):
     """One call of a version with (BN, BB), its arguments found by name."""
+    if version == 6:
+        return w4a16.linear(x[None], packed, "gemm")[0]
     kernel = gemv.VERSIONS[version]
     parts = 4 if version == 5 else 1
     y = x.new_empty((parts, N), dtype=torch.float32 if version == 5 else x.dtype)
@@ -49,13 +58,17 @@ def main():
     x = torch.randn(K, dtype=torch.float16, device="cuda")
     want = families.product(x[None], families.packing.unpack(weights[0]))[0]
     rows = []
-    for version in sorted(set(TILES) & set(gemv.VERSIONS)):
+    for version in TILES:
+        name = "gemm-1" if version == 6 else f"gemv-{version}"
+        if name not in each:
+            print(f"{name} is not in kernels-sass.json: record that first")
+            continue
         for tile in TILES[version]:
             error = families.close(launch(version, x, weights[0], tile), want)
             us = clock.microseconds([lambda w=w, v=version, t=tile: launch(v, x, w, t) for w in weights])
             issue = about.multi_processor_count * 128 * clock_hz()
             moved = families.nbytes(weights[0]) + 2 * (N + K)
-            memory, work = 1e6 * moved / copy, 1e6 * N * K * each[f"gemv-{version}"] / issue
+            memory, work = 1e6 * moved / copy, 1e6 * N * K * each[name] / issue
             rows.append({"version": version, "rows": tile[0], "blocks": tile[1], "us": round(us, 2),
                          "predicted_us": round(max(memory, work), 2), "memory_us": round(memory, 2),
                          "issue_us": round(work, 2), "issue_per_s": issue, "error": error})  # fmt: skip
