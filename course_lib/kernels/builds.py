@@ -34,12 +34,12 @@ def gemv(version: int, function: str, **more) -> Build:
 
 
 def gemm(name: str, signature: dict, bm: int, bn: int, warps: int, **more) -> Build:
-    layout = {"RUNS": 4, "HAS_ZERO": False, "U": 1, "STAGES": 4, "EVEN": True}
+    layout = {"R": 32, "RUNS": 4, "HAS_ZERO": False, "U": 1, "STAGES": 4, "EVEN": True}
     layout |= {"SCALED": bm > 64, "SPLIT": bm <= 64}
     constants = layout | {"BM": bm, "BN": bn} | more
     nvidia = ("sm_80", "sm_89", "sm_90", "sm_100")  # the text is PTX
     nvidia = ("sm_90",) if bm > 64 else nvidia  # spills on sm_80; Triton 3.7 makes a trap of the scaled tile on sm_100
-    return Build(name, "gemm.gemm", signature, constants, weights=bn * 128 * constants["U"], warps=warps,
+    return Build(name, "gemm.gemm", signature, constants, weights=bn * 4 * constants["R"] * constants["U"], warps=warps,
                  tensor_cores=True, arches=nvidia)  # fmt: skip
 
 

@@ -16,22 +16,22 @@ from course_lib.kernels.packing import PackedInt4
 
 
 @triton.jit
-def int4(halves, scale, zero, w, n, k, RUNS: tl.constexpr, HAS_ZERO: tl.constexpr,
-         BN: tl.constexpr, BB: tl.constexpr):  # fmt: skip
-    """halves (n, blocks·32) -> w (n, k): each halfword becomes four weights, 32 columns apart."""
+def int4(halves, scale, zero, w, n, k, R: tl.constexpr, RUNS: tl.constexpr, HAS_ZERO: tl.constexpr,
+         BN: tl.constexpr):  # fmt: skip
+    """halves (blocks, n, R) -> w (n, k): each halfword of a block becomes four weights, R columns apart."""
     rows = tl.program_id(0) * BN + tl.arange(0, BN)
-    c = tl.program_id(1) * BB * 32 + tl.arange(0, BB * 32)
-    length = tl.cdiv(k, 128) * 32
-    half = tl.load(halves + rows[:, None] * length + c[None, :], mask=(rows < n)[:, None] & (c < length)[None, :])
+    b = tl.program_id(1)
+    c = tl.arange(0, R)
+    half = tl.load(halves + (b * n + rows)[:, None] * R + c[None, :], mask=(rows < n)[:, None], other=0)
     for j in tl.static_range(4):
-        run = c // 32 * 4 + j
-        column = run * 32 + c % 32
-        known = (rows < n)[:, None] & (column < k)[None, :]
-        group = (run // RUNS)[None, :] * n + rows[:, None]
-        s = tl.load(scale + group, mask=known, other=0.0).to(tl.float32)
-        z = tl.load(zero + group, mask=known, other=0.0) if HAS_ZERO else 8.0
-        value = s * (((half >> (4 * j)) & 15).to(tl.float32) - z)
-        tl.store(w + rows[:, None] * k + column[None, :], value.to(w.dtype.element_ty), mask=known)
+        run = 4 * b + j
+        known = (rows < n)[:, None] & (run * R + c < k)[None, :]
+        group = run // RUNS * n + rows
+        s = tl.load(scale + group, mask=(rows < n) & (run * R < k), other=0.0).to(tl.float32)
+        z = tl.load(zero + group, mask=(rows < n) & (run * R < k), other=0.0)[:, None] if HAS_ZERO else 8.0
+        value = s[:, None] * (((half >> (4 * j)) & 15).to(tl.float32) - z)
+        at = w + rows[:, None] * k + (run * R + c)[None, :]
+        tl.store(at, value.to(w.dtype.element_ty), mask=known)
 
 
 @triton.jit
@@ -51,11 +51,10 @@ def dequantize_int4(packed: PackedInt4, dtype: torch.dtype = torch.float16) -> T
     """The weight (n, k) of packed words, rounded once to dtype; equals `packing.unpack`."""
     n, k = packed.shape
     w = torch.empty((n, k), dtype=dtype, device=packed.words.device)
-    layout = w4a16.arguments(packed)
-    tile = {"BN": 16, "BB": 4} if ON_GPU else {"BN": 128, "BB": 16}
+    rows = 64 if ON_GPU else 128
     zero = packed.scale if packed.zero is None else packed.zero
-    grid = (-(-n // tile["BN"]), -(-k // (128 * tile["BB"])))
-    int4[grid](packed.words.view(torch.int16), packed.scale, zero, w, n, k, **layout, **tile)
+    grid = (-(-n // rows), len(packed.words))
+    int4[grid](packed.words.view(torch.int16), packed.scale, zero, w, n, k, **w4a16.arguments(packed), BN=rows)
     return w if packed.order is None else w[:, torch.argsort(packed.order)]
 
 

@@ -62,9 +62,9 @@ def decode(w, j: tl.constexpr, z, s, SCALED: tl.constexpr, dtype: tl.constexpr):
 
 
 @triton.jit
-def load_group(scale, zero, run, rows, n, k, RUNS: tl.constexpr, HAS_ZERO: tl.constexpr):
-    """Scale and zero of each row in the group of a run of 32 columns; beyond the row's end, those of its last."""
-    at = tl.minimum(run, tl.cdiv(k, 32) - 1) // RUNS * n + rows
+def load_group(scale, zero, run, rows, n, k, R: tl.constexpr, RUNS: tl.constexpr, HAS_ZERO: tl.constexpr):
+    """Scale and zero of each row in the group of a run of R columns; beyond the row's end, those of its last."""
+    at = tl.minimum(run, tl.cdiv(k, R) - 1) // RUNS * n + rows
     s = tl.load(scale + at)[:, None]
     z = tl.load(zero + at)[:, None] if HAS_ZERO else tl.full((1, 1), 8, tl.float16)
     return s, z
@@ -91,34 +91,34 @@ def finish(acc, y, partial, locks, tokens, rows, m, n, SPLIT: tl.constexpr):
 
 
 @triton.jit
-def gemm(x, halves, scale, zero, y, partial, locks, m, n, k, RUNS: tl.constexpr, HAS_ZERO: tl.constexpr,
-         BM: tl.constexpr, BN: tl.constexpr, U: tl.constexpr, STAGES: tl.constexpr, SCALED: tl.constexpr,
-         EVEN: tl.constexpr, SPLIT: tl.constexpr):  # fmt: skip
-    """x (m, k), halves (n, blocks·32) -> y (m, n): a block of BN rows at a time, U blocks in a turn of the loop.
+def gemm(x, halves, scale, zero, y, partial, locks, m, n, k, R: tl.constexpr, RUNS: tl.constexpr,
+         HAS_ZERO: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, U: tl.constexpr, STAGES: tl.constexpr,
+         SCALED: tl.constexpr, EVEN: tl.constexpr, SPLIT: tl.constexpr):  # fmt: skip
+    """x (m, k), halves (blocks, n, R) -> y (m, n): a block of BN rows at a time, U blocks in a turn of the loop.
     EVEN: turns end where the row ends, so that no column needs a mask."""
     tokens = tl.program_id(0) * BM + tl.arange(0, BM)
     rows = tl.program_id(1) * BN + tl.arange(0, BN)
     here = tl.minimum(rows, n - 1)  # rows beyond the last are read again, not stored
-    blocks = tl.cdiv(k, 128)
+    blocks = tl.cdiv(k, 4 * R)
     each = tl.cdiv(blocks, tl.num_programs(2) * U) * U
     first = tl.program_id(2) * each
-    c = tl.arange(0, 32)
+    c = tl.arange(0, R)
     acc = tl.zeros((BN, BM), tl.float32)
-    s, z = load_group(scale, zero, 4 * first, here, n, k, RUNS, HAS_ZERO)
+    s, z = load_group(scale, zero, 4 * first, here, n, k, R, RUNS, HAS_ZERO)
     for turn in tl.range(first, tl.minimum(first + each, blocks), U, num_stages=STAGES):
         for u in tl.static_range(U):
             b = turn + u
-            at = here[:, None] * (blocks * 32) + (b * 32 + c)[None, :]
+            at = (b * n + here)[:, None] * R + c[None, :]
             w = tl.load(halves + at) if EVEN else tl.load(halves + at, mask=b < blocks, other=0)
             for j in tl.static_range(4):
                 if j % RUNS == 0:  # a group begins
                     if SCALED:
-                        s, z = load_group(scale, zero, 4 * b + j, here, n, k, RUNS, HAS_ZERO)
+                        s, z = load_group(scale, zero, 4 * b + j, here, n, k, R, RUNS, HAS_ZERO)
                     else:  # those of the next group: they are on their way while this one is multiplied
                         part = tl.zeros((BN, BM), tl.float32)
                         after = 4 * b + j + (RUNS if RUNS < 4 else 4)
-                        s_next, z_next = load_group(scale, zero, after, here, n, k, RUNS, HAS_ZERO)
-                column = b * 128 + j * 32 + c
+                        s_next, z_next = load_group(scale, zero, after, here, n, k, R, RUNS, HAS_ZERO)
+                column = (4 * b + j) * R + c
                 inside = (tokens < m)[None, :] if EVEN else (tokens < m)[None, :] & (column < k)[:, None]
                 v = tl.load(x + tokens[None, :] * k + column[:, None], mask=inside, other=0.0)
                 weights = decode(w, j, z, s, SCALED, x.dtype.element_ty)
@@ -158,5 +158,5 @@ def run(x, packed, how: dict | None = None):
     scale = packed.scale.to(x.dtype) if how["SCALED"] else packed.scale
     gemm[(columns, rows, parts)](
         x, packed.words.view(torch.int16), scale, zero, y, partial, packed.locks, m, n, k,
-        **w4a16.arguments(packed), **how, EVEN=k % (128 * how["U"]) == 0, SPLIT=parts > 1)  # fmt: skip
+        **w4a16.arguments(packed), **how, EVEN=k % (4 * packed.run * how["U"]) == 0, SPLIT=parts > 1)  # fmt: skip
     return y

@@ -12,7 +12,7 @@ with its own memory (a weight is 4.25 bits with its share of the scale). So the 
                         lie. Taking the ones off a word's sum costs bits: 2⁻¹³ Σ s|x| at most, a fraction of x's own
 5. `v5_split`     4.08  as 4, with the row cut into parts that other programs sum, for matrices with few rows
 
-All take groups of 128 or more: x (k,), packed words (n, blocks·W), scale and zero (groups, n); they give y (n,), or
+All take groups of 128 or more: x (k,), packed words (blocks, n, W), scale and zero (groups, n); they give y (n,), or
 (parts, n) for version 5. The sixth version is `gemm`: the multiplications move to the matrix units, 2.3 a weight.
 """
 
@@ -34,11 +34,18 @@ def nibble_columns(b, j: tl.constexpr, W: tl.constexpr, BB: tl.constexpr):
 
 
 @triton.jit
+def tile_words(rows, b, n, W: tl.constexpr, BB: tl.constexpr):
+    """Where the (BN, BB·W) words of some rows in blocks b … b + BB − 1 lie."""
+    c = tl.arange(0, BB * W)
+    return ((b + c // W) * (n * W) + c % W)[None, :] + rows[:, None] * W
+
+
+@triton.jit
 def load_words(words, rows, b, blocks, n, W: tl.constexpr, BB: tl.constexpr):
     """(BN, BB·W) words and their mask."""
     c = tl.arange(0, BB * W)
     inside = (rows < n)[:, None] & (b + c // W < blocks)[None, :]
-    return tl.load(words + rows[:, None] * (blocks * W) + b * W + c[None, :], mask=inside, other=0), inside
+    return tl.load(words + tile_words(rows, b, n, W, BB), mask=inside, other=0), inside
 
 
 @triton.jit
@@ -120,7 +127,7 @@ def row_sums(x, words, scale, zero, rows, first, last, n, k, one, W: tl.constexp
     acc = tl.zeros((BN, BB * W), tl.float32)
     for b in range(first, last, BB):
         inside = None if EVEN else (rows < n)[:, None] & (b + c // W < blocks)[None, :]
-        w = tl.load(words + rows[:, None] * (blocks * W) + b * W + c[None, :], mask=inside, other=None if EVEN else 0)
+        w = tl.load(words + tile_words(rows, b, n, W, BB), mask=inside, other=None if EVEN else 0)
         group = ((b + c // W) // GB)[None, :] * n + rows[:, None]
         s = tl.load(scale + group, mask=inside, other=None if EVEN else 0.0).to(tl.float32)
         z = tl.load(zero + group, mask=inside, other=None if EVEN else 0.0) if HAS_ZERO else 8.0

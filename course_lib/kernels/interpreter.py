@@ -80,7 +80,7 @@ class Memory:
 
     def check(self, kind, ptrs, mask, itemsize):
         """Raise IndexError unless each unmasked address lies in one argument; tell the watcher."""
-        ptrs, mask = np.broadcast_arrays(ptrs, mask)
+        ptrs, mask = np.broadcast_arrays(ptrs, np.asarray(mask, bool))  # of plain numbers: int32
         left = ptrs[mask].astype(np.int64)
         if not left.size and not self.watcher:
             return

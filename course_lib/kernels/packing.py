@@ -1,8 +1,9 @@
-"""int4 codes as the kernels want to read them: eight in a 32-bit word, neighbours 16 bits apart.
+"""int4 codes as the kernels want to read them: eight in a 32-bit word, neighbours 16 bits apart, a tile in one piece.
 
-A block of 128 columns is four runs of 32, and lies in 32 halfwords, 16 words: nibble j of halfword h holds column
-`32·j + h`. The inputs that meet one nibble of all halfwords are a run, so x is read in runs, too; and in a word the
-neighbours 2c and 2c + 1 lie at nibbles j and j + 4, where one instruction takes both for a pair of 16-bit floats.
+A block is four runs of R columns, and lies in R halfwords: nibble j of halfword h holds column `R·j + h`. Inputs that
+meet one nibble of all halfwords are a run, so x is read in runs, too; and in a word the neighbours 2c and 2c + 1 lie at
+nibbles j and j + 4, where one instruction takes both for a pair of 16-bit floats. Blocks of all rows lie together: a
+tile of rows is kilobytes in one piece, as memory likes to be read.
 """
 
 from __future__ import annotations
@@ -15,20 +16,19 @@ from torch import Tensor
 
 from course_lib.qtensor import QTensor
 
-BLOCK = 128  # columns in a block of 16 words
-
 
 @dataclass(frozen=True, eq=False)
 class PackedInt4:
     """w_hat[n, k] = scale[n, g] · (u[n, k] − zero[n, g]), u in 0…15, g the group of column k.
 
     ========  =======================  ==================================================================
-    words     (n, padded k / 8) int32  eight codes each
+    words     (blocks, n, R / 2) int32 eight codes each
     scale     (groups, n)              float16, bfloat16 or float32: a tile of rows reads a run
     zero      (groups, n) float16      or None, where it is 8 everywhere
     shape     (n, k)                   of the weight
     group     columns in a group       32, 64, a multiple of 128, or the whole row
     order     (k,) int64 or None       columns sorted by group, where g_idx (act-order) mixed them
+    run       R: columns in a run      a quarter of a block
     locks     (tiles,) int32           counters of the split kernel, zero between calls: one call at a time
     ========  =======================  ==================================================================
     """
@@ -38,6 +38,7 @@ class PackedInt4:
     zero: Tensor | None
     shape: tuple[int, int]
     group: int
+    run: int = 32
     order: Tensor | None = None
     locks: Tensor | None = None
 
@@ -54,24 +55,24 @@ class PackedInt4:
     def to(self, device) -> PackedInt4:
         moved = {name: t if t is None else t.to(device) for name in ("words", "scale", "zero", "order")
                  for t in [getattr(self, name)]}  # fmt: skip
-        return PackedInt4(**moved, shape=self.shape, group=self.group)
+        return PackedInt4(**moved, shape=self.shape, group=self.group, run=self.run)
 
 
-def pack(q: QTensor, dtype: torch.dtype = torch.float16) -> PackedInt4:
-    """Pack an int4 QTensor (n, k), scales as `dtype`; ValueError for another format or a group that blocks cannot hold.
+def pack(q: QTensor, dtype: torch.dtype = torch.float16, run: int = 32) -> PackedInt4:
+    """Pack an int4 QTensor (n, k), scales as `dtype`; ValueError for another format or a group that is not whole runs.
 
     >>> from course_lib import Scheme, quantize
     >>> packed = pack(quantize(torch.randn(8, 256), Scheme.int(4, group=64)))
     >>> packed.words.shape, packed.scale.shape
-    (torch.Size([8, 32]), torch.Size([4, 8]))
+    (torch.Size([2, 8, 16]), torch.Size([4, 8]))
     """
     rows, group = q.scheme.block
     n, k = q.shape if len(q.shape) == 2 else (0, 0)
     if q.scheme.format != "int4" or rows != 1 or not n or q.tensor_scale is not None or isinstance(q.scale, QTensor):
         raise ValueError(f"q must be an int4 matrix with plain scales per row and group, got {q!r}")
     group = q.codes.shape[1] if group == -1 else group
-    if group not in (32, 64) and group % BLOCK and q.scale.shape[1] > 1:
-        raise ValueError(f"the group must be 32, 64 or a multiple of {BLOCK} to be packed for a kernel, got {group}")
+    if group % run and q.scale.shape[1] > 1:
+        raise ValueError(f"the group must be a multiple of {run} to be packed for a kernel, got {group}")
     codes = q.codes.to(torch.int32) + (8 if q.scheme.symmetric is True else 0)
     order = None
     if q.g_idx is not None:
@@ -79,7 +80,8 @@ def pack(q: QTensor, dtype: torch.dtype = torch.float16) -> PackedInt4:
         codes = codes[:, order]
     zero = q.zero_point.half().T.contiguous() if q.scheme.symmetric is False else None
     scale = q.scale.to(dtype).T.contiguous()
-    return PackedInt4(pack_words(codes, BLOCK, pairs=True), scale, zero, (n, k), group, order)
+    words = pack_words(codes, 4 * run, pairs=True).reshape(n, -1, run // 2).transpose(0, 1).contiguous()
+    return PackedInt4(words, scale, zero, (n, k), group, run, order)
 
 
 def pack_words(codes: Tensor, block: int, pairs: bool = False) -> Tensor:
@@ -110,7 +112,8 @@ def unpack_words(words: Tensor, block: int, pairs: bool = False) -> Tensor:
 def unpack(packed: PackedInt4) -> Tensor:
     """The weights (n, k) in float32, columns in their first order."""
     n, k = packed.shape
-    codes = unpack_words(packed.words, BLOCK, pairs=True).float()
+    words = packed.words.transpose(0, 1).reshape(n, -1)
+    codes = unpack_words(words, 4 * packed.run, pairs=True).float()
     groups = torch.arange(codes.shape[1], device=codes.device) // packed.group
     groups = groups.clamp(max=len(packed.scale) - 1)  # padding
     zero = 8.0 if packed.zero is None else packed.zero.float()[groups].T

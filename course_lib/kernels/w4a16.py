@@ -71,9 +71,9 @@ def check(x: Tensor, packed: PackedInt4) -> None:
 
 
 def arguments(packed: PackedInt4) -> dict:
-    """What the layout tells a kernel: runs of 32 columns in a group, whether there are zero points."""
-    runs = 1 << 30 if len(packed.scale) == 1 else packed.group // 32
-    return {"RUNS": runs, "HAS_ZERO": packed.zero is not None}
+    """What the layout tells a kernel: columns in a run, runs in a group, whether there are zero points."""
+    runs = 1 << 30 if len(packed.scale) == 1 else packed.group // packed.run
+    return {"R": packed.run, "RUNS": runs, "HAS_ZERO": packed.zero is not None}
 
 
 def gemv(x: Tensor, packed: PackedInt4, version: int) -> Tensor:
@@ -81,13 +81,13 @@ def gemv(x: Tensor, packed: PackedInt4, version: int) -> Tensor:
     from course_lib.kernels import gemv as kernels
 
     n, k = packed.shape
-    if packed.group < 128 < k:
-        raise ValueError(f"gemv-{version} takes groups of 128 or more, got {packed.group}: name gemm, or no kernel")
     layout = arguments(packed)
-    layout = {"W": 16, "GB": max(1, layout.pop("RUNS") // 4)} | layout
+    if layout["RUNS"] % 4:
+        raise ValueError(f"gemv-{version} takes groups of {4 * packed.run} or more, got {packed.group}: name gemm")
+    layout = {"W": layout.pop("R") // 2, "GB": layout.pop("RUNS") // 4} | layout
     tile = {"BN": 32, "BB": 4} if ON_GPU else {"BN": 128, "BB": 16}
     parts = PARTS if version == 5 else 1
-    layout["EVEN"] = n % tile["BN"] == 0 and k % (128 * tile["BB"]) == 0
+    layout["EVEN"] = n % tile["BN"] == 0 and k % (8 * layout["W"] * tile["BB"]) == 0
     y = x.new_empty((parts, n) if version == 5 else (n,), dtype=torch.float32 if version == 5 else x.dtype)
     zero = packed.scale if packed.zero is None else packed.zero
     grid = (-(-n // tile["BN"]), parts)
