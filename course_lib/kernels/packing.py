@@ -16,6 +16,8 @@ from torch import Tensor
 
 from course_lib.qtensor import QTensor
 
+BLOCK = 128  # columns in a block of four runs of 32
+
 
 @dataclass(frozen=True, eq=False)
 class PackedInt4:
