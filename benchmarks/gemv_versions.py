@@ -17,14 +17,8 @@ import torch
 from course_lib.kernels import clock, families, gemv, w4a16
 
 N, K, GROUP = 8192, 28672, 128
-TILES = {
-    1: [(32, 4)],
-    2: [(32, 4)],
-    3: [(32, 4)],
-    4: [(8, 4), (16, 4), (32, 4), (64, 4)],
-    5: [(32, 4)],
-    6: [(64, 1)],
-}  # rows and blocks of a tile; 6 is the kernel on the matrix units, which has its own
+TILES = {v: [(32, 4)] for v in (1, 2, 3, 5)} | {4: [(8, 4), (16, 4), (32, 4), (64, 4)]}  # rows, blocks of a tile
+TILES[6] = [(64, 1)]  # the kernel on the matrix units has its own
 HERE = Path(__file__).parent / "results"
 
 

@@ -94,6 +94,16 @@ def dequantize(words, scale, zero, w, k, W: tl.constexpr, GB: tl.constexpr):
             "sign). Keep four bits: & 15.",
         ),
         (
+            "three bits kept",
+            [(") & 15", ") & 7")],
+            "A nibble has four bits: & 15. & 7 drops the top one, and codes from 8 on come out 8 too small.",
+        ),
+        (
+            "every block at the beginning of the row",
+            [("8 * W * b + W * j", "W * j")],
+            "Block b begins at column 8·W·b. You write all blocks of a row over the first.",
+        ),
+        (
             "the lowest nibble eight times",
             [("word >> (4 * j)", "word")],
             "Every column gets nibble 0. Shift by 4·j first.",

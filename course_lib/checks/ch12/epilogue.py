@@ -84,6 +84,16 @@ def epilogue(acc, sx, sw, zw, total, y, m, n, BM: tl.constexpr, BN: tl.constexpr
              ("u[:, None] * v[None, :]", "u[None, :] * v[:, None]")],
             "sx is one scale a token (a row of the tile, [:, None]), sw one a channel (a column, [None, :]).",
         ),
+        (
+            "scales spread the wrong way",
+            [("u[:, None] * v[None, :]", "u[None, :] * v[:, None]")],
+            "A token's scale belongs to a row of the tile, [:, None]; a channel's to a column, [None, :].",
+        ),
+        (
+            "zero points spread the wrong way",
+            [("z[None, :] * t[:, None]", "z[:, None] * t[None, :]")],
+            "zw has one number a channel, a column of the tile: [None, :]. total has one a token: [:, None].",
+        ),
         ("no zero point", [("a - z[None, :] * t[:, None]", "a")], "The zero point's share is missing: − zw·total."),
         (
             "zero point added",

@@ -102,6 +102,16 @@ def gemv(x, words, scale, y, n, k, W: tl.constexpr, GB: tl.constexpr, BN: tl.con
             "matter.",
         ),
         (
+            "rows beyond the matrix are read",
+            [("mask=rows < n, other=0.0)", "other=None)")],
+            "The last program may have rows that the matrix has not: words and scales need mask=rows < n, other=0.",
+        ),
+        (
+            "blocks W columns apart",
+            [("8 * W * b + W * j", "W * b + W * j")],
+            "A block is 8·W columns long: block b begins at column 8·W·b.",
+        ),
+        (
             "the last block is left out",
             [("range(0, blocks)", "range(0, k // (8 * W))")],
             "k // (8·W) counts whole blocks only. The columns behind them are missing: cdiv, and a mask.",

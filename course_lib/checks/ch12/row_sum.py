@@ -86,6 +86,11 @@ def row_sum(x, y, k, B: tl.constexpr):
             "Whole tiles only: the last k % B columns are missing. Keep the loop, and mask its last tile.",
         ),
         (
+            "every tile the first",
+            [("start + tl.arange", "tl.arange")],
+            "The lanes of a tile are columns start, start + 1, …: without start each tile reads the first one again.",
+        ),
+        (
             "the first tile only",
             [("column < k", "column < B")],
             "column < B holds in the first tile only. The row ends at k.",
