@@ -142,14 +142,18 @@ class Trace(Explorer):
         return box
 
 
-def _cells(scene, t, argument, x, y, columns, wide, high, size):
-    """The elements of an argument, `size` bytes each: a tint where they were touched, a frame where they are now."""
+def _cells(scene, t, argument, x, y, columns, wide, high, size, order=None):
+    """The elements of an argument, `size` bytes each: a tint where they were touched, a dot where they are now.
+
+    order: where each element stands in the picture, if not in the order of memory.
+    """
     from course_lib.kernels.trace import touched
 
     now = set((touched(t.now) // size).tolist()) if t.now.argument == argument else set()
     done = t.before[argument][::size]
     for i, known in enumerate(done):
-        left, top = x + wide * (i % columns), y + high * (i // columns)
+        place = i if order is None else order[i]
+        left, top = x + wide * (place % columns), y + high * (place // columns)
         fill = FILLS[argument] if i in now else "sky" if known else "card"
         scene.rect(left, top, wide - 1, high - 1, fill=fill, color="muted", line=0.5)
         if i in now:
@@ -159,8 +163,10 @@ def _cells(scene, t, argument, x, y, columns, wide, high, size):
 def _words(scene, t):
     title = f"words: {N} rows, {K // 8} words of 8 codes each"
     scene.text(LEFT, 22, title, size=13, bold=True, anchor="start")
-    columns = K // 8
-    _cells(scene, t, "words", LEFT, 32, columns, 13, 13, 4)
+    columns, per_block = K // 8, GROUP // 8  # in memory the first block of all rows comes first, then the second
+    block, row, c = np.indices((columns // per_block, N, per_block))
+    order = (row * columns + block * per_block + c).ravel()
+    _cells(scene, t, "words", LEFT, 32, columns, 13, 13, 4, order)
     for row in range(t.rows, N, t.rows):
         scene.line(LEFT - 4, 32 + 13 * row - 0.5, LEFT + 13 * columns + 3, 32 + 13 * row - 0.5, "ink", 1.2)
     scene.text(LEFT + 13 * columns, 22, f"{N // t.rows} program{'s' * (N > t.rows)}", size=12, color="muted",
