@@ -63,115 +63,134 @@ class Pages:
             )
 
 
-AMONG = tl.constexpr("prmt.b32 $0, i, 0x64646464, 0x4140; prmt.b32 $1, i, 0x64646464, 0x4342; "
-                     "sub.f16x2 $0, $0, c; sub.f16x2 $1, $1, c; ")  # fmt: skip
+def text(how: str, less: str) -> str:
+    """PTX: $0 = what `how` makes of the two halfwords in $1, less $2, as float16."""
+    return f"{{ .reg .b32 t, c; .reg .b16 b; {how} {less} }}"
+
+
+ZERO = "sub.f16x2 $0, $0, $2;"
+FP8 = tl.constexpr([[text(f"prmt.b32 t, $1, 0, {choice}; cvt.u16.u32 b, t; cvt.rn.f16x2.e4m3x2 $0, b;", less)
+                     for choice in ("0x4420", "0x4431")] for less in ("", ZERO)])  # fmt: skip
+INT8 = tl.constexpr([[text(f"shr.u32 t, $1, {shift}; lop3.b32 $0, t, 0x00FF00FF, 0x64806480, 0x6A;", less)
+                      for shift in (0, 8)]
+                     for less in ("", "mov.b32 c, 0x64806480; sub.f16x2 $0, $0, c; " + ZERO)])  # fmt: skip
+INT4 = tl.constexpr([[text(f"{shift}; lop3.b32 $0, t, 0x03C003C0, 0x4C004C00, 0xEA;", less)
+                      for shift in ("shl.b32 t, $1, 6", "shl.b32 t, $1, 2", "shr.u32 t, $1, 2", "shr.u32 t, $1, 6")]
+                     for less in ("", ZERO)])  # fmt: skip
 
 
 @triton.jit
-def unpacked(how: tl.constexpr, codes, zero):
-    """Four codes at a time to float16, less zero."""
-    TEXT: tl.constexpr = "{ .reg .b16 a, b; .reg .b32 i, c; " + how + "sub.f16x2 $0, $0, $3; sub.f16x2 $1, $1, $4; }"
-    return tl.inline_asm_elementwise(TEXT, "=&r,=&r,r,r,r", [codes, zero], dtype=tl.float16, is_pure=False, pack=4)
+def numbers(w, j: tl.constexpr, zero, LESS: tl.constexpr, BITS: tl.constexpr, SIGNED: tl.constexpr,
+            kind: tl.constexpr, ASM: tl.constexpr):  # fmt: skip
+    """Code j of each halfword plus `lift` as `kind`, less zero where LESS (which takes the lift off, too).
 
-
-@triton.jit
-def numbers(codes, zero, HIGH: tl.constexpr, BITS: tl.constexpr, SIGNED: tl.constexpr, kind: tl.constexpr,
-            ASM: tl.constexpr):  # fmt: skip
-    """codes − zero as `kind`; of two codes in a byte the high or the low one. In float16 an integer code among the last
-    bits of 1024 is 1024 + code: two subtractions make a number of it, and no slow conversion is needed.
-
-    The assembly is four codes at a time, and is called impure so that codes are unpacked before they change threads:
-    as halves they can go through shared memory 16 bytes at a time, as bytes one by one."""
+    In float16 a code of 4 bits among the first bits of 16 is 16 + code, one of 8 bits among the last of 1024 is
+    1024 + 128 + code: no conversion, two neighbours at a time."""
     if ASM and kind == tl.float16:
+        zero = tl.broadcast_to(zero, w.shape)
         if SIGNED:
-            return unpacked("mov.b32 {a, b}, $2; cvt.rn.f16x2.e4m3x2 $0, a; cvt.rn.f16x2.e4m3x2 $1, b; ", codes, zero)
+            return tl.inline_asm_elementwise(FP8[LESS][j], "=r,r,r", [w, zero], tl.float16, True, 2)
         elif BITS == 8:
-            return unpacked("xor.b32 i, $2, 0x80808080; mov.b32 c, 0x64806480; " + AMONG, codes, zero)
-        elif HIGH:
-            return unpacked("shr.u32 i, $2, 4; and.b32 i, i, 0x0F0F0F0F; mov.b32 c, 0x64006400; " + AMONG, codes, zero)
+            return tl.inline_asm_elementwise(INT8[LESS][j], "=r,r,r", [w, zero], tl.float16, True, 2)
         else:
-            return unpacked("and.b32 i, $2, 0x0F0F0F0F; mov.b32 c, 0x64006400; " + AMONG, codes, zero)
-    elif SIGNED:
-        return codes.to(kind) - zero
+            return tl.inline_asm_elementwise(INT4[LESS][j], "=r,r,r", [w, zero], tl.float16, True, 2)
     else:
-        u = codes.to(tl.int16) & 0xFF
-        if BITS == 4:
-            u = (u >> 4) if HIGH else (u & 15)
-            return ((u | 0x6400).to(tl.float16, bitcast=True) - 1024.0).to(kind) - zero
+        code = (w.to(tl.int32) >> (BITS * j)) & (255 if BITS == 8 else 15)
+        if SIGNED:
+            value = code.to(tl.uint8).to(tl.float8e4nv, bitcast=True).to(tl.float32)
+        elif BITS == 8:
+            value = code.to(tl.int8).to(tl.float32) + (0.0 if LESS else 1152.0)
         else:
-            return (((u ^ 128) | 0x6400).to(tl.float16, bitcast=True) - 1152.0).to(kind) - zero
+            value = code.to(tl.float32) + 16.0
+        return (value - zero.to(tl.float32)).to(kind) if LESS else value.to(kind)
+
+
+@triton.jit
+def add_scores(score, w, j: tl.constexpr, q, ks, kz, channel, BITS: tl.constexpr, SIGNED: tl.constexpr,
+               kind: tl.constexpr, ASM: tl.constexpr):  # fmt: skip
+    """score (tokens, G) + keys · q over the channels of code j."""
+    a = q * tl.load(ks + channel)[:, None]
+    z = (tl.load(kz + channel) + (16.0 if BITS == 4 else 0.0)).to(kind)[None, :]
+    return tl.dot(numbers(w, j, z, True, BITS, SIGNED, kind, ASM), a.to(kind), score, input_precision="ieee")
 
 
 @triton.jit
 def attend(q, keys, values, ks, kz, vs, vz, table, lengths, out, top, total, heads, most, count, window, scale,
            SHARED: tl.constexpr, G: tl.constexpr, D: tl.constexpr, SIZE: tl.constexpr, BITS: tl.constexpr,
-           SIGNED: tl.constexpr, ASM: tl.constexpr):  # fmt: skip
-    """One part of one sequence and KV head -> out (sequences, heads, SHARED, parts, D), top and total (…, parts)."""
+           SIGNED: tl.constexpr, ASM: tl.constexpr, STAGES: tl.constexpr):  # fmt: skip
+    """One part of one sequence and KV head -> out (sequences, heads, SHARED, parts, D), top and total (…, parts).
+
+    Keys and values are read as halfwords of two or four codes. Halfword h holds channels 2h and 2h + 1 (8 bits), or
+    2h, 2h + D/2, 2h + 1 and 2h + 1 + D/2 (4 bits): the codes at one place of all halfwords make one matrix."""
     sequence, head, part = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     parts = tl.num_programs(2)
     kind: tl.constexpr = tl.float32 if q.dtype.element_ty == tl.float32 else tl.float16
-    TWO: tl.constexpr = BITS == 4
-    W: tl.constexpr = D // 2 if TWO else D  # bytes of a row
-    g, d, t = tl.arange(0, G), tl.arange(0, W), tl.arange(0, SIZE)
+    FOUR: tl.constexpr = BITS == 4
+    H: tl.constexpr = D // 4 if FOUR else D // 2  # halfwords of a row
+    FAR: tl.constexpr = D // 2 if FOUR else 1  # from the first to the second channel of a halfword
+    g, t, c = tl.arange(0, G), tl.arange(0, SIZE), 2 * tl.arange(0, H)
     length = tl.load(lengths + sequence)
     first = tl.maximum(length - window, 0)
     low, pages = first // SIZE, tl.cdiv(tl.minimum(length, most * SIZE), SIZE)
     each = tl.cdiv(pages - low, parts)
-    base = q + ((sequence * heads + head) * SHARED + g[:, None]) * D + d[None, :]
-    q0 = tl.load(base, mask=(g < SHARED)[:, None], other=0.0).to(tl.float32) * scale
-    acc0 = tl.zeros((G, W), tl.float32)
-    if TWO:
-        q1 = tl.load(base + W, mask=(g < SHARED)[:, None], other=0.0).to(tl.float32) * scale
-        acc1 = tl.zeros((G, W), tl.float32)
+    mine = (g < SHARED)[None, :]
+    base = q + ((sequence * heads + head) * SHARED + g[None, :]) * D + c[:, None]
+    q0 = tl.load(base, mask=mine, other=0.0).to(tl.float32) * scale
+    q1 = tl.load(base + FAR, mask=mine, other=0.0).to(tl.float32) * scale
+    acc0, acc1 = tl.zeros((H, G), tl.float32), tl.zeros((H, G), tl.float32)
+    if FOUR:
+        q2 = tl.load(base + 1, mask=mine, other=0.0).to(tl.float32) * scale
+        q3 = tl.load(base + 1 + FAR, mask=mine, other=0.0).to(tl.float32) * scale
+        acc2, acc3 = tl.zeros((H, G), tl.float32), tl.zeros((H, G), tl.float32)
     m = tl.full((G,), -1e30, tl.float32)
-    sums, below = tl.zeros((G, SIZE), tl.float32), tl.zeros((G, SIZE), tl.float32)
+    sums, below = tl.zeros((SIZE, G), tl.float32), tl.zeros((SIZE, G), tl.float32)
+    none = tl.zeros((1, 1), kind)
+    LIFT: tl.constexpr = 0.0 if SIGNED else 16.0 if FOUR else 1152.0
     broken = length > most * SIZE  # more tokens than pages
-    for i in range(low + part * each, tl.minimum(low + part * each + each, pages)):
+    for i in tl.range(low + part * each, tl.minimum(low + part * each + each, pages), num_stages=STAGES):
         page = tl.load(table + sequence * most + i)
         broken |= (page < 0) | (page >= count)
+        page = tl.maximum(tl.minimum(page, count - 1), 0)
         token = i * SIZE + t
-        known = (token < length) & (token >= first) & (page >= 0) & (page < count)
+        known = (token < length) & (token >= first)
         line = (page.to(tl.int64) * SIZE + t) * heads + head
-        channel = (page * heads + head) * D + d
-        k = tl.load(keys + line[:, None] * W + d[None, :], mask=known[:, None], other=0.0)
-        v = tl.load(values + line[:, None] * W + d[None, :], mask=known[:, None], other=0.0)
-        sv = tl.load(vs + line, mask=known, other=0.0)
-        zv = tl.load(vz + line, mask=known, other=0.0)
-        real = (page >= 0) & (page < count)
-        a0 = (q0 * tl.load(ks + channel, mask=real, other=0.0)[None, :]).to(kind)
-        z0 = tl.load(kz + channel, mask=real, other=0.0).to(kind)
-        k0 = numbers(k, z0[None, :], False, BITS, SIGNED, kind, ASM)
-        score = tl.dot(a0, k0.T, input_precision="ieee")
-        if TWO:
-            a1 = (q1 * tl.load(ks + channel + W, mask=real, other=0.0)[None, :]).to(kind)
-            z1 = tl.load(kz + channel + W, mask=real, other=0.0).to(kind)
-            score = tl.dot(a1, numbers(k, z1[None, :], True, BITS, SIGNED, kind, ASM).T, score, input_precision="ieee")
-        size = tl.log2(tl.maximum(tl.abs(sv), 1e-30))  # s_V goes into the exponent: no weight is above 1
-        score = tl.where(known[None, :], score, -1e30)
-        new = tl.maximum(m, tl.max(score + size[None, :], axis=1))
-        old = tl.exp2(m - new)
-        p = tl.where(known[None, :], tl.exp2(score - new[:, None]), 0.0)
-        w = tl.where(known[None, :], tl.exp2(score + size[None, :] - new[:, None]), 0.0)
-        w *= tl.where(sv == 0.0, 0.0, tl.where(sv < 0.0, -1.0, 1.0))[None, :]
-        sums = sums * old[:, None] + p
-        below = below * old[:, None] + w * zv[None, :]
-        w = w.to(kind)
-        none = tl.zeros((1, W), kind)
-        v0 = numbers(v, none, False, BITS, SIGNED, kind, ASM)
-        acc0 = tl.dot(w, v0, acc0 * old[:, None], input_precision="ieee")
-        if TWO:
-            acc1 = tl.dot(
-                w, numbers(v, none, True, BITS, SIGNED, kind, ASM), acc1 * old[:, None], input_precision="ieee"
-            )
+        channel = (page * heads + head) * D + c
+        at = line[:, None] * H + tl.arange(0, H)[None, :]
+        k = tl.load(keys + at)
+        v = tl.load(values + at, mask=known[:, None], other=0) if SIGNED else tl.load(values + at)
+        sv = tl.where(known, tl.load(vs + line), 0.0)
+        zv = tl.where(known, tl.load(vz + line), 0.0) + LIFT
+        score = tl.zeros((SIZE, G), tl.float32)
+        score = add_scores(score, k, 0, q0, ks, kz, channel, BITS, SIGNED, kind, ASM)
+        score = add_scores(score, k, 1, q1, ks, kz, channel + FAR, BITS, SIGNED, kind, ASM)
+        if FOUR:
+            score = add_scores(score, k, 2, q2, ks, kz, channel + 1, BITS, SIGNED, kind, ASM)
+            score = add_scores(score, k, 3, q3, ks, kz, channel + 1 + FAR, BITS, SIGNED, kind, ASM)
+        size = tl.log2(tl.maximum(tl.abs(sv), 1e-30))[:, None]  # s_V goes into the exponent: no weight is above 1
+        score = tl.where(known[:, None], score, -1e30)
+        new = tl.maximum(m, tl.max(score + size, axis=0))
+        old = tl.exp2(m - new)[None, :]
+        p = tl.where(known[:, None], tl.exp2(score - new[None, :]), 0.0)
+        w = tl.where((sv != 0.0)[:, None], tl.exp2(score + size - new[None, :]), 0.0)
+        w = tl.where((sv < 0.0)[:, None], -w, w).to(kind)
+        sums = sums * old + p
+        below = below * old + w.to(tl.float32) * zv[:, None]
+        acc0 = tl.dot(numbers(v, 0, none, False, BITS, SIGNED, kind, ASM).T, w, acc0 * old, input_precision="ieee")
+        acc1 = tl.dot(numbers(v, 1, none, False, BITS, SIGNED, kind, ASM).T, w, acc1 * old, input_precision="ieee")
+        if FOUR:
+            acc2 = tl.dot(numbers(v, 2, none, False, BITS, SIGNED, kind, ASM).T, w, acc2 * old, input_precision="ieee")
+            acc3 = tl.dot(numbers(v, 3, none, False, BITS, SIGNED, kind, ASM).T, w, acc3 * old, input_precision="ieee")
         m = new
-    at = ((sequence * heads + head) * SHARED + g) * parts + part
-    inside = g < SHARED
-    under = tl.sum(below, axis=1)[:, None]
-    tl.store(out + at[:, None] * D + d[None, :], acc0 - under, mask=inside[:, None])
-    if TWO:
-        tl.store(out + at[:, None] * D + W + d[None, :], acc1 - under, mask=inside[:, None])
-    tl.store(top + at, tl.where(broken, float("nan"), m), mask=inside)
-    tl.store(total + at, tl.sum(sums, axis=1), mask=inside)
+    row = ((sequence * heads + head) * SHARED + g) * parts + part
+    to = out + row[None, :] * D + c[:, None]
+    under = tl.sum(below, axis=0)[None, :]
+    tl.store(to, acc0 - under, mask=mine)
+    tl.store(to + FAR, acc1 - under, mask=mine)
+    if FOUR:
+        tl.store(to + 1, acc2 - under, mask=mine)
+        tl.store(to + 1 + FAR, acc3 - under, mask=mine)
+    tl.store(top + row, tl.where(broken, float("nan"), m), mask=g < SHARED)
+    tl.store(total + row, tl.sum(sums, axis=0), mask=g < SHARED)
 
 
 @triton.jit
@@ -208,10 +227,10 @@ def decode_attention(q: Tensor, pages: Pages, window: int | None = None, parts: 
     if not q.numel():
         return y
     attend[(sequences, heads, parts)](
-        q.contiguous(), pages.keys, pages.values, pages.key_scale, pages.key_zero, pages.value_scale, pages.value_zero,
+        q.contiguous(), halfwords(pages.keys), halfwords(pages.values), pages.key_scale, pages.key_zero, pages.value_scale, pages.value_zero,
         pages.table, pages.lengths, out, top, total, heads, most, count, window or 2**30,
-        math.log2(math.e) / math.sqrt(width), SHARED=shared, G=max(16, triton.next_power_of_2(shared)), D=width,
-        SIZE=size, BITS=KINDS[kind], SIGNED=kind == torch.float8_e4m3fn, ASM=digits.ASM,
+        math.log2(math.e) / math.sqrt(width), SHARED=shared, G=max(8, triton.next_power_of_2(shared)), D=width,
+        SIZE=size, BITS=KINDS[kind], SIGNED=kind == torch.float8_e4m3fn, ASM=digits.ASM, **TILE,
     )  # fmt: skip
     together[(sequences * query_heads,)](out, top, total, y, parts, P=triton.next_power_of_2(parts), D=width)
     return y
@@ -223,6 +242,11 @@ def split(rows: int, most: int) -> int:
 
 
 PROGRAMS = 132 * 4  # four on each multiprocessor of an H100 or H200
+TILE = {"STAGES": 2, "num_warps": 4}
+
+
+def halfwords(codes: Tensor) -> Tensor:
+    return codes.contiguous().view(torch.int16)
 
 
 def check(q: Tensor, pages: Pages) -> None:

@@ -23,29 +23,35 @@ BLOCK = 128
 
 
 @triton.jit
-def int8_tokens(x, codes, scale, total, k, BK: tl.constexpr):
-    """One program a token: s = max|x|/127, q = round(x/s) to even, and the sum of q that a zero point needs."""
-    row = tl.program_id(0)
-    columns = tl.arange(0, BK)
-    largest = tl.zeros((BK,), tl.float32)
-    for at in range(0, k, BK):
-        v = tl.load(x + row * k + at + columns, mask=at + columns < k, other=0.0).to(tl.float32)
-        largest = tl.maximum(largest, tl.abs(v))
-    s = tl.div_rn(tl.max(largest, axis=0), 127.0)
-    s = tl.where(s > 0, s, 1.0)
-    count = tl.zeros((BK,), tl.int32)
-    for at in range(0, k, BK):
-        inside = at + columns < k
-        v = tl.load(x + row * k + at + columns, mask=inside, other=0.0).to(tl.float32)
-        q = (tl.div_rn(v, s) + 12582912.0) - 12582912.0  # 1.5·2^23: what is added to it is rounded to a whole number
-        tl.store(codes + row * k + at + columns, q.to(tl.int8), mask=inside)
-        count += q.to(tl.int32)
-    tl.store(scale + row, s)
-    tl.store(total + row, tl.sum(count, axis=0))
+def largest(x, most, total, k, BK: tl.constexpr):
+    """One program BK columns of a token: their max|x|; the first also empties the token's sum of codes."""
+    row, part = tl.program_id(0), tl.program_id(1)
+    column = part * BK + tl.arange(0, BK)
+    v = tl.load(x + row * k + column, mask=column < k, other=0.0).to(tl.float32)
+    tl.store(most + row * tl.num_programs(1) + part, tl.max(tl.abs(v), axis=0))
+    tl.store(total + row, 0, mask=part == 0)
 
 
 @triton.jit
-def fp8_tokens(x, codes, scale, k, blocks, BB: tl.constexpr, BK: tl.constexpr):
+def by_token(x, most, codes, scale, total, k, BK: tl.constexpr, PARTS: tl.constexpr):
+    """int8: s = max|x|/127, q = round(x/s) to even, and the sum of q that a zero point needs. E4M3: s = max|x|/448."""
+    row, part, parts = tl.program_id(0), tl.program_id(1), tl.num_programs(1)
+    p, column = tl.arange(0, PARTS), part * BK + tl.arange(0, BK)
+    INT8: tl.constexpr = codes.dtype.element_ty == tl.int8
+    s = tl.max(tl.load(most + row * parts + p, mask=p < parts, other=0.0), axis=0)
+    s = tl.div_rn(s, 127.0 if INT8 else 448.0)
+    s = tl.where(s > 0, s, 1.0)
+    v = tl.load(x + row * k + column, mask=column < k, other=0.0).to(tl.float32)
+    q = tl.div_rn(v, s)
+    if INT8:
+        q = (q + 12582912.0) - 12582912.0  # 1.5·2^23: what is added to it is rounded to a whole number
+        tl.atomic_add(total + row, tl.sum(q.to(tl.int32), axis=0))
+    tl.store(codes + row * k + column, q.to(codes.dtype.element_ty), mask=column < k)
+    tl.store(scale + row, s, mask=part == 0)
+
+
+@triton.jit
+def by_block(x, codes, scale, k, blocks, BB: tl.constexpr, BK: tl.constexpr):
     """One program BB blocks of BK columns of a token: s = max|x|/448, q = x/s as E4M3."""
     row = tl.program_id(0)
     block = tl.program_id(1) * BB + tl.arange(0, BB)
@@ -137,7 +143,7 @@ def fp8_gemm(x, w, sx, sw, y, m, n, k, x_blocks, w_blocks, BH: tl.constexpr, BLO
             t = tl.load(sw + rows // BH * w_blocks + at // BK, mask=rows < n, other=0.0)
             acc += part * s[:, None] * t[None, :]
         else:
-            acc = tl.dot(a, b.T, acc, max_num_imprecise_acc=128)
+            acc = tl.dot(a, b.T, acc, max_num_imprecise_acc=BK)
     if not BLOCKED:
         s = tl.load(sx + tokens, mask=tokens < m, other=0.0)
         acc *= s[:, None] * tl.load(sw + rows // BH, mask=rows < n, other=0.0)[None, :]
@@ -171,21 +177,19 @@ def quantize_tokens(x: Tensor, dtype: torch.dtype = torch.int8, block: int | Non
         raise ValueError(f"block must be a power of two, got {block}")
     (m, k), x = x.shape, x.contiguous()
     codes = torch.empty((m, k), dtype=dtype, device=x.device)
-    blocks = -(-k // (block or k)) if k else 1
+    blocks = -(-k // block) if block else 1
     scale = x.new_empty((m, blocks), dtype=torch.float32)
-    width = min(triton.next_power_of_2(max(k, 1)), 32768)
-    warps = {"num_warps": max(4, min(32, width // 1024))} if ON_GPU else {}
-    if dtype == torch.int8:
-        total = x.new_empty(m, dtype=torch.int32)
-        if m:
-            int8_tokens[(m,)](x, codes, scale, total, k, BK=width, **warps)
-        return codes, scale, total
+    total = None if block else x.new_empty(m, dtype=torch.int32)
     if m and block:
         runs = max(1, 4096 // block)
-        fp8_tokens[(m, -(-blocks // runs))](x, codes, scale, k, blocks, BB=runs, BK=block)
+        by_block[(m, -(-blocks // runs))](x, codes, scale, k, blocks, BB=runs, BK=block)
     elif m:
-        fp8_tokens[(m, 1)](x, codes, scale, k, 1, BB=1, BK=triton.next_power_of_2(max(k, 1)), **warps)
-    return codes, scale, None
+        width = 4096
+        parts = max(1, -(-k // width))
+        most = x.new_empty((m, parts), dtype=torch.float32)
+        largest[(m, parts)](x, most, total, k, BK=width)
+        by_token[(m, parts)](x, most, codes, scale, total, k, BK=width, PARTS=triton.next_power_of_2(parts))
+    return codes, scale, total if dtype == torch.int8 else None
 
 
 def int8_linear(x: Tensor, codes: Tensor, scale: Tensor, zero: Tensor | None = None) -> Tensor:
@@ -244,8 +248,8 @@ def fp8_linear(x: Tensor, codes: Tensor, scale: Tensor) -> Tensor:
     return y
 
 
-INT8 = {16: (16, 64, 128, 4, 5), 64: (64, 64, 128, 4, 5), 1 << 30: (128, 256, 128, 8, 4)}  # tokens up to: BM, BN, BK,
-FP8 = {16: (16, 64, 128, 4, 5), 64: (64, 64, 128, 4, 5), 1 << 30: (128, 128, 128, 8, 3)}  # warps, stages
+INT8 = {16: (16, 64, 128, 4, 5), 64: (64, 32, 256, 4, 4), 1 << 30: (128, 128, 128, 4, 3)}  # tokens up to: BM, BN, BK,
+FP8 = {16: (16, 64, 128, 4, 5), 64: (64, 32, 128, 4, 6), 1 << 30: (64, 128, 128, 4, 4)}  # warps, stages
 
 
 def tiles(m: int, table: dict) -> dict[str, int]:
