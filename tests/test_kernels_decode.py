@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from course_lib.kernels import bench, bench_decode, glue, kv
-from course_lib.kernels.decoder import Decoder, Dense, Layer, Paged, Shape, kv_bytes
+from course_lib.kernels import bench, bench_decode, fused, glue, kv
+from course_lib.kernels.decoder import Decoder, Dense, Full, Layer, Paged, Shape, kv_bytes
 
 SHAPE = Shape(hidden=64, layers=2, heads=4, kv_heads=2, width=32, inner=96, vocabulary=128, base=10000.0)
 TOKENS, PAGE = 64, 16
@@ -31,8 +31,7 @@ def llama():
 
 
 def joined(*linears):
-    w = torch.cat([linear.weight for linear in linears])
-    return lambda x: F.linear(x, w)
+    return Full(torch.cat([linear.weight for linear in linears]))
 
 
 def ours(model) -> Decoder:
@@ -50,12 +49,55 @@ def last(count: int = 3) -> torch.Tensor:
     return torch.full((count,), TOKENS - 1, dtype=torch.int32)
 
 
-def test_a_step_is_the_step_of_transformers(llama):
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("way", [None, F.scaled_dot_product_attention])
+def test_a_step_is_the_step_of_transformers(llama, way, count):
+    """One sequence goes the fused way, three the general one."""
     model, decoder, ids, past = llama
-    room = [tuple(F.pad(t, (0, 0, 0, 1), value=float("nan")) for t in pair) for pair in past]
-    decoder.hold([Dense(*pair) for pair in room], last(), TOKENS)
-    got = decoder.step(ids[:, -1])
-    torch.testing.assert_close(got, model(ids).logits[:, -1], atol=1e-5, rtol=1e-5)
+    room = [tuple(F.pad(t[:count], (0, 0, 0, 1), value=float("nan")) for t in pair) for pair in past]
+    decoder.hold([Dense(*pair, way) for pair in room], last(count), TOKENS)
+    got = decoder.step(ids[:count, -1])
+    torch.testing.assert_close(got, model(ids[:count]).logits[:, -1], atol=1e-5, rtol=1e-5)
+    for held, pair in zip(room, model(ids[:count], use_cache=True).past_key_values.layers, strict=True):
+        torch.testing.assert_close(held[0], pair.keys, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(held[1], pair.values, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("tokens", [0, 1, 255, 256, 700])
+def test_our_attention_reads_the_tokens_that_are_there_and_no_others(tokens):
+    torch.manual_seed(tokens)
+    room, heads, kv_heads, width = tokens + 5, 6, 2, 32
+    keys, values = (torch.full((2, kv_heads, room, width), float("nan")) for _ in "kv")
+    keys[:, :, :tokens], values[:, :, :tokens] = torch.randn(2, 2, kv_heads, tokens, width)
+    qkv = torch.randn(2, (heads + 2 * kv_heads) * width)
+    cos, sin = torch.ones(room, width // 2), torch.zeros(room, width // 2)
+    got = fused.attention(qkv, cos, sin, torch.full((2,), tokens, dtype=torch.int32), keys, values, heads)
+    q, k, v = qkv.split([heads * width, kv_heads * width, kv_heads * width], 1)
+    assert torch.equal(keys[:, :, tokens].flatten(1), k) and torch.equal(values[:, :, tokens].flatten(1), v)
+    wanted = F.scaled_dot_product_attention(
+        q.reshape(2, heads, 1, width), keys[:, :, : tokens + 1], values[:, :, : tokens + 1], enable_gqa=True
+    )
+    torch.testing.assert_close(got, wanted.reshape(2, -1), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("n, k", [(3, 8), (64, 256), (130, 300)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_products_with_norm_gate_and_residual_equal_torch(n, k, dtype):
+    torch.manual_seed(0)
+    x, w, g, y = (torch.randn(*size).to(dtype) for size in ((1, k), (2 * n, k), (k,), (1, n)))
+    h = F.rms_norm(x.double(), (k,), g.double(), 1e-5)
+    plain, up = (h @ part.double().T for part in w.split(n))
+    unit = 4 * torch.finfo(dtype).eps  # sums are in float32; the result is rounded once
+    size = (h.abs() @ w[:n].double().abs().T).max().item()
+    got = fused.products(x, w[:n].contiguous(), g, 1e-5)
+    torch.testing.assert_close(got.double(), plain, atol=unit * size / 8, rtol=unit)
+    got = fused.products(x, w, g, 1e-5, gated=True)
+    torch.testing.assert_close(got.double(), F.silu(plain) * up, atol=unit * size**2 / 64, rtol=unit)
+    wanted = y.double() + x.double() @ w[:n].double().T
+    assert fused.products(x, w[:n].contiguous(), add=y) is y
+    torch.testing.assert_close(y.double(), wanted, atol=unit * size / 8, rtol=unit)
+    with pytest.raises(ValueError, match=r"x must be \(1, "):
+        fused.products(x[:, :-1], w)
 
 
 def test_a_step_over_fp8_pages_reads_what_the_pages_hold(llama):
@@ -79,7 +121,7 @@ class Frozen(Dense):
         keys, values = self.keys.clone(), self.values.clone()
         q = glue.rotate(qkv, model.cos, model.sin, model.positions, keys, values, model.shape.heads)
         shared = q.view(len(q), 2, 2, 32)
-        return self.way(shared, self.keys, self.values).reshape(len(q), -1)
+        return F.scaled_dot_product_attention(shared, self.keys, self.values).reshape(len(q), -1)
 
 
 def paged(keys, values) -> kv.Pages:
@@ -122,14 +164,8 @@ def test_the_benchmarks_models_keep_numbers_at_their_size(variant, monkeypatch):
     torch.manual_seed(0)
     shape = Shape(hidden=256, layers=2, heads=4, kv_heads=2, width=64, inner=384, vocabulary=512)
     decoder, size = bench_decode.model(variant.split("+")[0], shape)
-    table = torch.randperm(2 * TOKENS // PAGE).to(torch.int32).reshape(2, -1)
-    held = [
-        bench_decode.paged_cache(shape, 2, TOKENS, table)
-        if "kv" in variant
-        else bench_decode.dense_cache(shape, 2, TOKENS, F.scaled_dot_product_attention)
-        for _ in range(2)
-    ]
-    decoder.hold(held, last(2), TOKENS)
+    bench_decode.fill(decoder, 2, TOKENS, "kv" in variant)
+    held = decoder.caches
     logits = decoder.step(torch.zeros(2, dtype=torch.long)).float()
     assert logits.isfinite().all() and 0.5 < logits.std() < 2
     parts = {"bf16": 16, "w4a16": 4 + 16 / 128, "fp8": 8, "w4a16+kv_fp8": 4 + 16 / 128}[variant]
@@ -143,6 +179,11 @@ def test_the_benchmarks_models_keep_numbers_at_their_size(variant, monkeypatch):
         if name not in ("table", "lengths", "way")
     )
     assert kept == bench_decode.cache_bytes(shape, 2, TOKENS, "kv" in variant)
+
+
+def test_the_likeliest_token_is_argmax():
+    logits = torch.randn(3, 1024).bfloat16()
+    assert torch.equal(bench_decode.likeliest(logits), logits.float().argmax(-1))
 
 
 def test_bytes_of_a_cache_are_the_published_ones():

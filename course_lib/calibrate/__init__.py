@@ -3,7 +3,7 @@
 from course_lib.calibrate.awq import awq
 from course_lib.calibrate.calibration import calibration_batches
 from course_lib.calibrate.gptq import gptq
-from course_lib.calibrate.linear import QuantLinear, quantize_activations
+from course_lib.calibrate.linear import QuantLinear, quantize_activations, ran
 from course_lib.calibrate.pipeline import (
     METHODS,
     map_weights,
@@ -31,6 +31,7 @@ __all__ = [
     "quantize_model",
     "quantized",
     "quantized_fraction",
+    "ran",
     "rtn",
     "smoothquant",
 ]

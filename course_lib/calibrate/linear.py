@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from course_lib.kernels import dispatch
 from course_lib.qtensor import QTensor, dequantize, quantize
 from course_lib.scheme import Scheme
 
@@ -20,9 +21,12 @@ class QuantLinear(nn.Module):
                  tokens of the call, so that a reply may then depend on what else is in the batch.
     dtype        of the weight that is multiplied with; float32 by default
 
-    The dequantized weight is kept in the buffer `weight`: this class shows what a scheme does to the *answers*; it
-    saves no memory while it runs. `save_pretrained` therefore writes full-size weights; packed files are what
-    `course_lib.artifacts` writes.
+    On a GPU a kernel multiplies by the codes where `kernels.dispatch` knows one; `.ran` says which did last, or why
+    none. Anywhere else the decoded weight is multiplied in torch: the same numbers but for rounding.
+
+    The dequantized weight stays in the buffer `weight`: this class shows what a scheme does to the *answers* and to
+    the time; it saves no memory while it runs. `save_pretrained` therefore writes full-size weights; packed files are
+    what `course_lib.artifacts` writes.
 
     >>> layer = QuantLinear(quantize(torch.tensor([[0.15, -1.22, 2.40, -0.45]]), Scheme.int(4)))
     >>> print(f"{layer(torch.ones(1, 4)).item():.3f}")                 # 0 - 1.371 + 2.4 - 0.343
@@ -44,15 +48,42 @@ class QuantLinear(nn.Module):
         self.out_features, self.in_features = qtensor.shape
         self.register_buffer("weight", dequantize(qtensor).to(dtype))
         self.bias = None if bias is None else nn.Parameter(bias.detach().clone(), requires_grad=False)
+        self.ran = "nothing yet"
+        self._routes: dict[tuple, dispatch.Route] = {}
 
     def forward(self, x: Tensor) -> Tensor:  # (..., in) -> (..., out)
+        route = self._route(x)
+        self.ran = str(route)
+        if route.run is not None:
+            y = route.run(x.reshape(-1, self.in_features)).reshape(*x.shape[:-1], self.out_features)
+            return y if self.bias is None else y + self.bias
         if self.activations is not None:
             x = quantize_activations(x, self.activations)
         return F.linear(x, self.weight, self.bias)
 
+    def _route(self, x: Tensor) -> dispatch.Route:
+        """The way for this x; what was packed once is kept, for one dtype and device."""
+        if why := dispatch.unavailable(x):
+            return dispatch.Route(why=why)
+        key = (x.dtype, x.device)
+        if key not in self._routes:
+            self._routes = {key: dispatch.route(self.qtensor, self.activations, x)}
+        route, tokens = self._routes[key], x.numel() // self.in_features
+        if not tokens or (route.most and tokens > route.most):
+            return dispatch.Route(why=f"{route.kernel} takes {route.most or 'some'} token(s) at a time, x has {tokens}")
+        return route
+
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"_routes": {}}  # packed again where it is needed
+
     def extra_repr(self) -> str:
         inputs = f", activations={self.activations.name}" if self.activations is not None else ""
         return f"in_features={self.in_features}, out_features={self.out_features}, qtensor={self.qtensor}{inputs}"
+
+
+def ran(model: nn.Module) -> dict[str, str]:
+    """Name -> what multiplied last, for every QuantLinear: a kernel's name, or "reference, because …"."""
+    return {name: module.ran for name, module in model.named_modules() if isinstance(module, QuantLinear)}
 
 
 def quantize_activations(x: Tensor, scheme: Scheme) -> Tensor:

@@ -1,6 +1,7 @@
 """A decode step of a Llama out of these kernels: static shapes, so that one CUDA graph is the whole step.
 
-per layer   normalize · qkv · rotate and cache · attend · o · add and normalize · gate and up · silu · down
+any weights, any batch    normalize · qkv · rotate, cache · attend · o · add, normalize · gate and up · silu · down
+16 bits, one sequence     qkv · attention, in two · o · gate and up · down         (see `fused`)
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from course_lib.kernels import glue, kv
+from course_lib.kernels import fused, glue, kv
 
 Linear = Callable[[Tensor], Tensor]  # (tokens, in) -> (tokens, out)
 
@@ -40,6 +42,16 @@ class Shape:
 
 
 @dataclass(frozen=True, eq=False)
+class Full:
+    """A linear whose weight (out, in) is not quantized."""
+
+    w: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.w)
+
+
+@dataclass(frozen=True, eq=False)
 class Layer:
     norm: Tensor
     qkv: Linear
@@ -51,14 +63,19 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class Dense:
-    """keys and values (sequences, kv_heads, room, width), read whole; `way` is one of torch's for (q, k, v)."""
+    """keys and values (sequences, kv_heads, room, width).
+
+    way: one of torch's for (q, k, v), which reads all the room, or None for our own, which reads what is there.
+    """
 
     keys: Tensor
     values: Tensor
-    way: Callable[[Tensor, Tensor, Tensor], Tensor] = torch.nn.functional.scaled_dot_product_attention
+    way: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
 
     def attend(self, qkv: Tensor, model: Decoder) -> Tensor:
         heads, (sequences, kv_heads, _, width) = model.shape.heads, self.keys.shape
+        if self.way is None:
+            return fused.attention(qkv, model.cos, model.sin, model.positions, self.keys, self.values, heads)
         q = glue.rotate(qkv, model.cos, model.sin, model.positions, self.keys, self.values, heads)
         shared = q.view(sequences, kv_heads, heads // kv_heads, width)  # rows of one query: keys are read once
         return self.way(shared, self.keys, self.values).reshape(sequences, heads * width)
@@ -95,12 +112,24 @@ class Decoder:
     def step(self, tokens: Tensor) -> Tensor:
         """Logits (sequences, vocabulary) after one token of each sequence, whose keys and values are cached."""
         eps = self.shape.eps
-        x, y = self.embedding[tokens], None
+        x, y = F.embedding(tokens, self.embedding), None
+        if len(tokens) == 1 and isinstance(self.layers[0].qkv, Full):
+            return self._alone(x)
         for layer, cache in zip(self.layers, self.caches, strict=True):
             attended = cache.attend(layer.qkv(glue.add_norm(x, y, layer.norm, eps)), self)
             gated = glue.silu_mul(layer.gate_up(glue.add_norm(x, layer.o(attended), layer.after, eps)))
             y = layer.down(gated)
         return self.head(glue.add_norm(x, y, self.norm, eps))
+
+    def _alone(self, x: Tensor) -> Tensor:
+        """The same for x (1, hidden) and full weights."""
+        eps = self.shape.eps
+        for layer, cache in zip(self.layers, self.caches, strict=True):
+            attended = cache.attend(fused.products(x, layer.qkv.w, layer.norm, eps), self)
+            fused.products(attended, layer.o.w, add=x)
+            gated = fused.products(x, layer.gate_up.w, layer.after, eps, gated=True)
+            fused.products(gated, layer.down.w, add=x)
+        return fused.products(x, self.head.w, self.norm, eps)
 
 
 def kv_bytes(shape: Shape, tokens: int, bits: int) -> int:

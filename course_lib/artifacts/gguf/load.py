@@ -8,19 +8,38 @@ import torch
 
 from course_lib.artifacts.gguf.llama import PRE_TOKENIZERS, hf_name, unpermute
 from course_lib.artifacts.gguf.reader import GGUFError, GGUFFile, read
+from course_lib.calibrate import QuantLinear, quantized
+from course_lib.formats.ggml import TYPES
+from course_lib.formats.ggml.weight import Blocks
 
 ROPE_BASE = 10_000.0  # what llama.cpp takes where the key is missing
 MAX_LAYERS = 512  # as llama.cpp has it
 TENSORS_OF_A_LAYER = 9
 
 
-def load(path):
+def load(path, blocks: bool = False):
     """Return `(model, tokenizer)` from a llama GGUF file of any tensor types, weights decoded to float32.
 
-    GGUFError for a file that is damaged, is no llama, or lacks a key or a tensor.
+    blocks=True makes QuantLinears of the linears, with the file's own blocks as their weights: on a GPU kernels then
+    read those. GGUFError for a file that is damaged, is no llama, or lacks a key or a tensor.
     """
     file = read(path)
-    return model_of(file), tokenizer_of(file)
+    model = model_of(file)
+    return keeping_blocks(model, file) if blocks else model, tokenizer_of(file)
+
+
+def keeping_blocks(model, file: GGUFFile):
+    """The model of a file with QuantLinears over the file's blocks, moved to a GPU if there is one."""
+    heads = {"attn_q": model.config.num_attention_heads, "attn_k": model.config.num_key_value_heads}
+    for name, info in file.tensors.items():
+        ours, role = _known(name).removesuffix(".weight"), name.split(".")[-2]
+        if info.type not in TYPES or not isinstance(model.get_submodule(ours), torch.nn.Linear):
+            continue
+        rows = torch.from_numpy(file.data(name).copy()).reshape(info.shape[0], -1)
+        rows = unpermute(rows, heads[role]).contiguous() if role in heads else rows
+        model.set_submodule(ours, QuantLinear(Blocks(rows, info.type)))
+    model.qtensors = quantized(model)
+    return model.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def config_of(file: GGUFFile):

@@ -1,0 +1,169 @@
+"""A decode step in few kernels: norms, gates, residuals and rotations ride along with a product or with attention.
+
+    products   y = W(g ∘ x) / √(mean x² + ε),  or x ← x + W h,  or silu(y_gate) · y_up: what stands around a product
+    attention  turns q and k, caches k and v, attends over a part of the tokens; `kv.together` adds the parts
+
+A launch costs a microsecond or two, a layer of Llama-3-8B in bf16 a hundred: ten launches more a layer are a fifth of
+the time. On Hopper each kernel is launched while the one before still runs, and waits for it (dependent launch).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
+
+from course_lib.kernels import ON_GPU, interpreter, kv  # noqa: F401  interpreter is mended by its import
+
+PDL = ON_GPU and torch.version.cuda is not None and torch.cuda.get_device_capability() >= (9, 0)
+TILE = {"BN": 4, "BK": 1024, "num_warps": 4} if ON_GPU else {"BN": 64, "BK": 256}
+
+
+@triton.jit
+def _products(x, g, w, y, n, k, eps, NORM: tl.constexpr, GATED: tl.constexpr, ADD: tl.constexpr, EVEN: tl.constexpr,
+              PDL: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr):  # fmt: skip
+    """x (k,), w (n, k), or (2n, k) with gates first where GATED -> y (n,)."""
+    rows = tl.program_id(0) * BN + tl.arange(0, BN)
+    c = tl.arange(0, BK)
+    if PDL:
+        gdc_launch_dependents()
+        gdc_wait()
+    acc, up = tl.zeros((BN, BK), tl.float32), tl.zeros((BN, BK), tl.float32)
+    squares = tl.zeros((BK,), tl.float32)
+    start = w + rows[:, None].to(tl.int64) * k + c[None, :]
+    for at in range(0, k, BK):
+        known = None if EVEN else at + c < k
+        inside = None if EVEN else (rows < n)[:, None] & (at + c < k)[None, :]
+        zero = None if EVEN else 0.0
+        v = tl.load(x + at + c, mask=known, other=zero).to(tl.float32)
+        if NORM:
+            squares += v * v
+            v *= tl.load(g + at + c, mask=known, other=zero).to(tl.float32)
+        acc += tl.load(start + at, mask=inside, other=zero).to(tl.float32) * v[None, :]
+        if GATED:
+            up += tl.load(start + n.to(tl.int64) * k + at, mask=inside, other=zero).to(tl.float32) * v[None, :]
+    value = tl.sum(acc, axis=1)
+    s = tl.rsqrt(tl.sum(squares, axis=0) / k + eps) if NORM else 1.0
+    value *= s
+    if GATED:
+        value = value / (1.0 + tl.exp(-value)) * (tl.sum(up, axis=1) * s)
+    if ADD:
+        value += tl.load(y + rows, mask=rows < n, other=0.0).to(tl.float32)
+    tl.store(y + rows, value.to(y.dtype.element_ty), mask=rows < n)
+
+
+def products(x: Tensor, w: Tensor, norm: Tensor | None = None, eps: float = 0.0, gated: bool = False,
+             add: Tensor | None = None) -> Tensor:  # fmt: skip
+    """y (1, n) of x (1, k) and w (n, k): of normalized x where there is a norm, added to `add` in place where given.
+
+    gated: w (2n, k), and y = silu(the first n) · the others.
+
+    >>> products(torch.ones(1, 2), torch.tensor([[1.0, 2.0]]), add=torch.ones(1, 1)).item()
+    4.0
+    """
+    n, k = len(w) // (2 if gated else 1), w.shape[1]
+    if x.shape != (1, k) or not w.is_contiguous():
+        raise ValueError(f"x must be (1, {k}) for a contiguous weight {tuple(w.shape)}, got {tuple(x.shape)}")
+    y = x.new_empty(1, n) if add is None else add
+    tile = TILE | ({"BN": 2} if gated and ON_GPU else {})
+    even = n % tile["BN"] == 0 and k % tile["BK"] == 0
+    _products[(-(-n // tile["BN"]),)](
+        x, x if norm is None else norm, w, y, n, k, eps, NORM=norm is not None, GATED=gated, ADD=add is not None,
+        EVEN=even, PDL=PDL, **tile, **launch(),
+    )  # fmt: skip
+    return y
+
+
+def launch() -> dict:
+    return {"launch_pdl": True} if PDL else {}
+
+
+@triton.jit
+def _attention(qkv, cos, sin, positions, keys, values, out, top, total, room, heads, scale, SHARED: tl.constexpr,
+               G: tl.constexpr, D: tl.constexpr, SIZE: tl.constexpr, PDL: tl.constexpr):  # fmt: skip
+    """One part of a sequence and KV head -> out (sequences, heads, SHARED, parts, D), top, total; in base 2."""
+    sequence, head, part = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    parts = tl.num_programs(2)
+    W: tl.constexpr = D // 2
+    g, d, t = tl.arange(0, G), tl.arange(0, W), tl.arange(0, SIZE)
+    kind: tl.constexpr = qkv.dtype.element_ty
+    if PDL:
+        gdc_launch_dependents()
+        gdc_wait()
+    position = tl.load(positions + sequence)
+    c, s = tl.load(cos + position * W + d), tl.load(sin + position * W + d)
+    line = qkv + sequence * heads * (SHARED + 2) * D
+    at = line + (head * SHARED + g[:, None]) * D + d[None, :]
+    mine = (g < SHARED)[:, None]
+    low = tl.load(at, mask=mine, other=0.0).to(tl.float32)
+    high = tl.load(at + W, mask=mine, other=0.0).to(tl.float32)
+    q0 = ((low * c[None, :] - high * s[None, :]).to(kind).to(tl.float32) * scale).to(kind)
+    q1 = ((high * c[None, :] + low * s[None, :]).to(kind).to(tl.float32) * scale).to(kind)
+    base = (sequence * heads + head).to(tl.int64) * room * D
+    m, sums = tl.full((G,), -1e30, tl.float32), tl.zeros((G,), tl.float32)
+    acc0, acc1 = tl.zeros((G, W), tl.float32), tl.zeros((G, W), tl.float32)
+    each = tl.cdiv(tl.cdiv(position, SIZE), parts) * SIZE
+    for start in range(part * each, tl.minimum(part * each + each, position), SIZE):
+        known = start + t < position
+        where = base + (start + t)[:, None].to(tl.int64) * D + d[None, :]
+        k0 = tl.load(keys + where, mask=known[:, None], other=0.0)
+        k1 = tl.load(keys + where + W, mask=known[:, None], other=0.0)
+        score = tl.dot(q1, k1.T, tl.dot(q0, k0.T, input_precision="ieee"), input_precision="ieee")
+        score = tl.where(known[None, :], score, -1e30)
+        new = tl.maximum(m, tl.max(score, axis=1))
+        old, p = tl.exp2(m - new), tl.where(known[None, :], tl.exp2(score - new[:, None]), 0.0)
+        sums = sums * old + tl.sum(p, axis=1)
+        p = p.to(kind)
+        v0 = tl.load(values + where, mask=known[:, None], other=0.0)
+        v1 = tl.load(values + where + W, mask=known[:, None], other=0.0)
+        acc0 = tl.dot(p, v0, acc0 * old[:, None], input_precision="ieee")
+        acc1 = tl.dot(p, v1, acc1 * old[:, None], input_precision="ieee")
+        m = new
+    if part == parts - 1:  # the new token itself
+        own = line + (heads * SHARED + head) * D + d
+        first, second = tl.load(own).to(tl.float32), tl.load(own + W).to(tl.float32)
+        my_k0, my_k1 = (first * c - second * s).to(kind), (second * c + first * s).to(kind)
+        my_v0, my_v1 = tl.load(own + heads * D), tl.load(own + heads * D + W)
+        slot = base + position.to(tl.int64) * D + d
+        tl.store(keys + slot, my_k0)
+        tl.store(keys + slot + W, my_k1)
+        tl.store(values + slot, my_v0)
+        tl.store(values + slot + W, my_v1)
+        both = q0.to(tl.float32) * my_k0.to(tl.float32)[None, :] + q1.to(tl.float32) * my_k1.to(tl.float32)[None, :]
+        last = tl.sum(both, axis=1)
+        most = tl.maximum(m, last)
+        shrink, mine_p = tl.exp2(m - most), tl.exp2(last - most)
+        sums = sums * shrink + mine_p
+        acc0 = acc0 * shrink[:, None] + mine_p[:, None] * my_v0.to(tl.float32)[None, :]
+        acc1 = acc1 * shrink[:, None] + mine_p[:, None] * my_v1.to(tl.float32)[None, :]
+        m = most
+    at_out = ((sequence * heads + head) * SHARED + g) * parts + part
+    tl.store(out + at_out[:, None] * D + d[None, :], acc0, mask=mine)
+    tl.store(out + at_out[:, None] * D + W + d[None, :], acc1, mask=mine)
+    tl.store(top + at_out, m, mask=g < SHARED)
+    tl.store(total + at_out, sums, mask=g < SHARED)
+
+
+def attention(qkv: Tensor, cos: Tensor, sin: Tensor, positions: Tensor, keys: Tensor, values: Tensor, heads: int):
+    """(sequences, heads · D): one new token of each sequence attends over the tokens before it and itself.
+
+    qkv (sequences, (heads + 2 kv_heads) · D) as the product gives it; keys and values (sequences, kv_heads, room, D)
+    get the new token's at its position; cos, sin (room, D/2) float32; positions (sequences,) int32.
+    """
+    sequences, kv_heads, room, width = keys.shape
+    shared = heads // kv_heads
+    size = 64 if ON_GPU else 256
+    parts = max(1, min(64, room // size, 132 * 4 // (sequences * kv_heads))) if ON_GPU else 2
+    out = torch.empty((sequences, heads, parts, width), dtype=torch.float32, device=qkv.device)
+    top, total = (torch.empty(out.shape[:-1], dtype=torch.float32, device=qkv.device) for _ in range(2))
+    y = qkv.new_empty((sequences, heads * width))
+    _attention[(sequences, kv_heads, parts)](
+        qkv, cos, sin, positions, keys, values, out, top, total, room, kv_heads, math.log2(math.e) / math.sqrt(width),
+        SHARED=shared, G=max(16, triton.next_power_of_2(shared)), D=width, SIZE=size, PDL=PDL, **launch(),
+    )  # fmt: skip
+    kv.together[(sequences * heads,)](out, top, total, y, parts, P=triton.next_power_of_2(parts), D=width)
+    return y

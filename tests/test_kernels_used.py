@@ -1,0 +1,183 @@
+"""QuantLinear takes the kernels, says so, and gives what the reference gives: run here in Triton's interpreter."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from torch import nn
+
+from course_lib import Scheme, models, quantize
+from course_lib.artifacts.gguf import llama
+from course_lib.artifacts.gguf.load import load as load_gguf
+from course_lib.calibrate import QuantLinear, quantize_model, ran
+from course_lib.formats import microscaling
+from course_lib.kernels import dispatch
+
+ROW8, FP8 = Scheme.int(8), Scheme("e4m3fn", (1, -1))
+ZEROS = Scheme.int(4, symmetric=False, group=64)
+CASES = {  # name: (weight scheme, inputs' scheme, kernel)
+    "int4": (Scheme.int(4, group=64), None, "w4a16"),
+    "int4 full": (Scheme.int(4, symmetric="full", group=128, scale_dtype=torch.float16), None, "w4a16"),
+    "int4 zeros": (ZEROS, None, "w4a16"),
+    "int4 channel": (Scheme.int(4), None, "w4a16"),
+    "int8": (ROW8, ROW8, "int8 W8A8"),
+    "int8 zeros": (Scheme.int(8, symmetric=False), ROW8, "int8 W8A8"),
+    "int8 tensor": (Scheme.int(8, symmetric="full", group="tensor"), ROW8, "int8 W8A8"),
+    "fp8 row": (FP8, FP8, "fp8 W8A8"),
+    "fp8 tensor": (Scheme("e4m3fn", (-1, -1)), FP8, "fp8 W8A8"),
+    "fp8 blocks": (Scheme("e4m3fn", (128, 128)), Scheme("e4m3fn", (1, 128)), "fp8 W8A8"),
+    "mxfp4": (microscaling.scheme("mxfp4"), None, "mxfp4"),
+    "nvfp4": (microscaling.scheme("nvfp4"), None, "nvfp4"),
+}
+TEXT = "The customer asks for"
+
+
+@pytest.fixture(scope="module")
+def bot():
+    """The bundled model's first block: the interpreter takes a third of a second a linear."""
+    model, tokenizer = models.load("bundled", dtype=torch.float32)
+    model.model.layers, model.config.num_hidden_layers = model.model.layers[:1], 1
+    return model, tokenizer
+
+
+def ids(tokenizer):
+    return tokenizer(TEXT, return_tensors="pt").input_ids
+
+
+def watched(model, tokens):
+    """(logits, {name: (x, y)} of every QuantLinear)."""
+    seen, handles = {}, []
+    for name, module in model.named_modules():
+        if isinstance(module, QuantLinear):
+            keep = lambda module, args, y, name=name: seen.__setitem__(name, (args[0].detach(), y.detach()))  # noqa: E731
+            handles.append(module.register_forward_hook(keep))
+    with torch.no_grad():
+        logits = model(input_ids=tokens).logits
+    for handle in handles:
+        handle.remove()
+    return logits, seen
+
+
+def allowed(layer, x):
+    """Σ |x|·|w| in units of float32's rounding: a sum in another order errs by a few of them, whatever its length."""
+    return 16 * torch.finfo(torch.float32).eps * (x.abs() @ layer.weight.abs().T) + 1e-30
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_bundled_model_gives_the_same_through_every_kernel(bot, case):
+    model, tokenizer = bot
+    scheme, inputs, kernel = CASES[case]
+    result = quantize_model(model, scheme, activations=inputs)
+    tokens = ids(tokenizer)
+    logits, seen = watched(result, tokens)
+    assert {said.split(",")[0] for said in ran(result).values()} == {"reference"}
+    with dispatch.prefer("kernels"), torch.no_grad():
+        found = result(input_ids=tokens).logits
+        assert set(ran(result).values()) == {kernel}
+        for name, (x, y) in seen.items():  # the same inputs: codes are the same, and only sums are in another order
+            layer = result.get_submodule(name)
+            for part in (slice(None), slice(0, 1))[: 1 + name.endswith("down_proj")]:  # several tokens, and one
+                assert ((layer(x[0, part]) - y[0, part]).abs() <= allowed(layer, x[0, part])).all(), name
+    with torch.no_grad():
+        moved = (logits - model(input_ids=tokens).logits).abs().max()
+    most = 1e-4 * logits.abs().max() if inputs is None else moved / 4  # a code of an input may round the other way
+    assert (found - logits).abs().max() <= most
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_sixteen_bits_err_by_their_own_rounding(dtype):
+    torch.manual_seed(0)
+    layer = QuantLinear(quantize(torch.randn(64, 256) / 16, ZEROS), torch.randn(64), None, dtype).to(dtype)
+    x = torch.randn(2, 3, 256).to(dtype)
+    with dispatch.prefer("kernels"):
+        got = layer(x)
+    exact = x.double() @ layer.qtensor.dequantize().double().T + layer.bias.double()
+    assert got.dtype == dtype and got.shape == (2, 3, 64) and layer.ran == "w4a16"
+    # eight roundings of scale, weight, product and bias, each to half a unit
+    most = 4 * torch.finfo(dtype).eps * (x.double().abs() @ layer.weight.double().abs().T + layer.bias.double().abs())
+    assert ((got.double() - exact).abs() <= most).all()
+
+
+def test_generate_says_the_same_words(bot):
+    model, tokenizer = bot
+    result = quantize_model(model, Scheme.int(4, group=64))
+    how = dict(max_new_tokens=3, do_sample=False, pad_token_id=0)
+    with torch.no_grad():
+        wanted = result.generate(ids(tokenizer), **how)
+        with dispatch.prefer("kernels"):
+            got = result.generate(ids(tokenizer), **how)
+    assert set(ran(result).values()) == {"w4a16"}
+    assert got.tolist() == wanted.tolist()
+
+
+@pytest.mark.parametrize("kind", ["Q4_0", "Q8_0", "Q4_K_M"])
+def test_a_gguf_file_runs_from_its_own_blocks(bot, kind, tmp_path):
+    model, tokenizer = bot
+    llama.export(model, tokenizer, tmp_path / "bot.gguf", kind)
+    result, _ = load_gguf(tmp_path / "bot.gguf", blocks=True)
+    plain, _ = load_gguf(tmp_path / "bot.gguf")
+    one = ids(tokenizer)[:, :1]
+    with torch.no_grad():
+        wanted = plain(input_ids=one).logits
+        torch.testing.assert_close(result(input_ids=one).logits, wanted, atol=1e-5, rtol=1e-5)
+        with dispatch.prefer("kernels"):
+            got = result(input_ids=one).logits
+            kernels = {said for said in ran(result).values() if not said.startswith("reference")}
+            result(input_ids=ids(tokenizer))
+    assert kernels and kernels <= {"q4_0", "q8_0", "q4_k", "q6_k"}
+    assert "at a time, x has" in next(iter(ran(result).values()))
+    # x in digits of 256, of each run of 32: 24 bits of its largest number
+    torch.testing.assert_close(got, wanted, atol=1e-4 * wanted.abs().max().item(), rtol=0)
+
+
+def test_every_refusal_has_its_reason():
+    torch.manual_seed(0)
+    w, x = torch.randn(32, 256), torch.randn(2, 256)
+
+    def said(scheme, inputs=None, x=x, pad=False):
+        layer = QuantLinear(quantize(w, scheme, pad=pad), None, inputs)
+        layer(x)
+        return layer.ran
+
+    assert said(ROW8, ROW8) == "reference, because x is on the CPU"
+    with dispatch.prefer("reference"):
+        assert said(ROW8, ROW8) == "reference, because it was asked for"
+    with dispatch.prefer("kernels"):
+        assert "kernels have no gradient" in said(ZEROS, x=x.clone().requires_grad_())
+        assert "no kernel for int3 weights and inputs in 16 bits" in said(Scheme.int(3, group=64))
+        assert "no kernel for int8 weights and inputs in 16 bits" in said(ROW8)
+        assert "no kernel for int4 weights and inputs in int8" in said(ZEROS, ROW8)
+        assert "no kernel quantizes inputs as int8 tensor" in said(ROW8, Scheme.int(8, group="tensor"))
+        assert "no kernel quantizes inputs as int8 channel asym" in said(ROW8, Scheme.int(8, symmetric=False))
+        assert "one scale a row" in said(Scheme.int(8, group=64), ROW8)
+        assert "128×128" in said(FP8, Scheme("e4m3fn", (1, 128)))
+        assert "the weight is padded" in said(Scheme.int(4, group=96), pad=True)
+        assert "the group must be" in said(Scheme.int(4, group=16))
+        assert "x has 0" in said(ZEROS, x=x[:0])
+    assert dispatch.preferred() == "auto"
+    with pytest.raises(ValueError, match="what must be one of auto, kernels, reference, got 'gpu'"):
+        dispatch.prefer("gpu").__enter__()
+
+
+def test_copies_pack_for_themselves():
+    layer = QuantLinear(quantize(torch.randn(32, 128), ZEROS))
+    x = torch.randn(1, 128)
+    with dispatch.prefer("kernels"):
+        wanted = layer(x)
+        assert layer._routes
+        for other in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+            assert not other._routes
+            assert torch.equal(other(x), wanted)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_takes_them_unasked(bot):
+    model, tokenizer = bot
+    result = quantize_model(model, ZEROS)
+    result(input_ids=ids(tokenizer).cuda())
+    assert set(ran(result).values()) == {"w4a16"}
+
+
+def test_modules_without_quantized_linears_have_run_nothing():
+    assert ran(nn.Linear(2, 2)) == {}
