@@ -34,6 +34,6 @@ def test_the_picture_shows_ratios_and_says_where_they_come_from(file):
     lines = figure.axes[0].get_lines()
     assert list(lines[0].get_ydata()) == [2.5, 2.0] and list(lines[1].get_ydata()) == [1.25, 1.25]
     assert len(lines) == 3  # the third marks 1
-    assert "Some GPU, torch 2.11, triton 3.6, 2026-01-02; course bench kernels" in figure.texts[0].get_text()
+    assert "Some GPU, torch 2.11, triton 3.6, 2026-01-02; course bench kernels" in figure.get_supxlabel()
     figure = plots.gpu_attention({"kv_fp8": "FP8"}, path=file)
     assert list(figure.axes[0].get_lines()[0].get_ydata()) == [1.5, 1.5]

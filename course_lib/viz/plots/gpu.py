@@ -34,7 +34,7 @@ def gpu_speedup(curves, peers=(), shape=SHAPE, title="", path=None):
     axes.set_ylim(0, 1.3 * axes.get_ylim()[1])
     axes.set(title=title, xlabel="tokens at once", ylabel="times as fast as bf16")
     axes.legend(frameon=False, loc="upper right", ncols=2, fontsize="small")
-    figure.text(0.01, -0.03, measured.provenance(path), fontsize="x-small", color=light("muted"))
+    figure.supxlabel(measured.provenance(path), x=0.01, ha="left", fontsize="x-small", color=light("muted"))
     return figure
 
 
@@ -57,7 +57,7 @@ def gpu_attention(curves, sequences=1, title="", path=None):
     axes.set_ylim(0, 1.3 * axes.get_ylim()[1])
     axes.set(title=title, xlabel="tokens in the cache", ylabel="times as fast as bf16")
     axes.legend(frameon=False, loc="upper right", ncols=3)
-    figure.text(0.01, -0.03, measured.provenance(path), fontsize="x-small", color=light("muted"))
+    figure.supxlabel(measured.provenance(path), x=0.01, ha="left", fontsize="x-small", color=light("muted"))
     return figure
 
 
