@@ -203,7 +203,7 @@ def _roofline(scene, t):
     scene.text(x.end, y.start + 36, "instructions a weight", size=12, color="muted", anchor="end")
     roof = [(x(v), y(min(100.0, 100 * t.budget / v))) for v in np.linspace(t.budget, 10, 40)]
     scene.path([(x(0), y(100)), *roof], "ink", 2.5)
-    scene.text(x(t.budget) + 6, y(100) - 6, f"up to {number(t.budget, 2)} memory is the slower", size=11, color="muted",
+    scene.text(x(t.budget) + 6, y(100) - 6, f"up to {number(t.budget, 2)}: memory decides", size=11, color="muted",
                anchor="start")  # fmt: skip
     for v, each in t.per_weight.items():
         if v != t.version:

@@ -6,7 +6,7 @@ from course_lib.viz.palette import light
 
 
 @styled
-def instructions(found, budget, title="Instructions a weight, and how many memory leaves time for"):
+def instructions(found, budget, title="Instructions a weight, against the budget"):
     """Bars, one a kernel: `found` is {"version 1": 6.94, …}; `budget` is the line that an H200's memory draws."""
     figure, axes = new_figure(0.9 + 0.36 * len(found))
     names, values = list(found), list(found.values())
