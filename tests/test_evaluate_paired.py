@@ -41,6 +41,37 @@ def test_so_many_items_prove_it_as_often_as_power_says():
     assert np.mean([Paired(n, b, c).not_worse_by(0.01) for b, c, _ in worse]) == pytest.approx(0.05, abs=0.015)
 
 
+def constrained(pair, d):
+    """The likeliest share of won items if the drop were d, found numerically."""
+    from scipy.optimize import minimize_scalar
+
+    def loss(p):
+        shares = np.array([p + d, p, 1 - 2 * p - d])
+        counts = np.array([pair.lost, pair.won, pair.n - pair.lost - pair.won])
+        return -float(np.sum(counts[counts > 0] * np.log(np.maximum(shares[counts > 0], 1e-300))))
+
+    return minimize_scalar(loss, bounds=(max(0.0, -d), (1 - d) / 2), method="bounded", options={"xatol": 1e-12}).x
+
+
+@pytest.mark.parametrize(("n", "lost", "won"), [(50, 12, 2), (1319, 46, 33), (100, 3, 0), (40, 0, 4), (300, 26, 9)])
+def test_the_score_bound_solves_its_equation(n, lost, won):
+    pair = Paired(n, lost, won)
+    d = pair.drop_high()
+    p = constrained(pair, d)
+    spread = math.sqrt(n * (2 * p + d * (1 - d)))
+    assert (lost - won - n * d) / spread == pytest.approx(-1.6449, abs=2e-3)
+    assert d == pytest.approx(pair.interval(0.90)[1], abs=0.04)
+
+
+def test_without_flips_the_bound_is_wilson_s():
+    from course_lib.evaluate.stats import wilson
+
+    for n in (1, 10, 87, 88, 1000):
+        assert Paired(n, 0, 0).drop_high() == pytest.approx(wilson(0, n, 0.90)[1])
+    assert not Paired(87, 0, 0).not_worse_by(0.03) and Paired(88, 0, 0).not_worse_by(0.03)
+    assert Paired(5, 5, 0).drop_high() == 1.0 and Paired(5, 0, 5).drop_high() < 0
+
+
 def test_a_drop_of_zero_may_hide_flips():
     p = Paired(100, 10, 10)
     assert p.drop == 0 and p.flips == 0.2 and p.flip_interval()[0] < 0.2 < p.flip_interval()[1]

@@ -80,7 +80,7 @@ def task_figures(task: TaskResult, pair: Paired) -> dict[str, float]:
         "accuracy": task.exact,
         "items": pair.n,
         "drop": pair.drop,
-        "drop_high": pair.interval(0.90)[1],  # two-sided 90 %: its upper end leaves 5 % above it
+        "drop_high": pair.drop_high(),
         "flips": pair.flips,
         "json_valid": task.json_valid,
         "schema_valid": task.schema_valid,

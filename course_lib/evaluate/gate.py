@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import json
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from course_lib.evaluate.paired import items_needed
 
+_Z2 = 1.6449**2  # a score interval ends at z²/(n + z²) where none of n items flips
 FIGURES = {
     "language": {
         "kl": "mean KL divergence, nats a token",
@@ -164,9 +166,9 @@ def too_few(figures: Mapping[str, float], margin: float) -> str:
     ' With 5 % flips and no drop it takes 3,092 items to show that: 2,992 more.'
     """
     items, flips, drop = (figures.get(name) for name in ("items", "flips", "drop"))
-    if not items or not flips or drop is None or not 0 < margin < 1 or drop >= margin:
+    if not items or flips is None or drop is None or not 0 < margin < 1 or drop >= margin:
         return ""
-    needed = items_needed(margin, flips)
+    needed = items_needed(margin, flips) if flips else math.ceil(_Z2 * (1 - margin) / margin)
     if needed <= items:
         return f" With {flips:.3g} flips {items:g} items are enough to show that where there is no drop; there is one."
     return (f" With {100 * flips:.2g} % flips and no drop it takes {needed:,} items to show that: "
