@@ -32,6 +32,8 @@ CELLS = [
     "viz.explorers.comparer()",
     "viz.explorers.capacity()",
     "viz.explorers.trace()",
+    "viz.explorers.gate()",
+    "viz.explorers.mastery()",
     "viz.show(viz.plots.footprints({'FP16': 140, 'INT4': 35}, limit=80), alt='FP16 is too large, INT4 fits.')",
     "viz.show(viz.plots.pipeline(), alt='Weights become bytes.')",
 ]
@@ -138,6 +140,15 @@ def test_attention(notebook):
     attention.press("keys and values in", "End", "Keys in FP8, with one scale for all")
 
 
+def test_mastery(notebook):
+    mastery = notebook.explorer("mastery")
+    mastery.wait_for("30 of 70 exercises count. The level is Developing.")
+    mastery.choose("statement", "evaluation", "“evaluation” is shown by 10 exercises of chapters 04, 13; 5 count.")
+    mastery.press("as if done up to", "End", "The level is Excellent.")
+    mastery.press("as if done up to", "Home", "The level is Developing.")
+    mastery.choose("what counts", "also with the solution read", "The level is Strong.")
+
+
 def test_trace(notebook):
     trace = notebook.explorer("trace")
     trace.wait_for("Version 1, 4 rows a program, access 1 of 42: program 0 loads 256 bytes of words")
@@ -197,6 +208,15 @@ def test_comparer(notebook):
     comparer.press("its largest number", "Home", "the largest number, 4, stays 4")
     comparer.choose("the block holds", "one large number", "the least is NVFP4")
     comparer.choose("show the marks of", "INT4, groups of 32", "INT4, groups of 32: the largest number")
+
+
+def test_gate(notebook):
+    gate = notebook.explorer("gate")
+    gate.wait_for("300 items, a margin of 3.0 points, 0.25 GiB: of 10 candidates 2 may serve: Q5_K_M, Q4_K_M.")
+    gate.press("items asked", "Home", "25 items, a margin of 3.0 points, 0.25 GiB: of 10 candidates none may serve.")
+    gate.press("items asked", "End", "2 may serve")
+    gate.press("margin", "End", "a margin of 10 points")
+    gate.press("memory", "End", "1 GiB")
 
 
 def test_migrate(notebook):

@@ -67,16 +67,17 @@ class FakeQuant(nn.Module):
         return QTensor(codes, scale, zero, self.scheme, tuple(self.w.shape))
 
 
-def by_qat(model, linears, scheme, calibration, progress, **options) -> dict[str, QTensor]:
+def by_qat(model, linears, scheme, calibration, progress, fake=FakeQuant, **options) -> dict[str, QTensor]:
     """`quantize_model(model, scheme, "qat", batches, steps=100)`: train the weights under their own rounding.
 
-    model is a copy already; embeddings, norms and biases stay as they are. options are those of `train`.
+    model is a copy already; embeddings, norms and biases stay as they are. options are those of `train`; fake is the
+    class of rounded weights, such as one with gradients of your own.
     """
     if not isinstance(scheme.codec, Integer) or scheme.scale_scheme is not None or scheme.tensor_scale:
         raise ValueError(f'"qat" needs an integer scheme with plain scales, got {scheme.name}')
     check_fit(scheme, linears)
     batches = batches_for(model, calibration)
-    fakes = {name: FakeQuant(linear.weight, scheme) for name, linear in linears.items()}
+    fakes = {name: fake(linear.weight, scheme) for name, linear in linears.items()}
     with torch.enable_grad():
         train(model, fakes, batches, progress=progress, **options)
     return {name: fake.qtensor() for name, fake in fakes.items()}

@@ -25,7 +25,10 @@ STILLS = {
     "10-blocks": ("comparer", {"data": "bell", "top": 7.1}),
     "11": ("capacity", {"batch": 32, "weights": "gptq"}),
     "11-attention": ("attention", {"axis": "token"}),
+    "13": ("gate", {"items": 300}),
     "12": ("trace", {"version": 2, "rows": 4, "access": 15}),
+    "14": ("decide", {"model": "llama-3-70b", "machine": "rtx-4090"}),
+    "15": ("mastery", {"statement": 4}),
 }
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks" / "img"
 

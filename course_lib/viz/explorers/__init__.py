@@ -18,7 +18,10 @@ _MODULES = {
     "comparer": ".ch10_comparer",
     "capacity": ".ch11_planner",
     "attention": ".ch11_attention",
+    "gate": ".ch13_gate",
     "trace": ".ch12_trace",
+    "decide": ".ch14_decide",
+    "mastery": ".ch15_mastery",
 }
 __all__ = list(_MODULES)
 

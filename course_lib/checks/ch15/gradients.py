@@ -1,0 +1,165 @@
+"""ch15.gradients: what rounding with a clip hands back to its weights and to its steps."""
+
+import torch
+
+from course_lib.checks import Case, Exercise, Wrong, equals_reference, relation
+
+
+def gradients(w, s, b, g):
+    qmax = 2 ** (b - 1) - 1
+    rounded = torch.round(w / s)
+    inside = rounded.abs() <= qmax
+    q = rounded.clamp(-qmax, qmax)
+    g_w = g * inside
+    g_s = (g * (q - inside * w / s)).sum(-1, keepdim=True)
+    return g_w, g_s
+
+
+def _parts(w, s, b):
+    qmax = 2 ** (b - 1) - 1
+    rounded = torch.round(w / s)
+    return rounded.clamp(-qmax, qmax), rounded.abs() <= qmax, rounded, w / s
+
+
+def _variant(weights=lambda g, inside, s: g * inside, steps=lambda g, q, inside, rounded, u: g * (q - inside * u),
+             add=lambda t: t.sum(-1, keepdim=True)):  # fmt: skip
+    def wrong(w, s, b, g):
+        q, inside, rounded, u = _parts(w, s, b)
+        return weights(g, inside, s), add(steps(g, q, inside, rounded, u))
+
+    return wrong
+
+
+def _unrounded_mask(w, s, b, g):
+    q, _, _, u = _parts(w, s, b)
+    inside = u.abs() <= 2 ** (b - 1) - 1
+    return g * inside, (g * (q - inside * u)).sum(-1, keepdim=True)
+
+
+def _levels(w, s, b, g):
+    return gradients(w, s, b + 1, g)
+
+
+def _swapped(w, s, b, g):
+    return gradients(w, s, b, g)[::-1]
+
+
+def _passes_or_not(run, w, s, b, g):
+    weights = run(w, s, b, g)[0]
+    same = ((weights == g) | (weights == 0)).all()
+    return bool(same) or "Each weight gets either its part of g, unchanged, or 0."
+
+
+def _randn(seed, *shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+EXERCISE = Exercise(
+    id="ch15.gradients",
+    title="Straight through",
+    spec="gradients(w, s, b, g): from g = ∂L/∂ŵ to ∂L/∂w and ∂L/∂s, with round passed through and the clip respected.",
+    kind="build",
+    stub='''
+def gradients(w, s, b, g):
+    """(∂L/∂w, ∂L/∂s) of ŵ = s·clip(round(w/s), −qmax, qmax), given g = ∂L/∂ŵ; round counts as the identity.
+
+    w, g (rows, n); s (rows, 1), one step a row; qmax = 2^(b−1) − 1. What rounds to beyond qmax is clipped.
+    """
+    ...
+''',
+    reference=gradients,
+    piece="gradients",
+    cases=[
+        Case("one inside", torch.tensor([[0.4]]), torch.tensor([[1.0]]), 3, torch.tensor([[2.0]])),
+        Case("one clipped", torch.tensor([[9.0]]), torch.tensor([[1.0]]), 3, torch.tensor([[2.0]])),
+        Case("rounds to qmax", torch.tensor([[3.4, -3.3]]), torch.tensor([[1.0]]), 3, torch.tensor([[1.0, 0.5]])),
+        Case("another step", torch.tensor([[0.15, -0.55]]), torch.tensor([[0.25]]), 3, torch.tensor([[1.0, -2.0]])),
+        Case("two bits", torch.tensor([[0.3, -0.9, 2.0, -2.6]]), torch.tensor([[0.8]]), 2, torch.ones(1, 4)),
+        Case("two rows", torch.tensor([[0.3, 5.0], [0.3, 5.0]]), torch.tensor([[0.5], [2.0]]), 3, torch.ones(2, 2)),
+        Case("many", _randn(0, 4, 16), torch.tensor([[0.1], [0.2], [0.4], [1.0]]), 4, _randn(1, 4, 16)),
+    ],
+    properties=[
+        relation("a weight's gradient passes or stops", _passes_or_not, "1/s going in and s coming out cancel."),
+        equals_reference(atol=1e-5, rtol=1e-5, why="A sum of a few numbers in float32."),
+    ],
+    wrong=[
+        Wrong(
+            "the true derivative",
+            _variant(weights=lambda g, inside, s: torch.zeros_like(g), steps=lambda g, q, inside, r, u: g * q),
+            "A staircase is flat: by its true derivative no weight ever moves. Straight through: let round count as 1.",
+        ),
+        Wrong(
+            "no clip",
+            _variant(weights=lambda g, inside, s: g + 0 * inside),
+            "Beyond the last mark ŵ stays where it is, however w moves. There the gradient of w is 0.",
+        ),
+        Wrong(
+            "the mask the wrong way round",
+            _variant(weights=lambda g, inside, s: g * ~inside),
+            "You let the clipped weights move and hold the others.",
+        ),
+        Wrong(
+            "clipped before rounding",
+            _unrounded_mask,
+            "3.4 rounds to 3, a mark that exists. Ask where round(w/s) lies, not where w/s does.",
+        ),
+        Wrong(
+            "times s",
+            _variant(weights=lambda g, inside, s: g * inside * s),
+            "Going in, w is divided by s; coming out, the code is multiplied by it. Both derivatives cancel.",
+        ),
+        Wrong(
+            "over s",
+            _variant(weights=lambda g, inside, s: g * inside / s),
+            "You have the division by s and not the multiplication that comes after it. They cancel.",
+        ),
+        Wrong(
+            "step: only the codes",
+            _variant(steps=lambda g, q, inside, r, u: g * q),
+            "s stands twice in ŵ: it multiplies the code, and it divides w. The second part is −w/s, where w passes.",
+        ),
+        Wrong(
+            "step: −w/s of the clipped, too",
+            _variant(steps=lambda g, q, inside, r, u: g * (q - u)),
+            "A clipped weight's code does not change with s. Its part is the code alone, without −w/s.",
+        ),
+        Wrong(
+            "step: clipped weights only",
+            _variant(steps=lambda g, q, inside, r, u: g * q * ~inside),
+            "Weights inside have a say in s, too: code − w/s, their rounding error in steps.",
+        ),
+        Wrong(
+            "step: codes never clipped",
+            _variant(steps=lambda g, q, inside, r, u: g * (r - inside * u)),
+            "A clipped weight comes back as ±qmax steps, not as round(w/s).",
+        ),
+        Wrong(
+            "step: the mean",
+            _variant(add=lambda t: t.mean(-1, keepdim=True)),
+            "One s serves the whole row: the parts of all its weights add up. A sum, no mean.",
+        ),
+        Wrong(
+            "one step for all rows",
+            _variant(add=lambda t: t.sum().expand(len(t), 1)),
+            "Each row has a step of its own: add up along the row only.",
+        ),
+        Wrong(
+            "one level too many",
+            _levels,
+            "b bits with a sign: the largest code is 2^(b−1) − 1, as in chapter 01.",
+        ),
+        Wrong(
+            "the other order",
+            _swapped,
+            "Right numbers, wrong order: first the weights' gradient, then the steps'.",
+        ),
+    ],
+    hints=[
+        "Write ŵ = s·q. By w: where the clip lets w pass, q ≈ w/s and ŵ ≈ w. By s: the product rule, q + s·∂q/∂s.",
+        "w = [0.3, 5.0], s = 2, b = 2, g = [1, 1]. Codes: 0 and, clipped, 1. Gradients of w: 1 and 0. "
+        "Of s: (0 − 0.15) + 1 = 0.85.",
+        "    rounded = torch.round(w / s)\n    inside = rounded.abs() <= ____\n    q = rounded.clamp(____)\n"
+        "    g_w = g * ____\n    g_s = (g * (q - inside * ____)).sum(____, keepdim=True)\n    return g_w, g_s",
+    ],
+    passed="torch has this as one operation, torch.fake_quantize_per_channel_affine; with the step: LSQ (2020).",
+)
