@@ -46,7 +46,7 @@ class Course:
         root.mkdir(parents=True, exist_ok=True)
         self.root, self.book = root, root / ".nbgrader" / "gradebook.db"
         skipped = shutil.ignore_patterns(
-            "__pycache__", ".ipynb_checkpoints", "ps02*", "ps03*", "ps04*", "ps05*", "ps06*", "ps07*", "ps08*"
+            "__pycache__", ".ipynb_checkpoints", "ps02*", "ps03*", "ps04*", "ps05*", "ps06*", "ps07*", "ps08*", "ps09*"
         )
         for name in ("solutions", "graded"):
             shutil.copytree(ROOT / name, root / name, ignore=skipped)

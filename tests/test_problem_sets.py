@@ -16,13 +16,14 @@ import sys
 
 import pytest
 import torch
+import triton
 
 from course_lib.files import repository
 from course_lib.grading import notebooks, questions
-from graded import ps01, ps02, ps03, ps04, ps05, ps06, ps07, ps08
+from graded import ps01, ps02, ps03, ps04, ps05, ps06, ps07, ps08, ps09
 
 ROOT = repository()
-SETS = {"ps01": ps01, "ps02": ps02, "ps03": ps03, "ps04": ps04, "ps05": ps05, "ps06": ps06, "ps07": ps07, "ps08": ps08}
+SETS = {module.__name__[-4:]: module for module in (ps01, ps02, ps03, ps04, ps05, ps06, ps07, ps08, ps09)}
 QUESTIONS = {question.id: question for module in SETS.values() for question in module.build(module.SEED)}
 EVERY = pytest.mark.parametrize("question", QUESTIONS.values(), ids=QUESTIONS)
 
@@ -97,7 +98,7 @@ def test_trivial_answers_earn_nothing(question):
 
 @EVERY
 def test_a_broken_function_handed_in_unchanged_earns_nothing(question):
-    space = {"torch": torch, "math": math}
+    space = {"torch": torch, "math": math, "triton": triton, "tl": triton.language}
     exec(question.stub, space)
     assert question.score(space[question.answer_name]) == 0
 

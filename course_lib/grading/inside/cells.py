@@ -88,6 +88,8 @@ class alarm:
 
 def told(error: BaseException) -> dict:
     """What a learner reads of an error: its type, its text, the line of the cell that raised it."""
+    if type(error).__name__ == "InterpreterError":  # Triton's, around what a kernel has raised
+        error = BaseException.__cause__.__get__(error) or error
     try:
         text = " ".join(str(error).split())[:300]
     except BaseException:
