@@ -86,8 +86,8 @@ def compile_kernel(kernel, build: Build, arch: str) -> Code:
 
 
 def aligned(name: str, kind: str) -> bool:
-    """What the JIT assumes when tensors start at 16 bytes and n, k and words of a row are multiples of 16."""
-    return kind.startswith("*") or name in ("n", "k", "across")
+    """What the JIT assumes when tensors start at 16 bytes and n and k are multiples of 16."""
+    return kind.startswith("*") or name in ("n", "k")
 
 
 def read_sass(build: Build, arch: str, cubin: bytes) -> Code:

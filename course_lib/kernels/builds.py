@@ -35,7 +35,7 @@ def gemv(version: int, function: str, **more) -> Build:
 
 def gemm(name: str, signature: dict, bm: int, bn: int, warps: int, **more) -> Build:
     layout = {"R": 32, "RUNS": 4, "HAS_ZERO": False, "U": 1, "STAGES": 4, "EVEN": True}
-    layout |= {"SCALED": bm > 64, "SPLIT": bm <= 64}
+    layout |= {"SCALED": bm > 64, "SPLIT": bm <= 64, "EARLY": False}
     constants = layout | {"BM": bm, "BN": bn} | more
     nvidia = ("sm_80", "sm_89", "sm_90", "sm_100")  # the text is PTX
     nvidia = ("sm_90",) if bm > 64 else nvidia  # spills on sm_80; Triton 3.7 makes a trap of the scaled tile on sm_100
@@ -49,8 +49,8 @@ DIGITS = {"DIGITS": 2, "ASM": True}
 
 def ggml(kind: str, elements: int, wide: int, more: dict) -> Build:
     signature = {"x": "*i32", "scale": "*fp32", "blocks": "*i16", "y": "*fp16", "n": "i32", "k": "i32"} | more
-    tile = {"BN": 8, "BB": wide}
-    return Build(f"gemv-{kind.upper()}", f"ggml.{kind}", signature, DIGITS | tile, weights=8 * wide * elements, warps=1,
+    tile = {"BN": 4, "BB": wide, "STAGES": 1}
+    return Build(f"gemv-{kind.upper()}", f"ggml.{kind}", signature, DIGITS | tile, weights=4 * wide * elements, warps=1,
                  arches=NVIDIA)  # fmt: skip
 
 
@@ -65,23 +65,21 @@ def w8a8(name: str, function: str, kind: str, weights: int = 0, warps: int = 4, 
                  arches if int8 else ("sm_89", "sm_90", "sm_100"))  # fmt: skip
 
 
-def fp4(name: str, function: str, words: int, mx: bool, warps: int, **tile) -> Build:
-    signature = {"words": "*i32", "scale": "*u8", "row": "*fp32", "y": "*fp16", "n": "i32", "across": "i32"}
-    one = function == "gemv"
-    signature |= {"x": "*i32", "xs": "*fp32", "k": "i32"} if one else {"x": "*fp16", "m": "i32"}
-    arches = [arch for arch in (NVIDIA if one else ARCHES) if mx or arch in ("sm_89", "sm_90", "sm_100")]
-    weights = tile["BN"] * (tile["C"] * 32 if one else tile["TW"] * 8)
-    layout = {"W": words, "MX": mx, "EVEN": True} | (DIGITS if one else {})
-    return Build(name, f"fp4.{function}", signature, layout | tile, weights, warps, not one, tuple(arches))
+def fp4(name: str, mx: bool, bm: int, bn: int, warps: int, more: dict | None = None, **constants) -> Build:
+    signature = GEMM | {"scale": "*i32", "row": "*fp32"} | {a: v for a, v in (more or {}).items() if a != "scale"}
+    signature = {name: kind for name, kind in signature.items() if name != "zero"}
+    constants = {"MX": mx, "BM": bm, "BN": bn, "U": 1, "STAGES": 4, "EVEN": True, "SPLIT": True} | constants
+    arches = NVIDIA if mx else ("sm_89", "sm_90", "sm_100")
+    return Build(name, "fp4.gemm", signature, constants, bn * 128 * constants["U"], warps, True, arches)
 
 
-def kv(kind: str, stored: str, bits: int) -> Build:
+def kv(kind: str, bits: int) -> Build:
     """Its weights are the codes of a page, keys and values."""
     floats = dict.fromkeys(("ks", "kz", "vs", "vz", "out", "top", "total"), "*fp32") | {"scale": "fp32"}
     whole = {"table": "*i32", "lengths": "*i32"} | dict.fromkeys(("heads", "most", "count", "window"), "i32")
-    tile = {"SHARED": 4, "G": 16, "D": 128, "SIZE": 64, "BITS": bits, "SIGNED": kind == "fp8", "ASM": True}
+    tile = {"SHARED": 4, "G": 8, "D": 128, "SIZE": 64, "BITS": bits, "SIGNED": kind == "fp8", "ASM": True, "STAGES": 2}
     arches = ("sm_89", "sm_90", "sm_100") if kind == "fp8" else NVIDIA
-    signature = {"q": "*bf16", "keys": stored, "values": stored} | floats | whole
+    signature = {"q": "*bf16", "keys": "*i16", "values": "*i16"} | floats | whole
     return Build(f"kv-{kind}", "kv.attend", signature, tile, 2 * 64 * 128, tensor_cores=True, arches=arches)
 
 
@@ -104,13 +102,14 @@ BUILDS = (
     w8a8("fp8-64", "fp8_gemm", "*fp8e4nv", BH=1, BLOCKED=False, BM=64, BN=64, BK=128),
     w8a8("fp8-512", "fp8_gemm", "*fp8e4nv", warps=8, BH=1, BLOCKED=False, BM=128, BN=128, BK=128),
     w8a8("fp8-64-blocks", "fp8_gemm", "*fp8e4nv", BH=128, BLOCKED=True, BM=64, BN=64, BK=128),
-    fp4("mxfp4-1", "gemv", 4, True, 1, BN=8, C=32),
-    fp4("nvfp4-1", "gemv", 2, False, 1, BN=8, C=32),
-    fp4("mxfp4-64", "gemm", 4, True, 8, BM=64, BN=128, TW=32),
-    fp4("nvfp4-64", "gemm", 2, False, 8, BM=64, BN=128, TW=32),
-    kv("int8", "*i8", 8),
-    kv("fp8", "*fp8e4nv", 8),
-    kv("int4", "*u8", 4),
+    fp4("mxfp4-1", True, 8, 64, 4, U=2),
+    fp4("nvfp4-1", False, 8, 64, 4, U=2),
+    fp4("mxfp4-64", True, 64, 128, 8),
+    fp4("nvfp4-64", False, 64, 128, 8),
+    fp4("nvfp4-64-bf16", False, 64, 128, 8, BF16),
+    kv("int8", 8),
+    kv("fp8", 8),
+    kv("int4", 4),
     ggml("q4_0", 32, 16, {}),
     ggml("q8_0", 32, 8, {}),
     ggml("q4_k", 256, 4, {"blocks": "*i32"}),

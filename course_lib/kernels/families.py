@@ -144,15 +144,9 @@ def draw_fp4(n: int, k: int, block: int):
 
 
 def exact_fp4(x: Tensor, packed) -> Tensor:
-    values = torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6], dtype=torch.float64, device=x.device)
-    values = torch.cat([values, -values])
-    codes = packing.unpack_words(packed.words, packed.block)[:, : packed.shape[1]]
-    if packed.block == 32:
-        scale = torch.ldexp(torch.ones_like(packed.scale, dtype=torch.float64), packed.scale.int() - 127)
-    else:
-        scale = packed.scale.view(torch.float8_e4m3fn).double()
-    w = values[codes.long()] * scale.repeat_interleave(packed.block, 1)[:, : packed.shape[1]]
-    return x.double() @ (w * packed.row.double()[:, None]).T
+    from course_lib.kernels import fp4
+
+    return product(x, fp4.unpack(packed))
 
 
 def four_bit_floats(name: str, block: int) -> Family:

@@ -1,9 +1,11 @@
 """y = x Wᵀ with W in MXFP4 or NVFP4 on a GPU that has no FP4 units: decode to 16 bits on the way, multiply as usual.
 
-E2M1 has two exponent bits and one mantissa bit; placed where float16 keeps its own (and the sign at the top), they mean
-the same number times 2⁻¹⁴, subnormal 0.5 included. So decoding is shifts and one multiplication, which the scale takes
-along. MXFP4's scales are bytes of exponent: they are stored relative to their row's largest, so that a weight in
-float16 neither overflows nor vanishes; NVFP4's are E4M3, and one float32 for the tensor goes into every row's factor.
+E2M1 has a sign, two exponent bits and one bit of mantissa. Placed where a 16-bit float keeps its own, they mean the
+same number times 2⁻¹⁴ (float16) or 2⁻¹²⁶ (bfloat16), subnormal 0.5 included: two shifts and two `lop3` for two
+neighbours, and one multiplication by the scale, which brings the power of two back. The products are exact. A run of 32
+columns is one operand of the matrix units, as in `gemm`. MXFP4's scales are bytes of exponent: they are stored
+relative to their row's largest, so that a weight in float16 neither overflows nor vanishes; NVFP4's are E4M3, and one
+float32 for the tensor goes into every row's factor.
 """
 
 from __future__ import annotations
@@ -11,27 +13,38 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from course_lib.kernels import ON_GPU, digits, interpreter, packing  # noqa: F401  interpreter is mended by its import
-from course_lib.kernels.digits import dot4, four_codes, number, quarters
+from course_lib.kernels import ON_GPU, interpreter, packing  # noqa: F401  interpreter is mended by its import
+from course_lib.kernels.gemm import finish
 from course_lib.qtensor import QTensor
 
 
 @dataclass(frozen=True, eq=False)
 class PackedFp4:
-    """words (n, padded k/8) int32, as in `packing`; scale (n, blocks) uint8; row (n,) float32; shape (n, k)."""
+    """An MXFP4 or NVFP4 matrix in blocks of 128 columns, four runs of 32.
+
+    ========  ====================  =========================================================================
+    words     (blocks, n, 16) i32   nibble j of halfword h of a block: its column 32·j + h, as in `packing`
+    scale     (blocks, h, n) int32  byte j for run j: E8M0 relative to the row's largest; or E4M3, h halves of it
+    row       (n,) float32          a factor of each row
+    locks     (tiles,) int32        zeros, where programs that share a tile count themselves
+    ========  ====================  =========================================================================
+    """
 
     words: Tensor
     scale: Tensor
     row: Tensor
+    locks: Tensor
     shape: tuple[int, int]
-    block: int  # 32: MXFP4, scales E8M0; 16: NVFP4, scales E4M3
+    block: int  # columns that share a scale; 32: MXFP4, scales E8M0; 16: NVFP4, scales E4M3
 
     def to(self, device) -> PackedFp4:
-        return PackedFp4(self.words.to(device), self.scale.to(device), self.row.to(device), self.shape, self.block)
+        moved = (t.to(device) for t in (self.words, self.scale, self.row, self.locks))
+        return PackedFp4(*moved, self.shape, self.block)
 
 
 def pack(q: QTensor) -> PackedFp4:
@@ -39,7 +52,7 @@ def pack(q: QTensor) -> PackedFp4:
 
     >>> from course_lib.formats import microscaling
     >>> pack(microscaling.quantize(torch.randn(8, 64), "nvfp4")).words.shape
-    torch.Size([8, 8])
+    torch.Size([1, 8, 16])
     """
     known = {(1, 32): torch.float8_e8m0fnu, (1, 16): torch.float8_e4m3fn}
     if q.scheme.format != "e2m1" or known.get(q.scheme.block) != q.scheme.scale_dtype or len(q.shape) != 2:
@@ -52,159 +65,132 @@ def pack(q: QTensor) -> PackedFp4:
         row = torch.ldexp(row, top[:, 0] - 127)
         scale = torch.where(scale == 255, scale.int(), (scale.int() - top + 127).clamp(min=0)).to(torch.uint8)
     row = row if q.tensor_scale is None else row * q.tensor_scale
-    return PackedFp4(packing.pack_words(q.codes.int(), block), scale.contiguous(), row, tuple(q.shape), block)
+    n, halves = q.shape[0], 32 // block
+    words = packing.pack_words(q.codes.int(), 128, pairs=True).reshape(n, -1, 16).transpose(0, 1).contiguous()
+    bytes_ = F.pad(scale, (0, -scale.shape[1] % (4 * halves))).reshape(n, -1, 4, halves)
+    scale = bytes_.permute(1, 3, 0, 2).clone(memory_format=torch.contiguous_format).view(torch.int32)[..., 0]
+    locks = torch.zeros(4 * -(-n // 32), dtype=torch.int32, device=q.codes.device)
+    return PackedFp4(words, scale, row, locks, tuple(q.shape), block)
+
+
+def unpack(packed: PackedFp4) -> Tensor:
+    """The weight (n, k) in float32."""
+    n, k = packed.shape
+    codes = packing.unpack_words(packed.words.transpose(0, 1).reshape(n, -1), 128, pairs=True)[:, :k].long()
+    values = torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6], device=codes.device)
+    kind = torch.float8_e8m0fnu if packed.block == 32 else torch.float8_e4m3fn
+    bytes_ = packed.scale.contiguous()[..., None].view(torch.uint8).permute(2, 0, 3, 1).reshape(n, -1)
+    scale = bytes_.view(kind).float().repeat_interleave(packed.block, 1)[:, :k]
+    return values[codes] * scale * packed.row[:, None]
+
+
+def text(kind: str, up: int, j: int) -> str:
+    """PTX: $0 = E2M1 of nibble j of both halfwords in $1, its three bits moved to bit `up`, times $2."""
+    move = f"shl.b32 t, $1, {up - 4 * j};" if 4 * j < up else f"shr.u32 t, $1, {4 * j - up};"
+    mask = f"0x{7 << up:04X}{7 << up:04X}"
+    return (f"{{ .reg .b32 s, t, z; shl.b32 s, $1, {12 - 4 * j}; and.b32 s, s, 0x80008000; {move} "
+            f"lop3.b32 t, t, {mask}, s, 0xEA; mov.b32 z, 0x80008000; fma.rn.{kind} $0, t, $2, z; }}")  # fmt: skip
+
+
+HALF = tl.constexpr([text("f16x2", 9, j) for j in range(4)])
+BFLOAT = tl.constexpr([text("bf16x2", 6, j) for j in range(4)])  # plus -0: sm_80 cannot mul.bf16x2
 
 
 @triton.jit
-def scales(at, inside, MX: tl.constexpr):
-    """The scale behind a byte: a power of two (E8M0, 255 being NaN) or E4M3."""
-    if MX:
-        s = tl.load(at, mask=inside, other=None if inside is None else 0).to(tl.int32)
-        return tl.where(s == 255, float("nan"), (s << 23).to(tl.float32, bitcast=True))
+def decode(w, j: tl.constexpr, s, dtype: tl.constexpr):
+    """E2M1 of nibble j of each halfword, times 2⁻¹⁴ (bfloat16: 2⁻¹²⁶) and s."""
+    if dtype == tl.float16:
+        return tl.inline_asm_elementwise(HALF[j], "=r,r,r", [w, tl.broadcast_to(s, w.shape)], tl.float16, True, 2)
+    elif dtype == tl.bfloat16:
+        return tl.inline_asm_elementwise(BFLOAT[j], "=r,r,r", [w, tl.broadcast_to(s, w.shape)], tl.bfloat16, True, 2)
     else:
-        at = at.to(tl.pointer_type(tl.float8e4nv), bitcast=True)
-        return tl.load(at, mask=inside, other=None if inside is None else 0.0).to(tl.float32)
+        q = w.to(tl.int32) >> (4 * j)
+        return (((q & 7) << 9) | ((q & 8) << 12)).to(tl.int16).to(tl.float16, bitcast=True).to(tl.float32) * s
 
 
 @triton.jit
-def two_words(l0, h0, l1, h1, a0, b0, a1, b1, c, ASM: tl.constexpr):
-    """c + the products of sixteen codes with sixteen digits: low and high halves of two words."""
-    return dot4(h1, b1, dot4(l1, a1, dot4(h0, b0, dot4(l0, a0, c, False, ASM), False, ASM), False, ASM), False, ASM)
+def run_scale(four, j: tl.constexpr, MX: tl.constexpr, dtype: tl.constexpr):
+    """The scale in byte j, times what `decode` is short of, as a column; NVFP4 and bfloat16 leave 2⁹ of it to the row's
+    factor, so that 448 fits."""
+    byte = (four >> (8 * j)) & 255
+    if MX:
+        s = tl.where(byte == 255, float("nan"), (byte << 23).to(tl.float32, bitcast=True))
+        s *= 2.0**117 if dtype == tl.bfloat16 else 2.0**14
+    else:
+        s = byte.to(tl.uint8).to(tl.float8e4nv, bitcast=True).to(tl.float32)
+        s *= 2.0**117 if dtype == tl.bfloat16 else 2.0**5
+    return s.to(dtype)[:, None]
 
 
 @triton.jit
-def gemv(x, xs, words, scale, row, y, n, k, across, W: tl.constexpr, MX: tl.constexpr, DIGITS: tl.constexpr,
-         ASM: tl.constexpr, EVEN: tl.constexpr, BN: tl.constexpr, C: tl.constexpr):  # fmt: skip
-    """x in digits (DIGITS, 2, across), `across` words of a row -> y (n,). A lane takes four words: 32 codes.
-
-    Codes are looked up as 16 + 2·e2m1, without a sign, so 16·Σx goes off again; the ½ goes into the row's factor."""
-    rows = tl.program_id(0) * BN + tl.arange(0, BN)
-    four = tl.arange(0, 4)[None, None, :]
-    blocks = across // W
-    acc = tl.zeros((BN, C), tl.float32)
-    none, one = tl.zeros((BN, C), tl.int32), tl.zeros((1, C), tl.int32)
-    ones = tl.full((1, C), 0x01010101, tl.int32)
-    for at in range(0, across, 4 * C):
-        c = at // 4 + tl.arange(0, C)[None, :]
-        place = 4 * c[:, :, None] + four
-        inside = None if EVEN else (rows < n)[:, None, None] & (place < across)
-        w = tl.load(words + rows[:, None, None] * across + place, mask=inside, other=None if EVEN else 0)
-        w0, w1, w2, w3 = quarters(w, BN, C)
-        l0, l1, l2, l3 = four_codes(w0, ASM), four_codes(w1, ASM), four_codes(w2, ASM), four_codes(w3, ASM)
-        h0, h1 = four_codes(w0 >> 16, ASM), four_codes(w1 >> 16, ASM)
-        h2, h3 = four_codes(w2 >> 16, ASM), four_codes(w3 >> 16, ASM)
-        m0, m1, p0, p1 = none, none, none, none
-        s0, s1, t0, t1 = one, one, one, one
-        for i in tl.static_range(DIGITS):
-            a = tl.load(x + 2 * i * across + place, mask=None if EVEN else place < across, other=None if EVEN else 0)
-            b = tl.load(x + (2 * i + 1) * across + place, mask=None if EVEN else place < across,
-                        other=None if EVEN else 0)  # fmt: skip
-            a0, a1, a2, a3 = quarters(a, 1, C)
-            b0, b1, b2, b3 = quarters(b, 1, C)
-            if i < DIGITS - 1:
-                m0 = two_words(l0, h0, l1, h1, a0, b0, a1, b1, m0 * 256, ASM)
-                m1 = two_words(l2, h2, l3, h3, a2, b2, a3, b3, m1 * 256, ASM)
-                s0 = two_words(ones, ones, ones, ones, a0, b0, a1, b1, s0 * 256, ASM)
-                s1 = two_words(ones, ones, ones, ones, a2, b2, a3, b3, s1 * 256, ASM)
-            else:
-                p0 = two_words(l0, h0, l1, h1, a0, b0, a1, b1, p0, ASM)
-                p1 = two_words(l2, h2, l3, h3, a2, b2, a3, b3, p1, ASM)
-                t0 = two_words(ones, ones, ones, ones, a0, b0, a1, b1, t0, ASM)
-                t1 = two_words(ones, ones, ones, ones, a2, b2, a3, b3, t1, ASM)
-        first = number(m0, p0, DIGITS) - 16 * number(s0, t0, DIGITS)
-        second = number(m1, p1, DIGITS) - 16 * number(s1, t1, DIGITS)
-        v = tl.load(xs + c, mask=4 * c < across, other=0.0)
-        if MX:
-            known = None if EVEN else (rows < n)[:, None] & (c < blocks)
-            acc += scales(scale + rows[:, None] * blocks + c, known, MX) * (v * (first + second))
-        else:
-            known = (rows < n)[:, None] & (2 * c < blocks)
-            more = (rows < n)[:, None] & (2 * c + 1 < blocks)
-            left = scales(scale + rows[:, None] * blocks + 2 * c, known, MX)
-            right = scales(scale + rows[:, None] * blocks + 2 * c + 1, more, MX)
-            acc += v * (left * first + right * second)
-    total = tl.sum(acc, axis=1) * tl.load(row + rows, mask=rows < n, other=0.0) * 0.5
-    tl.store(y + rows, total.to(y.dtype.element_ty), mask=rows < n)
-
-
-@triton.jit
-def arrange(x, out, k, across, W: tl.constexpr, BC: tl.constexpr):
-    """x (m, k) -> out (m, 8, across): for each nibble of a word the columns that meet it, side by side; 0 after k."""
-    c = tl.program_id(1) * BC + tl.arange(0, BC)
-    for j in tl.static_range(8):
-        column = c // W * (8 * W) + j * W + c % W
-        v = tl.load(x + tl.program_id(0) * k + column, mask=column < k, other=0.0)
-        tl.store(out + (tl.program_id(0) * 8 + j) * across + c, v, mask=c < across)
-
-
-@triton.jit
-def gemm(x, words, scale, row, y, m, n, across, W: tl.constexpr, MX: tl.constexpr, EVEN: tl.constexpr,
-         BM: tl.constexpr, BN: tl.constexpr, TW: tl.constexpr):  # fmt: skip
-    """x as arranged (m, 8, across), words (n, across) -> y (m, n); TW words of a row at a time.
-
-    E2M1's bits, placed where the 16-bit type has its own, are the number times 2⁻¹⁴ (float16) or 2⁻¹²⁶ (bfloat16):
-    the scale brings the power of two with it, as far as it fits beside E4M3's 448; a row's factor has the rest."""
-    kind: tl.constexpr = x.dtype.element_ty
-    BF: tl.constexpr = kind == tl.bfloat16
-    UP: tl.constexpr = 6 if BF else 9  # where the lowest of the three bits goes
+def gemm(x, halves, scale, row, y, partial, locks, m, n, k, MX: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
+         U: tl.constexpr, STAGES: tl.constexpr, EVEN: tl.constexpr, SPLIT: tl.constexpr):  # fmt: skip
+    """x (m, k), halves (blocks, n, 32) -> y (m, n): yᵀ = W xᵀ, U blocks of four runs in a turn of the loop.
+    EVEN: turns end where the row ends, so that no column needs a mask."""
+    dtype: tl.constexpr = x.dtype.element_ty
     tokens = tl.program_id(0) * BM + tl.arange(0, BM)
     rows = tl.program_id(1) * BN + tl.arange(0, BN)
-    blocks = across // W
-    c = tl.arange(0, TW)
-    acc = tl.zeros((BM, BN), tl.float32)
-    for at in range(0, across, TW):
-        place = at + c
-        inside = None if EVEN else (rows < n)[:, None] & (place < across)[None, :]
-        w = tl.load(words + rows[:, None] * across + place[None, :], mask=inside, other=None if EVEN else 0)
-        s = scales(scale + rows[:, None] * blocks + place[None, :] // W, inside, MX)
-        s = s * 2.0 ** (117 if BF else 14 if MX else 5)
-        s = s if kind == tl.float32 else s.to(kind)
-        for j in tl.static_range(8):
-            known = None if EVEN else (tokens < m)[:, None] & (place < across)[None, :]
-            v = tl.load(x + (tokens[:, None] * 8 + j) * across + place[None, :], mask=known,
-                        other=None if EVEN else 0.0)  # fmt: skip
-            sign = w << (12 - 4 * j) if j < 3 else w >> (4 * j - 12)
-            size = w << (UP - 4 * j) if 4 * j < UP else w >> (4 * j - UP)
-            u = ((sign & 0x8000) | (size & (7 << UP))).to(tl.int16)
-            if BF:
-                u = u.to(tl.bfloat16, bitcast=True) * s
-            else:
-                u = u.to(tl.float16, bitcast=True).to(kind) * s
-            acc = tl.dot(v, u.T, acc, input_precision="ieee")
-    acc *= tl.load(row + rows, mask=rows < n, other=0.0)[None, :] * (2.0**9 if BF or not MX else 1.0)
-    inside = (tokens < m)[:, None] & (rows < n)[None, :]
-    tl.store(y + tokens[:, None] * n + rows[None, :], acc.to(y.dtype.element_ty), mask=inside)
+    here = tl.minimum(rows, n - 1)  # rows beyond the last are read again, not stored
+    blocks = tl.cdiv(k, 128)
+    each = tl.cdiv(blocks, tl.num_programs(2) * U) * U
+    first = tl.program_id(2) * each
+    c = tl.arange(0, 32)
+    acc = tl.zeros((BN, BM), tl.float32)
+    for turn in tl.range(first, tl.minimum(first + each, blocks), U, num_stages=STAGES):
+        for u in tl.static_range(U):
+            b = turn + u
+            at = (b * n + here)[:, None] * 32 + c[None, :]
+            w = tl.load(halves + at) if EVEN else tl.load(halves + at, mask=b < blocks, other=0)
+            line = tl.minimum(b, blocks - 1) * (n if MX else 2 * n) + here
+            four = tl.load(scale + line)
+            more = four if MX else tl.load(scale + line + n)
+            for j in tl.static_range(4):
+                s = run_scale(four, j, MX, dtype)
+                if not MX:
+                    s = tl.where((c < 16)[None, :], s, run_scale(more, j, MX, dtype))
+                column = b * 128 + j * 32 + c
+                inside = (tokens < m)[None, :] if EVEN else (tokens < m)[None, :] & (column < k)[:, None]
+                v = tl.load(x + tokens[None, :] * k + column[:, None], mask=inside, other=0.0)
+                acc = tl.dot(decode(w, j, s, dtype), v, acc, input_precision="ieee")
+    acc *= tl.load(row + here)[:, None] * (2.0**9 if dtype == tl.bfloat16 or not MX else 1.0)
+    finish(acc, y, partial, locks, tokens, rows, m, n, SPLIT)
 
 
-GEMM = {16: (16, 64, 32, 4, 3), 1 << 30: (64, 128, 32, 8, 3)}  # tokens up to: BM, BN, TW, warps, stages
+def tile(m: int, n: int, k: int) -> dict:
+    """How to launch for m tokens: tile sizes, warps, stages, parts of a row."""
+    if not ON_GPU:
+        return {"BM": 16 if m <= 16 else 64, "BN": 256, "U": 1, "STAGES": 1, "num_warps": 4, "parts": 2}
+    names = ("BM", "BN", "U", "STAGES", "num_warps", "parts")
+    return dict(zip(names, TILES[min(most for most in TILES if m <= most)], strict=True))
+
+
+TILES = {  # tokens up to: BM, BN, U, stages, warps, parts
+    8: (8, 64, 2, 4, 4, 4),
+    16: (16, 64, 2, 4, 4, 4),
+    64: (64, 128, 1, 4, 8, 4),
+    1 << 30: (128, 128, 1, 3, 8, 1),
+}
 
 
 def linear(x: Tensor, packed: PackedFp4) -> Tensor:
-    """y (..., n) = x (..., k) · W_hatᵀ in x's dtype: the GEMV kernel for one token, the GEMM for more.
+    """y (..., n) = x (..., k) · W_hatᵀ in x's dtype (float16, bfloat16 or float32).
 
     ValueError where x's columns, dtype or device do not match.
     """
     n, k = packed.shape
-    if x.dim() == 0 or x.shape[-1] != k or not x.dtype.is_floating_point or x.device != packed.words.device:
+    floats = (torch.float16, torch.bfloat16, torch.float32)
+    if x.dim() == 0 or x.shape[-1] != k or x.dtype not in floats or x.device != packed.words.device:
         raise ValueError(
             f"x must be (..., {k}) floats on {packed.words.device}, got {x.dtype} {tuple(x.shape)} on {x.device}"
         )
     flat = x.reshape(-1, k).contiguous()
-    m, across, y = len(flat), packed.words.shape[1], x.new_empty((flat.shape[0], n))
-    layout = {"W": packed.block // 8, "MX": packed.block == 32}
-    parts = (packed.words, packed.scale, packed.row, y)
-    if m == 1:
-        codes, scale = digits.of(flat[0], across, packed.block // 8)
-        tile = {"BN": 8, "C": 32, "num_warps": 1} if ON_GPU else {"BN": 128, "C": 64}
-        even = n % tile["BN"] == 0 and across % (4 * tile["C"]) == 0
-        gemv[(-(-n // tile["BN"]),)](codes.view(torch.int32), scale, *parts, n, k, across, **layout, EVEN=even,
-                                     DIGITS=len(codes), ASM=digits.ASM, **tile)  # fmt: skip
-    elif m:
-        arranged = x.new_empty((m, 8, across))
-        arrange[(m, -(-across // 1024))](flat, arranged, k, across, W=layout["W"], BC=1024)
-        names = ("BM", "BN", "TW", "num_warps", "num_stages")
-        tile = dict(zip(names, GEMM[min(most for most in GEMM if m <= most)], strict=True))
-        tile = tile if ON_GPU else {"BM": 64, "BN": 256, "TW": 16}
-        even = m % tile["BM"] == 0 and n % tile["BN"] == 0 and across % tile["TW"] == 0
-        gemm[(-(-m // tile["BM"]), -(-n // tile["BN"]))](arranged, *parts, m, n, across, **layout, EVEN=even, **tile)
+    m, y = len(flat), x.new_empty((flat.shape[0], n))
+    if m:
+        how = tile(m, n, k)
+        rows, columns, parts = -(-n // how["BN"]), -(-m // how["BM"]), how.pop("parts")
+        parts = min(parts, -(-k // 128)) if rows * columns <= len(packed.locks) else 1
+        partial = y if parts == 1 else x.new_empty((parts, m, n), dtype=torch.float32)
+        gemm[(columns, rows, parts)](
+            flat, packed.words.view(torch.int16), packed.scale, packed.row, y, partial, packed.locks, m, n, k,
+            MX=packed.block == 32, **how, EVEN=k % (128 * how["U"]) == 0, SPLIT=parts > 1)  # fmt: skip
     return y.reshape(*x.shape[:-1], n)

@@ -50,13 +50,14 @@ def against(q, x, column, known, k, DIGITS: tl.constexpr, SIGNED: tl.constexpr, 
 
 
 @triton.jit
-def q4_0(x, scale, blocks, y, n, k, DIGITS: tl.constexpr, ASM: tl.constexpr, BN: tl.constexpr, BB: tl.constexpr):
+def q4_0(x, scale, blocks, y, n, k, DIGITS: tl.constexpr, ASM: tl.constexpr, BN: tl.constexpr, BB: tl.constexpr,
+         STAGES: tl.constexpr):  # fmt: skip
     """18 bytes: d, then qs[16]; byte j holds weight j in its low nibble and weight j + 16 in its high one, less 8."""
     rows = tl.program_id(0) * BN + tl.arange(0, BN)
     count = k // 32
     c = tl.arange(0, BB * 4)[None, :]  # words of qs
     acc = tl.zeros((BN, BB * 4), tl.float32)
-    for b in range(0, count, BB):
+    for b in tl.range(0, count, BB, num_stages=STAGES):
         block = b + c // 4
         known = block < count
         inside = (rows < n)[:, None] & known
@@ -72,13 +73,14 @@ def q4_0(x, scale, blocks, y, n, k, DIGITS: tl.constexpr, ASM: tl.constexpr, BN:
 
 
 @triton.jit
-def q8_0(x, scale, blocks, y, n, k, DIGITS: tl.constexpr, ASM: tl.constexpr, BN: tl.constexpr, BB: tl.constexpr):
+def q8_0(x, scale, blocks, y, n, k, DIGITS: tl.constexpr, ASM: tl.constexpr, BN: tl.constexpr, BB: tl.constexpr,
+         STAGES: tl.constexpr):  # fmt: skip
     """34 bytes: d, then qs[32], int8."""
     rows = tl.program_id(0) * BN + tl.arange(0, BN)
     count = k // 32
     c = tl.arange(0, BB * 8)[None, :]
     acc = tl.zeros((BN, BB * 8), tl.float32)
-    for b in range(0, count, BB):
+    for b in tl.range(0, count, BB, num_stages=STAGES):
         block = b + c // 8
         known = block < count
         inside = (rows < n)[:, None] & known
@@ -117,7 +119,8 @@ def sixteen(qs, shift, x, column, known, k, DIGITS: tl.constexpr, ASM: tl.conste
 
 
 @triton.jit
-def q4_k(x, scale, blocks, y, n, k, DIGITS: tl.constexpr, ASM: tl.constexpr, BN: tl.constexpr, BB: tl.constexpr):
+def q4_k(x, scale, blocks, y, n, k, DIGITS: tl.constexpr, ASM: tl.constexpr, BN: tl.constexpr, BB: tl.constexpr,
+         STAGES: tl.constexpr):  # fmt: skip
     """144 bytes: d, dmin, scales[12], qs[128]; weight = d·scale·q − dmin·min, 32 weights a sub-block.
 
     A lane takes 16 bytes of qs: 16 weights of sub-block 2g, and 16 of 2g + 1, whose scales and mins are neighbours in
@@ -129,7 +132,7 @@ def q4_k(x, scale, blocks, y, n, k, DIGITS: tl.constexpr, ASM: tl.constexpr, BN:
     four = tl.arange(0, 4)[None, None, :]
     g = c % 8 // 2
     acc = tl.zeros((BN, C), tl.float32)
-    for b in range(0, count, BB):
+    for b in tl.range(0, count, BB, num_stages=STAGES):
         block = b + c // 8
         known = block < count
         inside = ((rows < n)[:, None] & known)[:, :, None]
@@ -152,14 +155,14 @@ def q4_k(x, scale, blocks, y, n, k, DIGITS: tl.constexpr, ASM: tl.constexpr, BN:
 
 @triton.jit
 def q6_k(x, scale, blocks, scales, y, n, k, DIGITS: tl.constexpr, ASM: tl.constexpr,
-         BN: tl.constexpr, BB: tl.constexpr):  # fmt: skip
+         BN: tl.constexpr, BB: tl.constexpr, STAGES: tl.constexpr):  # fmt: skip
     """210 bytes: ql[128], qh[64], scales[16], d; six bits a weight, −32…31, 16 weights a scale."""
     rows = tl.program_id(0) * BN + tl.arange(0, BN)
     count = k // 256
     c = tl.arange(0, BB * 16)[None, :]  # words of qh: 8 for each half of 128 weights
     part, w = c % 16 // 8, c % 8
     acc = tl.zeros((BN, BB * 16), tl.float32)
-    for b in range(0, count, BB):
+    for b in tl.range(0, count, BB, num_stages=STAGES):
         block = b + c // 16
         known = block < count
         inside = (rows < n)[:, None] & known
@@ -182,7 +185,12 @@ def q6_k(x, scale, blocks, scales, y, n, k, DIGITS: tl.constexpr, ASM: tl.conste
     tl.store(y + rows, tl.sum(acc, axis=1).to(y.dtype.element_ty), mask=rows < n)
 
 
-TILES = {"Q4_0": (8, 16), "Q8_0": (8, 8), "Q4_K": (8, 4), "Q6_K": (8, 4)}  # rows, blocks of a program: one warp
+TILES = {  # rows and blocks of a program, warps, stages
+    "Q4_0": (4, 16, 1, 1),
+    "Q8_0": (4, 8, 1, 1),
+    "Q4_K": (2, 4, 1, 1),
+    "Q6_K": (4, 4, 1, 1),
+}
 
 
 def gemv(x: Tensor, blocks: Tensor, kind: str) -> Tensor:
@@ -202,8 +210,8 @@ def gemv(x: Tensor, blocks: Tensor, kind: str) -> Tensor:
     n, k = len(blocks), len(x)
     y = x.new_empty(n)
     bytes_, scale = digits.of(x)
-    rows, wide = TILES[kind]
-    tile = {"BN": rows, "BB": wide, "num_warps": 1} if ON_GPU else {"BN": 128, "BB": wide}
+    tile = dict(zip(("BN", "BB", "num_warps", "STAGES"), TILES[kind], strict=True))
+    tile = tile if ON_GPU else tile | {"BN": 128}
     words = blocks.view(torch.int32 if kind == "Q4_K" else torch.int16)
     parts = (words, blocks.view(torch.int8), y) if kind == "Q6_K" else (words, y)
     kernel = {"Q4_0": q4_0, "Q8_0": q8_0, "Q4_K": q4_k, "Q6_K": q6_k}[kind]

@@ -206,11 +206,13 @@ def together(out, top, total, y, parts, P: tl.constexpr, D: tl.constexpr):
     tl.store(y + row * D + d, whole.to(y.dtype.element_ty))
 
 
-def decode_attention(q: Tensor, pages: Pages, window: int | None = None, parts: int | None = None) -> Tensor:
+def decode_attention(q: Tensor, pages: Pages, window: int | None = None, parts: int | None = None,
+                     with_lse: bool = False):  # fmt: skip
     """softmax(q Kᵀ/√D) V for one new token of each sequence, over the cached tokens (the last `window` of them).
 
     q (sequences, query heads, D), D a power of two from 32 on, query heads a multiple of the cache's; the result is
-    like q. A sequence of length 0 gives zeros. ValueError for shapes that do not match, and on a CPU for a length
+    like q; with_lse adds log2 of each head's Σ exp, (sequences, query heads), by which it can be joined with attention
+    over other tokens. A sequence of length 0 gives zeros. ValueError for shapes that do not match, and on a CPU for a length
     beyond its pages or a page that is not there; a GPU, which would have to be waited for, gives NaN for those:
     `Pages.check` asks it.
     """
@@ -225,14 +227,17 @@ def decode_attention(q: Tensor, pages: Pages, window: int | None = None, parts: 
     top, total = (torch.empty(out.shape[:-1], dtype=torch.float32, device=q.device) for _ in range(2))
     kind, y = pages.keys.dtype, torch.empty_like(q, memory_format=torch.contiguous_format)
     if not q.numel():
-        return y
+        return (y, q.new_zeros(q.shape[:2], dtype=torch.float32)) if with_lse else y
     attend[(sequences, heads, parts)](
-        q.contiguous(), halfwords(pages.keys), halfwords(pages.values), pages.key_scale, pages.key_zero, pages.value_scale, pages.value_zero,
-        pages.table, pages.lengths, out, top, total, heads, most, count, window or 2**30,
+        q.contiguous(), halfwords(pages.keys), halfwords(pages.values), pages.key_scale, pages.key_zero,
+        pages.value_scale, pages.value_zero, pages.table, pages.lengths, out, top, total, heads, most, count, window or 2**30,
         math.log2(math.e) / math.sqrt(width), SHARED=shared, G=max(8, triton.next_power_of_2(shared)), D=width,
         SIZE=size, BITS=KINDS[kind], SIGNED=kind == torch.float8_e4m3fn, ASM=digits.ASM, **TILE,
     )  # fmt: skip
     together[(sequences * query_heads,)](out, top, total, y, parts, P=triton.next_power_of_2(parts), D=width)
+    if with_lse:
+        most = top.amax(-1, keepdim=True)
+        return y, most[..., 0] + torch.log2((total * torch.exp2(top - most)).sum(-1))
     return y
 
 

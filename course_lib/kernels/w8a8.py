@@ -208,7 +208,7 @@ def int8_linear(x: Tensor, codes: Tensor, scale: Tensor, zero: Tensor | None = N
     shift = total if zero is None else zero.reshape(-1).to(torch.int32)
     parts = (s, scale.reshape(-1).float(), shift, total, y)
     if m == 1 and k % 4 == 0 and codes.data_ptr() % 4 == 0:
-        shape = {"BN": 8, "BC": 128, "num_warps": 1} if ON_GPU else {"BN": 128, "BC": 256}
+        shape = ONE_INT8 if ON_GPU else {"BN": 128, "BC": 256}
         whole = n % shape["BN"] == 0 and k // 4 % shape["BC"] == 0
         int8_gemv[(-(-n // shape["BN"]),)](q.view(torch.int32), codes.view(torch.int32), *parts, n, k,
                                            HAS_ZERO=zero is not None, ASM=ASM, EVEN=whole, **shape)  # fmt: skip
@@ -238,7 +238,7 @@ def fp8_linear(x: Tensor, codes: Tensor, scale: Tensor) -> Tensor:
     parts = (q, codes.contiguous(), s, scale.float().contiguous(), y)
     layout = {"BH": heights[tuple(scale.shape)], "BLOCKED": blocked}
     if m == 1:
-        shape = {"BN": 4, "BC": 512, "num_warps": 1} if ON_GPU else {"BN": 128, "BC": 512}
+        shape = ONE_FP8 if ON_GPU else {"BN": 128, "BC": 512}
         whole = n % shape["BN"] == 0 and k % shape["BC"] == 0
         fp8_gemv[(-(-n // shape["BN"]),)](*parts, n, k, s.shape[1], scale.shape[1], **layout, EVEN=whole, **shape)
     elif m:
@@ -248,6 +248,8 @@ def fp8_linear(x: Tensor, codes: Tensor, scale: Tensor) -> Tensor:
     return y
 
 
+ONE_INT8 = {"BN": 8, "BC": 128, "num_warps": 1}
+ONE_FP8 = {"BN": 4, "BC": 512, "num_warps": 1}
 INT8 = {16: (16, 64, 128, 4, 5), 64: (64, 32, 256, 4, 4), 1 << 30: (128, 128, 128, 4, 3)}  # tokens up to: BM, BN, BK,
 FP8 = {16: (16, 64, 128, 4, 5), 64: (64, 32, 128, 4, 6), 1 << 30: (64, 128, 128, 4, 4)}  # warps, stages
 
