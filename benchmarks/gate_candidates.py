@@ -1,8 +1,8 @@
 """Ten ways to ship the returns bot: made with `course quantize`, measured as `course gate` does, written down.
 
-    python benchmarks/gate_candidates.py [--items 500] [--runs 3]
+    python benchmarks/gate_candidates.py [--items 300] [--runs 3] [--keep FOLDER]
 
-Writes course_lib/evaluate/recorded/returns-bot.json, which chapter 13's dashboard shows: figures and each reply's
+Writes course_lib/evaluate/data/returns-bot.json, which chapter 13's dashboard shows: figures and each reply's
 verdict. GGUF files ran in llama.cpp, checkpoints in transformers, one thread each.
 """
 
@@ -20,10 +20,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.record import command, datetime, machine, versions  # noqa: E402
 from course_lib import models  # noqa: E402
 from course_lib.calibrate import quantize  # noqa: E402
-from course_lib.evaluate import examine  # noqa: E402
+from course_lib.evaluate import examine, recorded  # noqa: E402
 from course_lib.files import write_atomic  # noqa: E402
 
-RECORDED = Path(examine.__file__).parent / "recorded" / "returns-bot.json"
+RECORDED = recorded.PATH
 GPTQ = "--method gptq --samples 64"
 CANDIDATES = {  # name: options of `course quantize`; "" is the model itself
     "BF16": "",
@@ -40,10 +40,12 @@ CANDIDATES = {  # name: options of `course quantize`; "" is the model itself
 
 
 def made(folder: Path, name: str, options: str) -> str:
-    """The path of a candidate, made now."""
+    """The path of a candidate, made now unless it is there."""
     if not options:
         return "bundled"
     path = folder / (f"{name}.gguf" if "--gguf" in options else name)
+    if path.exists():
+        return str(path)
     with contextlib.redirect_stdout(io.StringIO()):
         if quantize.main(["bundled", str(path), *options.split()]):
             raise SystemExit(f"{name} could not be made")
@@ -52,15 +54,16 @@ def made(folder: Path, name: str, options: str) -> str:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--items", type=int, default=500)
+    parser.add_argument("--items", type=int, default=300)
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--keep", metavar="FOLDER", help="where the artifacts are, or shall be")
     options = parser.parse_args()
     examples = models.task.generate(options.items, seed=13)
     base = examine.Base(*models.load("bundled"), models.texts.heldout("prose"), examples, progress=False)
     found = []
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as temporary:
         for name, how in CANDIDATES.items():
-            report = base.examine(made(Path(folder), name, how), options.runs, name)
+            report = base.examine(made(Path(options.keep or temporary), name, how), options.runs, name)
             found.append({"how": how} | asdict(report))
             print(name, {key: round(value, 4) for key, value in report.figures.items()}, flush=True)
     entry = {

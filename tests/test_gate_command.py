@@ -105,7 +105,10 @@ def test_a_crashed_runtime_shuts_all_gates_and_leaves_its_log(base, folder, monk
     ("figures", "words"),
     [
         ({"items": 1319, "flips": 0.05, "drop": 0.005}, "it takes 3,092 items to show that: 1,773 more."),
-        ({"items": 5000, "flips": 0.05, "drop": 0.009}, "5000 items are enough to show that where there is no drop"),
+        (
+            {"items": 5000, "flips": 0.05, "drop": 0.009},
+            "With 5 % flips 5000 items would show that, had it not dropped by 0.009.",
+        ),
         ({"items": 100, "flips": 0.05, "drop": 0.02}, ""),
         (
             {"items": 100, "flips": 0.0, "drop": 0.0},

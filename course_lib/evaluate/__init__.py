@@ -4,6 +4,7 @@ from course_lib.evaluate.cached import CacheComparison, CacheReference, reply_fr
 from course_lib.evaluate.compare import Comparison, Reference, compare, kl_divergence
 from course_lib.evaluate.decode import generate, generate_many, one_thread
 from course_lib.evaluate.language import LanguageScore, bits_per_byte, perplexity, score
+from course_lib.evaluate.noise import Noise, noise_floor
 from course_lib.evaluate.stats import cluster_ratio, mean_stderr, paired_difference, share_stderr, wilson
 from course_lib.evaluate.task import TaskResult, is_exact, task_accuracy
 
@@ -12,6 +13,7 @@ __all__ = [
     "CacheReference",
     "Comparison",
     "LanguageScore",
+    "Noise",
     "Reference",
     "TaskResult",
     "bits_per_byte",
@@ -22,6 +24,7 @@ __all__ = [
     "is_exact",
     "kl_divergence",
     "mean_stderr",
+    "noise_floor",
     "one_thread",
     "paired_difference",
     "perplexity",

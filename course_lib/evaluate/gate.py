@@ -81,7 +81,7 @@ class Report:
     source: str = ""  # command, runtime, machine
     log: str = ""  # the last words of a runtime that crashed
     problem: str = ""  # why it could not be measured, in a sentence
-    correct: str = ""  # the task item by item, "1" right and "0" wrong, to pair with another artifact's
+    correct: str = field(default="", repr=False)  # the task's items, "1" right and "0" wrong, to pair with another's
 
     def __post_init__(self):
         known = {figure for gate in GATES for figure in FIGURES[gate]}
@@ -170,7 +170,7 @@ def too_few(figures: Mapping[str, float], margin: float) -> str:
         return ""
     needed = items_needed(margin, flips) if flips else math.ceil(_Z2 * (1 - margin) / margin)
     if needed <= items:
-        return f" With {flips:.3g} flips {items:g} items are enough to show that where there is no drop; there is one."
+        return f" With {100 * flips:.2g} % flips {items:g} items would show that, had it not dropped by {drop:.2g}."
     return (f" With {100 * flips:.2g} % flips and no drop it takes {needed:,} items to show that: "
             f"{needed - items:,.0f} more.")  # fmt: skip
 

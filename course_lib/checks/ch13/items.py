@@ -1,0 +1,89 @@
+"""ch13.items: how many items show that at most a margin was lost."""
+
+import math
+from statistics import NormalDist
+
+from course_lib.checks import Case, Exercise, Wrong, equals_reference, relation
+
+
+def items(margin, flips, alpha, power):
+    from statistics import NormalDist
+
+    z = NormalDist().inv_cdf(1 - alpha) + NormalDist().inv_cdf(power)
+    return math.ceil(z**2 * flips / margin**2)
+
+
+def _z(share):
+    return NormalDist().inv_cdf(share)
+
+
+def _wrong(value):
+    def answer(margin, flips, alpha, power):
+        return math.ceil(value(margin, flips, alpha, power))
+
+    return answer
+
+
+def _down(margin, flips, alpha, power):
+    return math.floor((_z(1 - alpha) + _z(power)) ** 2 * flips / margin**2)
+
+
+def _half_margin(run, margin, flips, alpha, power):
+    a, b = run(margin, flips, alpha, power), run(margin / 2, flips, alpha, power)
+    return abs(b - 4 * a) <= 4 or f"Half the margin takes four times the items. You say {a} and {b}."
+
+
+EXERCISE = Exercise(
+    id="ch13.items",
+    title="How many items does the margin cost?",
+    spec="items(margin, flips, alpha, power): items that show a loss below the margin where there is none.",
+    kind="measure",
+    stub='''
+def items(margin, flips, alpha, power):
+    """Fewest items, an int: (z(1 − alpha) + z(power))² · flips / margin², rounded up.
+
+    margin: the largest loss that may be; flips: share of items whose verdict changes; alpha: how often a model that
+    does lose the margin may pass; power: how often one that loses nothing shall pass. All are shares.
+    z(p) is NormalDist().inv_cdf(p), with NormalDist from Python's statistics.
+    """
+    ...
+''',
+    reference=items,
+    piece="items",
+    cases=[
+        Case("a point, five percent of flips", 0.01, 0.05, 0.05, 0.8),
+        Case("three points", 0.03, 0.05, 0.05, 0.8),
+        Case("few flips", 0.02, 0.01, 0.05, 0.8),
+        Case("surer", 0.01, 0.05, 0.01, 0.8),
+        Case("more power", 0.01, 0.05, 0.05, 0.95),
+    ],
+    properties=[
+        relation("half the margin, four times the items", _half_margin, "The margin stands squared."),
+        equals_reference(why="A whole number of items."),
+    ],
+    wrong=[
+        Wrong("two sides", _wrong(lambda m, f, a, p: (_z(1 - a / 2) + _z(p)) ** 2 * f / m**2),
+              "1 − alpha/2 belongs to two sides. Nobody minds a better model: one side, 1 − alpha."),
+        Wrong("no power", _wrong(lambda m, f, a, p: _z(1 - a) ** 2 * f / m**2),
+              "Without z(power) a model that lost nothing passes only every other time."),
+        Wrong("the margin not squared", _wrong(lambda m, f, a, p: (_z(1 - a) + _z(p)) ** 2 * f / m),
+              "Errors shrink with the root of n. So n grows with the square of 1/margin."),
+        Wrong("z not squared", _wrong(lambda m, f, a, p: (_z(1 - a) + _z(p)) * f / m**2),
+              "The sum of both z stands squared."),
+        Wrong("squared one by one", _wrong(lambda m, f, a, p: (_z(1 - a) ** 2 + _z(p) ** 2) * f / m**2),
+              "First add both z, then square: (a + b)² is more than a² + b²."),
+        Wrong("rounded down", _down, "Rounded down, one item is missing."),
+        Wrong("unpaired", _wrong(lambda m, f, a, p: (_z(1 - a) + _z(p)) ** 2 * 2 * f / m**2),
+              "A factor of 2 belongs to two different groups of items. Here both models answer the same ones."),
+        Wrong("alpha instead of 1 − alpha", _wrong(lambda m, f, a, p: (_z(a) + _z(p)) ** 2 * f / m**2),
+              "z(0.05) is −1.64 and takes away from the other z. Asked is z(1 − alpha)."),
+    ],
+    hints=[
+        "The formula stands in the text of the function. NormalDist() is the bell curve of mean 0 and width 1.",
+        "z(0.95) = 1.645, z(0.8) = 0.842, together 2.486, squared 6.18. With 5 % flips and a margin of 3 points: "
+        "6.18 · 0.05 / 0.0009 = 344 items, rounded up.",
+        "    from statistics import NormalDist\n\n"
+        "    z = NormalDist().inv_cdf(____) + NormalDist().inv_cdf(____)\n    return math.ceil(____ * flips / ____)",
+    ],
+    passed="3,092 items for one point at 5 % flips. GSM8K's test has 1,319.",
+)  # fmt: skip
