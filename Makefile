@@ -8,7 +8,7 @@ ARGS ?=
 JOBS ?= 2
 VENV := .venv/bin
 
-.PHONY: help env lab doctor test lint lock pictures train card exercises peers fuzz
+.PHONY: help env lab doctor test lint lock pictures train card site exercises peers fuzz
 
 help:
 	@sed -n '1,4s/^# //p' Makefile
@@ -32,7 +32,7 @@ lint: env
 lock:
 	@$(VENV)/python tools/lock.py
 
-pictures train card: env
+pictures train card site: env
 	@$(VENV)/course $@ $(ARGS)
 
 # the problem sets that students get, made from solutions/

@@ -1,0 +1,63 @@
+"""The site: two chapters run and rendered, with their pictures, their links, and nothing that is fetched."""
+
+import re
+
+import nbformat
+import pytest
+
+from course_lib import site
+
+
+def shortened(notebook, folder, home):
+    """The words of a chapter, and of its code the explorer alone, really run."""
+    start = nbformat.v4.new_code_cell("from course_lib import viz")
+    notebook.cells = [start] + [c for c in notebook.cells if c.cell_type == "markdown" or "explorer" in c.metadata.tags]
+    return site.run(notebook, folder, home)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    out = tmp_path_factory.mktemp("site")
+    site.build(out, ["01", "11"], jobs=2, execute=shortened)
+    return out
+
+
+def test_both_chapters_have_their_pictures(built):
+    for name, said in (("01-scalar-round-trip", "w/s = 7.3 rounds to 7"), ("11-kv-cache", "40.72 GiB are needed")):
+        page = (built / f"{name}.html").read_text()
+        pictures = re.findall(r'<img alt="([^"]+)"[^>]*src="data:image/png;base64', page)
+        assert any(said in words for words in pictures), pictures
+        assert "widget-view" not in page and "Traceback" not in page
+
+
+def test_links_lead_to_pages_that_are_there_or_belong_to_chapters(built):
+    pages = {path.name for path in built.glob("*.html")}
+    notebooks = {f"{p.stem}.html" for p in (site.repository() / "notebooks").iterdir()}
+    for name in pages:
+        for link in re.findall(r'href="([^"#:]+\.html)', (built / name).read_text()):
+            assert link in pages | notebooks, (name, link)
+    first = (built / "index.html").read_text()
+    assert 'href="01-scalar-round-trip.html"' in first and 'src="img/01-explorer.png"' in first
+    assert (built / "img/11-explorer.png").exists()
+    assert 'href="11-kv-cache.html"' in (built / "01-scalar-round-trip.html").read_text()
+
+
+def test_nothing_is_fetched(built):
+    for path in built.glob("*.html"):
+        page = path.read_text()
+        assert "<script" not in page and not re.search(r'(src|link[^>]*href)="https?:', page)
+
+
+def test_formulas_are_drawn_with_their_source_as_description(built):
+    page = (built / "11-kv-cache.html").read_text()
+    assert re.search(r'<img alt="a = [^"]*softmax[^"]*"[^>]*src="data:image/svg', page)
+
+
+def test_what_cannot_be_drawn_stays_as_it_was():
+    assert site.linked(r"$\begin{x}$") == r"`\begin{x}`"
+    assert site.linked("it costs $5 and $6") == "it costs $5 and $6"
+
+
+def test_an_unknown_chapter_is_said(tmp_path):
+    with pytest.raises(ValueError, match="chapters must be among 00, .*, got 77"):
+        site.build(tmp_path, ["77"])
