@@ -190,6 +190,14 @@ def test_bytes_of_a_cache_are_the_published_ones():
     assert kv_bytes(Shape(), 1, 16) == 131072  # Llama-3-8B: 128 KiB a token
 
 
+def test_sizes_are_read_or_refused(capsys):
+    assert bench_decode.size("16x4096") == (16, 4096)
+    for text in ("16", "16x100", "0x64", "ax64", "4x-64"):
+        with pytest.raises(SystemExit):
+            bench_decode.decode_main(["--points", text])
+        assert "whole pages of 64" in capsys.readouterr().err
+
+
 def test_without_a_gpu_the_command_says_so(capsys):
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")

@@ -26,7 +26,9 @@ from functools import partial
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 
+from course_lib.files import write_atomic
 from course_lib.kernels import ON_GPU
 from course_lib.kernels.decoder import Decoder, Dense, Full, Layer, Paged, Shape, kv_bytes
 
@@ -187,6 +189,7 @@ def clear() -> None:
     torch.cuda.empty_cache()
 
 
+@torch.no_grad()
 def measure_variant(variant: str, points, shape: Shape, ceilings: tuple) -> list[dict]:
     """Rows of a variant; where memory does not suffice, a row with only "missing"."""
     decoder, weights = model(variant.split("+")[0], shape)
@@ -204,61 +207,93 @@ def measure_variant(variant: str, points, shape: Shape, ceilings: tuple) -> list
     return rows
 
 
-def compile_all(points, jobs: int) -> None:
-    """Compile for every variant and batch, side by side, each in its process: compiled kernels stay on disk."""
+def compile_all(variants, points, jobs: int) -> list[str]:
+    """Compile and check every variant and batch, side by side, each in its process; what went wrong, in words.
 
-    def one(what: tuple[str, int]) -> None:
+    Compiled kernels stay on disk.
+    """
+
+    def one(what: tuple[str, int]) -> str:
         words = [sys.executable, "-m", "course_lib.kernels.bench_decode", "--compile", what[0], str(what[1])]
         done = subprocess.run(words, capture_output=True, text=True)
-        if done.returncode:
-            print(f"{what[0]} at batch {what[1]}: {(done.stderr.strip().splitlines() or ['no output'])[-1]}")
+        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        return f"{what[0]} at batch {what[1]}: {last}" if done.returncode else ""
 
-    wanted = [(variant, batch) for variant in VARIANTS for batch in sorted({b for b, _ in points})]
+    wanted = [(variant, batch) for variant in variants for batch in sorted({b for b, _ in points})]
     with ThreadPoolExecutor(jobs) as pool:
-        list(pool.map(one, wanted))
+        return [words for words in pool.map(one, wanted) if words]
 
 
+@torch.no_grad()
 def compile_one(variant: str, batch: int) -> None:
-    """Run a step of one layer of full size."""
-    decoder, _ = model(variant.split("+")[0], Shape(layers=1, vocabulary=1024))
+    """Run a step of two layers of full size; in bf16 hold it to torch's products and attention, in graphs, too."""
+    from course_lib.kernels import clock
+
+    decoder, _ = model(variant.split("+")[0], Shape(layers=2, vocabulary=1024))
     fill(decoder, batch, 1024, "kv" in variant)
-    if not decoder.step(torch.zeros(batch, dtype=torch.long, device=DEVICE)).isfinite().all():
-        raise ValueError(f"{variant} at batch {batch} gives numbers that are not finite")
+    tokens = torch.zeros(batch, dtype=torch.long, device=DEVICE)
+    if not decoder.step(tokens).isfinite().all():
+        raise ValueError("the logits are not finite")
+    if variant != "bf16":
+        return
+    decoder.caches = [Dense(c.keys, c.values, F.scaled_dot_product_attention) for c in decoder.caches]
+    wanted = decoder.step(tokens, alone=False).float()
+    decoder.caches = [Dense(c.keys, c.values) for c in decoder.caches]
+    got = torch.empty_like(wanted)
+    graph = clock.captured([lambda: got.copy_(decoder.step(tokens))])
+    for _ in range(10):
+        got.zero_()
+        graph.replay()
+        worst = float((got - wanted).abs().max() / wanted.abs().max())
+        if not worst < 0.05:  # bf16 keeps 8 bits, and some twenty roundings lie between
+            raise ValueError(f"fused kernels and torch differ by {worst:.3f} of the largest logit")
 
 
 def measure(args) -> dict:
-    """Compile, measure the ceilings, then every variant; the entry that is written."""
+    """Compile and check, measure the ceilings, then every variant; the entry that is written."""
     from course_lib.kernels import clock, contest
 
     began = time.perf_counter()
-    points = QUICK if args.quick else [(b, c) for c in CONTEXTS for b in BATCHES]
-    compile_all(points, args.jobs)
-    print(f"compiled after {time.perf_counter() - began:.0f} s", flush=True)
+    points = args.points or (QUICK if args.quick else [(b, c) for c in CONTEXTS for b in BATCHES])
+    failed = compile_all(args.variant, points, args.jobs)
+    print(*failed, f"compiled and checked after {time.perf_counter() - began:.0f} s", sep="\n", flush=True)
     ceilings = clock.copy_bandwidth(), clock.matmul_flops()
     print(f"copy {ceilings[0] / 1e12:.2f} TB/s, bf16 matmul {ceilings[1] / 1e12:.0f} TFLOP/s", flush=True)
-    rows = []
-    with torch.no_grad():
-        for variant in args.variant or VARIANTS:
-            clear()
-            rows += measure_variant(variant, points, Shape(), ceilings)
-    return {
+    entry = {
         "benchmark": "decode",
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": "course bench decode" + " --quick" * args.quick + (f" --json {args.json.name}" if args.json else ""),
+        "command": "course bench decode" + " --quick" * args.quick,
         "machine": contest.machine(),
         "model": "random weights in Llama-3-8B's shape; embedding and head in bf16; W4A16 symmetric, groups of 128",
         "copy_tb_per_s": round(ceilings[0] / 1e12, 3),
         "matmul_tflops": round(ceilings[1] / 1e12, 1),
-        "seconds": round(time.perf_counter() - began, 1),
-        "rows": rows,
+        "failed": failed,
+        "seconds": 0.0,
+        "rows": [],
     }
+    for variant in args.variant:
+        clear()
+        entry["rows"] += measure_variant(variant, points, Shape(), ceilings)
+        entry["seconds"] = round(time.perf_counter() - began, 1)
+        if args.json:  # after each: what comes later may run out of time
+            write_atomic(args.json, json.dumps(entry, indent=1) + "\n")
+    return entry
+
+
+def size(text: str) -> tuple[int, int]:
+    """(16, 4096) of "16x4096"; a context must be whole pages."""
+    batch, _, context = text.partition("x")
+    if not (batch.isdigit() and context.isdigit() and int(batch) and int(context) and int(context) % PAGE == 0):
+        raise argparse.ArgumentTypeError(f"expected BATCHxCONTEXT, a context of whole pages of {PAGE}, got {text!r}")
+    return int(batch), int(context)
 
 
 def decode_main(argv=None) -> int:
     parser = argparse.ArgumentParser(prog="course bench decode", description="Time whole decode steps on a GPU.")
     parser.add_argument("--json", type=Path, help="write the rows here")
     parser.add_argument("--quick", action="store_true", help="three sizes only")
-    parser.add_argument("--variant", nargs="+", choices=VARIANTS, help="not all of them")
+    parser.add_argument("--points", nargs="+", type=size, metavar="BATCHxCONTEXT", help="these sizes only")
+    parser.add_argument("--variant", nargs="+", choices=VARIANTS, default=VARIANTS, help="not all of them")
     parser.add_argument("--jobs", type=int, default=min(12, os.cpu_count() or 1), help="compilers side by side")
     parser.add_argument("--compile", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
@@ -268,12 +303,7 @@ def decode_main(argv=None) -> int:
     if args.compile:
         compile_one(args.compile[0], int(args.compile[1]))
         return 0
-    entry = measure(args)
-    if args.json:
-        from course_lib.files import write_atomic
-
-        write_atomic(args.json, json.dumps(entry, indent=1) + "\n")
-    return 0
+    return 1 if measure(args)["failed"] else 0
 
 
 main = decode_main

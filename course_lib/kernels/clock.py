@@ -35,6 +35,7 @@ def microseconds(calls: Sequence[Callable[[], object]], budget_ms: float = 30.0,
 def captured(calls: Sequence[Callable[[], object]]) -> torch.cuda.CUDAGraph:
     """The calls as one graph, after each has run once outside of it (compilation, autotuning)."""
     stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())  # what the calls read may still be in the making
     with torch.cuda.stream(stream):
         for call in calls:
             call()

@@ -109,11 +109,14 @@ class Decoder:
         angles = torch.arange(room, device=self.embedding.device).double()[:, None] * turns
         self.cos, self.sin = angles.cos().float(), angles.sin().float()
 
-    def step(self, tokens: Tensor) -> Tensor:
-        """Logits (sequences, vocabulary) after one token of each sequence, whose keys and values are cached."""
+    def step(self, tokens: Tensor, alone: bool = True) -> Tensor:
+        """Logits (sequences, vocabulary) after one token of each sequence, whose keys and values are cached.
+
+        alone=False keeps one sequence, too, on the way that takes any number of them.
+        """
         eps = self.shape.eps
         x, y = F.embedding(tokens, self.embedding), None
-        if len(tokens) == 1 and isinstance(self.layers[0].qkv, Full):
+        if alone and len(tokens) == 1 and isinstance(self.layers[0].qkv, Full):
             return self._alone(x)
         for layer, cache in zip(self.layers, self.caches, strict=True):
             attended = cache.attend(layer.qkv(glue.add_norm(x, y, layer.norm, eps)), self)

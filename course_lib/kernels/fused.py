@@ -4,7 +4,8 @@
     attention  turns q and k, caches k and v, attends over a part of the tokens; `kv.together` adds the parts
 
 A launch costs a microsecond or two, a layer of Llama-3-8B in bf16 a hundred: ten launches more a layer are a fifth of
-the time. On Hopper each kernel is launched while the one before still runs, and waits for it (dependent launch).
+the time. On Hopper each kernel is launched while the one before still runs, reads its first weights, and waits for it
+only then (dependent launch).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 from course_lib.kernels import ON_GPU, interpreter, kv  # noqa: F401  interpreter is mended by its import
 
 PDL = ON_GPU and torch.version.cuda is not None and torch.cuda.get_device_capability() >= (9, 0)
-TILE = {"BN": 4, "BK": 1024, "num_warps": 4} if ON_GPU else {"BN": 64, "BK": 256}
+TILE = {"BN": 2, "BK": 1024, "num_warps": 4} if ON_GPU else {"BN": 64, "BK": 256}
 
 
 @triton.jit
@@ -29,23 +30,31 @@ def _products(x, g, w, y, n, k, eps, NORM: tl.constexpr, GATED: tl.constexpr, AD
     """x (k,), w (n, k), or (2n, k) with gates first where GATED -> y (n,)."""
     rows = tl.program_id(0) * BN + tl.arange(0, BN)
     c = tl.arange(0, BK)
+    mine = (rows < n)[:, None]
+    start = w + rows[:, None].to(tl.int64) * k + c[None, :]
+    beside = start + tl.cast(n, tl.int64) * k  # the rows that the gates multiply
+    first = c[None, :] < k
+    weight = tl.load(start, mask=mine & first, other=0.0)  # before the kernel ahead has written x
+    other = tl.load(beside, mask=mine & first, other=0.0) if GATED else weight
     if PDL:
         gdc_launch_dependents()
         gdc_wait()
     acc, up = tl.zeros((BN, BK), tl.float32), tl.zeros((BN, BK), tl.float32)
     squares = tl.zeros((BK,), tl.float32)
-    start = w + rows[:, None].to(tl.int64) * k + c[None, :]
     for at in range(0, k, BK):
         known = None if EVEN else at + c < k
-        inside = None if EVEN else (rows < n)[:, None] & (at + c < k)[None, :]
-        zero = None if EVEN else 0.0
-        v = tl.load(x + at + c, mask=known, other=zero).to(tl.float32)
+        v = tl.load(x + at + c, mask=known, other=None if EVEN else 0.0).to(tl.float32)
+        ahead = mine & (at + BK < k) if EVEN else mine & (at + BK + c < k)[None, :]
+        more = tl.load(start + at + BK, mask=ahead, other=0.0)
         if NORM:
             squares += v * v
-            v *= tl.load(g + at + c, mask=known, other=zero).to(tl.float32)
-        acc += tl.load(start + at, mask=inside, other=zero).to(tl.float32) * v[None, :]
+            v *= tl.load(g + at + c, mask=known, other=None if EVEN else 0.0).to(tl.float32)
+        acc += weight.to(tl.float32) * v[None, :]
         if GATED:
-            up += tl.load(start + n.to(tl.int64) * k + at, mask=inside, other=zero).to(tl.float32) * v[None, :]
+            more_up = tl.load(beside + at + BK, mask=ahead, other=0.0)
+            up += other.to(tl.float32) * v[None, :]
+            other = more_up
+        weight = more
     value = tl.sum(acc, axis=1)
     s = tl.rsqrt(tl.sum(squares, axis=0) / k + eps) if NORM else 1.0
     value *= s
@@ -69,17 +78,22 @@ def products(x: Tensor, w: Tensor, norm: Tensor | None = None, eps: float = 0.0,
     if x.shape != (1, k) or not w.is_contiguous():
         raise ValueError(f"x must be (1, {k}) for a contiguous weight {tuple(w.shape)}, got {tuple(x.shape)}")
     y = x.new_empty(1, n) if add is None else add
-    tile = TILE | ({"BN": 2} if gated and ON_GPU else {})
-    even = n % tile["BN"] == 0 and k % tile["BK"] == 0
-    _products[(-(-n // tile["BN"]),)](
+    even = k % TILE["BK"] == 0
+    _products[(-(-n // TILE["BN"]),)](
         x, x if norm is None else norm, w, y, n, k, eps, NORM=norm is not None, GATED=gated, ADD=add is not None,
-        EVEN=even, PDL=PDL, **tile, **launch(),
+        EVEN=even, PDL=PDL, **TILE, **launch(),
     )  # fmt: skip
     return y
 
 
 def launch() -> dict:
     return {"launch_pdl": True} if PDL else {}
+
+
+@triton.jit
+def tile(at, there, W: tl.constexpr):
+    """Both halves of the heads of some tokens, 0 where there is none."""
+    return tl.load(at, mask=there, other=0.0), tl.load(at + W, mask=there, other=0.0)
 
 
 @triton.jit
@@ -91,10 +105,17 @@ def _attention(qkv, cos, sin, positions, keys, values, out, top, total, room, he
     W: tl.constexpr = D // 2
     g, d, t = tl.arange(0, G), tl.arange(0, W), tl.arange(0, SIZE)
     kind: tl.constexpr = qkv.dtype.element_ty
+    position = tl.load(positions + sequence)
+    base = (sequence * heads + head).to(tl.int64) * room * D
+    each = tl.cdiv(tl.cdiv(position, SIZE), parts) * SIZE
+    begin, end = part * each, tl.minimum(part * each + each, position)
+    lane = base + t[:, None].to(tl.int64) * D + d[None, :]
+    there = (begin + t < end)[:, None]  # tokens of earlier steps: the kernel ahead does not write them
+    k0, k1 = tile(keys + lane + begin * D, there, W)
+    v0, v1 = tile(values + lane + begin * D, there, W)
     if PDL:
         gdc_launch_dependents()
         gdc_wait()
-    position = tl.load(positions + sequence)
     c, s = tl.load(cos + position * W + d), tl.load(sin + position * W + d)
     line = qkv + sequence * heads * (SHARED + 2) * D
     at = line + (head * SHARED + g[:, None]) * D + d[None, :]
@@ -103,26 +124,22 @@ def _attention(qkv, cos, sin, positions, keys, values, out, top, total, room, he
     high = tl.load(at + W, mask=mine, other=0.0).to(tl.float32)
     q0 = ((low * c[None, :] - high * s[None, :]).to(kind).to(tl.float32) * scale).to(kind)
     q1 = ((high * c[None, :] + low * s[None, :]).to(kind).to(tl.float32) * scale).to(kind)
-    base = (sequence * heads + head).to(tl.int64) * room * D
     m, sums = tl.full((G,), -1e30, tl.float32), tl.zeros((G,), tl.float32)
     acc0, acc1 = tl.zeros((G, W), tl.float32), tl.zeros((G, W), tl.float32)
-    each = tl.cdiv(tl.cdiv(position, SIZE), parts) * SIZE
-    for start in range(part * each, tl.minimum(part * each + each, position), SIZE):
-        known = start + t < position
-        where = base + (start + t)[:, None].to(tl.int64) * D + d[None, :]
-        k0 = tl.load(keys + where, mask=known[:, None], other=0.0)
-        k1 = tl.load(keys + where + W, mask=known[:, None], other=0.0)
+    for start in range(begin, end, SIZE):
+        known = start + t < end
+        there = (start + SIZE + t < end)[:, None]
+        next_k0, next_k1 = tile(keys + lane + (start + SIZE) * D, there, W)
+        next_v0, next_v1 = tile(values + lane + (start + SIZE) * D, there, W)
         score = tl.dot(q1, k1.T, tl.dot(q0, k0.T, input_precision="ieee"), input_precision="ieee")
         score = tl.where(known[None, :], score, -1e30)
         new = tl.maximum(m, tl.max(score, axis=1))
         old, p = tl.exp2(m - new), tl.where(known[None, :], tl.exp2(score - new[:, None]), 0.0)
         sums = sums * old + tl.sum(p, axis=1)
         p = p.to(kind)
-        v0 = tl.load(values + where, mask=known[:, None], other=0.0)
-        v1 = tl.load(values + where + W, mask=known[:, None], other=0.0)
         acc0 = tl.dot(p, v0, acc0 * old[:, None], input_precision="ieee")
         acc1 = tl.dot(p, v1, acc1 * old[:, None], input_precision="ieee")
-        m = new
+        m, k0, k1, v0, v1 = new, next_k0, next_k1, next_v0, next_v1
     if part == parts - 1:  # the new token itself
         own = line + (heads * SHARED + head) * D + d
         first, second = tl.load(own).to(tl.float32), tl.load(own + W).to(tl.float32)
@@ -156,8 +173,8 @@ def attention(qkv: Tensor, cos: Tensor, sin: Tensor, positions: Tensor, keys: Te
     """
     sequences, kv_heads, room, width = keys.shape
     shared = heads // kv_heads
-    size = 64 if ON_GPU else 256
-    parts = max(1, min(64, room // size, 132 * 4 // (sequences * kv_heads))) if ON_GPU else 2
+    size = 32 if ON_GPU else 256
+    parts = max(1, min(64, room // 64, 132 * 4 // (sequences * kv_heads))) if ON_GPU else 2
     out = torch.empty((sequences, heads, parts, width), dtype=torch.float32, device=qkv.device)
     top, total = (torch.empty(out.shape[:-1], dtype=torch.float32, device=qkv.device) for _ in range(2))
     y = qkv.new_empty((sequences, heads * width))
