@@ -164,6 +164,13 @@ def machine() -> dict:
     }
 
 
+def command(args) -> str:
+    """The words that measure this again, without the file's name."""
+    family = ["--family", *args.family] if args.family else []
+    words = ["course bench kernels", *["--quick"] * args.quick, *family, "--peer", *args.peer]
+    return " ".join([*words, f"--seconds {args.seconds:g}"])
+
+
 def measure(args) -> dict:
     """All phases; the entry that is written."""
     from course_lib.kernels import clock, families, kv_contest
@@ -190,7 +197,7 @@ def measure(args) -> dict:
     return {
         "benchmark": "kernels",
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": "course bench kernels " + " ".join(sys.argv[1:]).replace("kernels ", "", 1),
+        "command": command(args),
         "machine": machine(),
         "copy_tb_per_s": round(bandwidth / 1e12, 3),
         "matmul_tflops": round(flops / 1e12, 1),
