@@ -66,7 +66,7 @@ class Workspace:
             return {}
 
     def add(self):
-        """Copy every notebook that work/ lacks, and the pictures; return the names added."""
+        """Copy every notebook that work/ lacks, the pictures and the glossary; return the names added."""
         names = self.names()
         self.work.mkdir(exist_ok=True)
         self._copy_pictures()
@@ -135,6 +135,8 @@ class Workspace:
     def _copy_pictures(self):
         if (self.originals / "img").is_dir():
             shutil.copytree(self.originals / "img", self.work / "img", dirs_exist_ok=True)
+        for page in self.originals.glob("*.md"):  # the glossary
+            shutil.copyfile(page, self.work / page.name)
 
 
 def _say(verb, names, note=""):
