@@ -1,6 +1,6 @@
 """What training under one's own rounding is worth: the bundled model at 2 and 3 bits, beside RTN and GPTQ.
 
-    python benchmarks/qat.py [--messages 100]
+    python benchmarks/qat.py [--messages 48]
 
 All read windows of 128 tokens of the same training text, prose, code and task alike: GPTQ 256 of them, QAT 4 a step.
 All are judged on held-out text and messages. QAT's targets are the 16-bit model's own predictions, so that a model
@@ -16,7 +16,7 @@ import time
 import torch
 
 SCHEMES = {"int2 g64": (2, 64), "int3 channel": (3, None)}
-RUNS = {"int2 g64": (40, 320), "int3 channel": (40, 160)}
+RUNS = {"int2 g64": (40, 160), "int3 channel": (40, 160)}
 RATES = {"int2 g64": 3e-3, "int3 channel": 1e-3}
 ROWS, WINDOWS, LENGTH, GPTQ_WINDOWS = 4, 600, 128, 256
 
@@ -37,7 +37,7 @@ class Judge:
 
         self.tokenizer, self.examples = tokenizer, models.task.generate(messages, "benchmark of qat")
         self.references = {
-            d: evaluate.Reference(model, tokenizer, models.texts.heldout(d), 20_000, progress=False)
+            d: evaluate.Reference(model, tokenizer, models.texts.heldout(d), 8_000, progress=False)
             for d in ("prose", "code", "task")
         }
 
@@ -80,7 +80,7 @@ def main() -> None:
     from course_lib.qtensor import quantize
 
     parser = argparse.ArgumentParser()
-    parser.add_argument("--messages", type=int, default=100)
+    parser.add_argument("--messages", type=int, default=48)
     options = parser.parse_args()
     torch.set_num_threads(1)
     model, tokenizer = models.load("bundled")
