@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from course_lib.checks import judge, launched, session
+from course_lib.checks import compare, judge, launched, session
 
 KINDS = ("build", "repair", "measure", "design", "explain")
 
@@ -66,6 +66,7 @@ class Exercise:
     piece: str | None = None  # the name under which a passed answer joins the learner's own quantizer
     points: float = 1.0
     solution_source: str | None = None
+    alike: compare.Tolerance = compare.Tolerance(atol=1e-7, rtol=1e-5)  # answers this near make the same mistake
     launch: Callable | None = None  # where the answer is a Triton kernel: launch(kernel, *case)
     _tree: ast.Module = field(init=False, default=None)
 

@@ -4,8 +4,6 @@ from course_lib.checks import attempt, compare, run
 from course_lib.checks.runner import Runner
 from course_lib.checks.verdict import FAIL, NOT_ATTEMPTED, PASS, Failed, Failure, Grade, Judgement, Verdict
 
-SAME = compare.Tolerance(atol=1e-7, rtol=1e-5)  # two answers this near behave alike
-
 
 def judge(exercise, answer, seconds: float | None = None) -> Judgement:
     """Check an answer; nothing is shown or saved."""
@@ -62,19 +60,19 @@ def diagnose(exercise, runner):
     for wrong in exercise.wrong:
         other = Runner(exercise, wrong.answer, run.Clock(5.0))
         pairs = zip(mine, runner.cases, strict=True)
-        if all(_alike(outcome, other.outcome(case), runner.expected(case)) for outcome, case in pairs):
+        if all(_alike(outcome, other.outcome(case), runner.expected(case), exercise.alike) for outcome, case in pairs):
             return wrong
     return None
 
 
-def _alike(a: run.Outcome, b: run.Outcome, expected) -> bool:
+def _alike(a: run.Outcome, b: run.Outcome, expected, near: compare.Tolerance) -> bool:
     if a.kind != b.kind or a.mutated != b.mutated or a.error_type != b.error_type:
         return False
     if a.kind != "value":
         return True
     x, y = _fitted(a.value, expected), _fitted(b.value, expected)
     try:
-        return compare.difference(compare.fit(x, y), y, SAME) is None
+        return compare.difference(compare.fit(x, y), y, near) is None
     except compare.Mismatch:
         return False
 

@@ -94,19 +94,20 @@ def question(
     kind: str = "build",
     stub: str | None = None,
     kernels: Sequence = (),
+    **more,
 ) -> Exercise:
     """The Exercise of a graded question, worth the sum of its properties' points.
 
     The stub is what nbgrader leaves of the reference: its first line, its docstring, NotImplementedError. For a repair
     give the broken function as `stub`: handed in unchanged it counts as not attempted. `kernels` are the `@triton.jit`
-    functions that stand before the reference in its cell, and are to be written, too.
+    functions that stand before the reference in its cell, and are to be written, too. `more`: other fields.
     """
     parts = [*(kernel.fn for kernel in kernels), reference]
     cases = [case for prop in properties for case in prop.cases]
     return Exercise(
         id=id, title=title, spec=spec, kind=kind, stub=stub or "\n\n\n".join(map(_stub, parts)), reference=reference,
         properties=properties, wrong=wrong, hints=(), cases=cases, points=sum(p.points for p in properties),
-        solution_source="\n\n".join(map(inspect.getsource, parts)) if kernels else None,
+        solution_source="\n\n".join(map(inspect.getsource, parts)) if kernels else None, **more,
     )  # fmt: skip
 
 
