@@ -215,7 +215,7 @@ def test_gate(notebook):
     gate.wait_for("300 items, a margin of 3 points, 0.25 GiB: of 10 candidates 2 may serve: Q5_K_M, Q4_K_M.")
     gate.press("items asked", "Home", "25 items, a margin of 3 points, 0.25 GiB: of 10 candidates none may serve.")
     gate.press("items asked", "End", "2 may serve")
-    gate.press("margin", "End", "a margin of 10 points")
+    gate.press("margin, points", "End", "a margin of 10 points")
     gate.press("memory", "End", "1 GiB")
 
 
