@@ -328,4 +328,4 @@ def test_the_notebook_s_incident_and_memory():
     source = {c["id"].removeprefix("ch12-"): "".join(c["source"]) for c in cells}
     assert "Right at 4,096 columns, wrong at 4,095" in source["title"] and "(4096, 4095)" in source["incident"]
     assert all(source[name.replace("_", "-")].startswith("@triton.jit") for name in ("row_sum", "dequantize", "gemv"))
-    assert round(recorded.budget(), 1) == 3.7 and "3.7 instructions for a weight" in source["recap"]
+    assert round(recorded.budget(), 1) == 3.7 and "3.7 instructions for a weight of 4 bits" in source["recap"]
