@@ -32,7 +32,7 @@ from course_lib.deploy import (
     in_share,
 )
 from course_lib.deploy.limits import read_request
-from course_lib.deploy.service import Service, good_action, post
+from course_lib.deploy.service import Service, post, read_action
 from course_lib.deploy.traffic import Backend, Traffic
 from course_lib.deploy.web import Router
 from course_lib.evaluate.gate import Gate, Report, judge
@@ -110,7 +110,7 @@ def test_the_share_is_the_share_and_the_same_in_every_process():
 
 
 @pytest.mark.parametrize(
-    "broken", [{"share": 0}, {"share": 1.1}, {"margin": 0}, {"pairs": 29}, {"errors": 0}, {"slower": 0}]
+    "broken", [{"share": 0}, {"share": 1.1}, {"margin": 0}, {"differ": 2}, {"pairs": 29}, {"errors": 0}, {"slower": 0}]
 )
 def test_a_policy_that_cannot_decide_is_refused(broken):
     with pytest.raises(ValueError):
@@ -136,6 +136,15 @@ def test_losses_end_it_as_soon_as_the_rest_cannot_help():
         assert canary.state == "running", k
         canary.compared(False, True, (1.0, 1.0))
     assert canary.state == "rolled back" and "lost" in canary.reason
+
+
+def test_well_formed_replies_that_say_something_else_end_it_too():
+    canary = Canary(CanaryPolicy(pairs=30, differ=0.2))
+    for _ in range(6):
+        canary.compared(True, True, (1.0, 1.0), same=False)
+    assert canary.state == "running"
+    canary.compared(True, True, (1.0, 1.0), same=False)
+    assert canary.state == "rolled back" and "7 replies say something else in 7 pairs" in canary.reason
 
 
 def test_slow_or_silent_candidates_go_back():
@@ -201,7 +210,9 @@ def routed():
 
     def build(limits=None, **does):
         said = []
-        traffic = Traffic(limits or Limits(timeout_s=1), lambda text: text == "fine", said.append)
+        traffic = Traffic(
+            limits or Limits(timeout_s=1), lambda text: text if text.startswith("fine") else None, said.append
+        )
         toys = {role: Toy(role, what) for role, what in does.items()}
         traffic.backends = {role: Backend(role, toy, Hysteresis()) for role, toy in toys.items()}
         router = Router(traffic)
@@ -278,6 +289,15 @@ def test_pairs_are_compared_and_the_better_reply_of_the_incumbent_counts(routed)
         router.call(traffic.settle)
     assert traffic.canary.state == "rolled back" and traffic.canary.lost == traffic.canary.policy.may_lose + 1
     assert toys["candidate"].asked[0] == toys["incumbent"].asked[0]
+
+
+def test_replies_are_compared_by_what_they_say(routed):
+    router, traffic, _, _ = routed(candidate="fine, but another refund", incumbent="fine")
+    start(router, traffic, CanaryPolicy(share=1.0, pairs=6, margin=0.5, differ=0.5))
+    while traffic.canary.state == "running":
+        ask(router)
+        router.call(traffic.settle)
+    assert traffic.canary.state == "rolled back" and (traffic.canary.lost, traffic.canary.differed) == (0, 4)
 
 
 def test_only_the_share_sees_the_candidate(routed):
@@ -385,7 +405,7 @@ def test_refused_died_promoted_and_taken_back(bot):
         service.start_canary(bot.folder / "bot-Q8_0.gguf", YES, policy)
         answers = capstone.talk(service, bot.examples, 2)
         assert service.state == "promoted" and service.server("incumbent").name == "bot-Q8_0.gguf"
-        assert all(status == 200 and good_action(body["choices"][0]["text"]) for status, body in answers)
+        assert all(status == 200 and read_action(body["choices"][0]["text"]) for status, body in answers)
         service.rollback("regretted")
         assert service.server("incumbent").name == "bot-F16.gguf" and service.ask("Request: x\nAction:")[0] == 200
         record = service.record()

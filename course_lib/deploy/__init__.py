@@ -14,6 +14,8 @@ _NAMES = {
     "Server": "server",
     "Service": "service",
     "in_share": "canary",
+    "post": "service",
+    "read_action": "service",
 }
 
 __all__ = list(_NAMES)

@@ -32,6 +32,7 @@ class CanaryPolicy:
     share     of the users who are sent to the candidate
     pairs     requests after which it is decided
     margin    share of good replies that may be lost, at 95 % confidence
+    differ    share of replies that may say something else than the incumbent's, good or not
     errors    so many unanswered requests end it at once
     slower    its 95th percentile may be so many times the incumbent's
     """
@@ -39,12 +40,14 @@ class CanaryPolicy:
     share: float = 0.2
     pairs: int = 40
     margin: float = 0.1
+    differ: float = 0.3
     errors: int = 1
     slower: float = 3.0
 
     def __post_init__(self):
-        if not 0 < self.share <= 1 or not 0 < self.margin < 1:
-            raise ValueError(f"share and margin must lie between 0 and 1, got {self.share} and {self.margin}")
+        for name in ("share", "margin", "differ"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ValueError(f"{name} must lie between 0 and 1, got {getattr(self, name)}")
         needed = -int(-3 // self.margin)  # rule of three: nothing lost in n leaves room for 3/n, at 95 %
         if self.pairs < needed:
             raise ValueError(f"pairs must be at least {needed} for a margin of {self.margin:g}, got {self.pairs}")
@@ -68,6 +71,7 @@ class Canary:
     errors: int = 0
     lost: int = 0
     won: int = 0
+    differed: int = 0
     seconds: list[tuple[float, float]] = field(default_factory=list)  # (candidate, incumbent) of each pair
 
     def failed(self, why: str) -> None:
@@ -76,23 +80,28 @@ class Canary:
         if self.errors >= self.policy.errors:
             self._end("rolled back", f"the candidate left {self.errors} unanswered: {why}")
 
-    def compared(self, candidate_good: bool, incumbent_good: bool, seconds: tuple[float, float]) -> None:
+    def compared(
+        self, candidate_good: bool, incumbent_good: bool, seconds: tuple[float, float], same: bool = True
+    ) -> None:
         """Both have answered the same request."""
         self.seconds.append(seconds)
         self.lost += incumbent_good and not candidate_good
         self.won += candidate_good and not incumbent_good
-        if self.lost - self.won > self.policy.may_lose:
-            told = f"{self.lost} good replies lost and {self.won} won in {len(self.seconds)} pairs"
-            self._end(
-                "rolled back", f"{told}: all {self.policy.pairs} would not keep it below {self.policy.margin:.0%}"
-            )
-        elif len(self.seconds) >= self.policy.pairs:
+        self.differed += not same
+        policy, told = self.policy, f"in {len(self.seconds)} pairs"
+        if self.lost - self.won > policy.may_lose:
+            told = f"{self.lost} good replies lost and {self.won} won {told}"
+            self._end("rolled back", f"{told}: all {policy.pairs} would not keep it below {policy.margin:.0%}")
+        elif self.differed > policy.differ * policy.pairs:
+            told = f"{self.differed} replies say something else {told}"
+            self._end("rolled back", f"{told}: of {policy.pairs} at most {policy.differ:.0%} may")
+        elif len(self.seconds) >= policy.pairs:
             self._decide()
 
     def _decide(self) -> None:
         pair = Paired(len(self.seconds), self.lost, self.won)
         candidate, incumbent = (percentile(column, 0.95) for column in zip(*self.seconds, strict=True))
-        told = f"{pair.n} pairs, {self.lost} lost, {self.won} won"
+        told = f"{pair.n} pairs, {self.lost} lost, {self.won} won, {self.differed} differ"
         told += f", p95 {candidate * 1e3:.0f} ms against {incumbent * 1e3:.0f}"
         if not pair.not_worse_by(self.policy.margin):
             self._end("rolled back", f"{told}: the loss may exceed {self.policy.margin:.0%}")

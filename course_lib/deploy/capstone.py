@@ -1,8 +1,8 @@
 """`course capstone`: weights → two methods → artifacts → gate → service → canary → rollback, all real, on loopback.
 
-The bundled model is quantized by GPTQ (a checkpoint for transformers) and as Q4_K_M with an importance matrix (a GGUF
-file for llama.cpp), and once too far, at 2 bits. The gate judges all three. What it refuses is forced into a canary all
-the same; that has to be seen and taken back. So has a candidate that dies, and a promotion that somebody regrets.
+The bundled model is quantized by GPTQ (a checkpoint for transformers), as Q4_K_M with an importance matrix (a GGUF file
+for llama.cpp), and once too far, as Q2_K. The gate judges all three. What it refuses is forced into a canary all the
+same; that has to be seen and taken back. So has a candidate that dies, and a promotion that somebody regrets.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CUSTOMERS = 4  # write at the same time
 
 
 def make_artifacts(model, tokenizer, folder: str | Path, say=print) -> dict[str, Path]:
-    """Four artifacts by name: 16 bits and Q4_K_M as GGUF, GPTQ at 4 bits and rounding at 2 as checkpoints."""
+    """Four artifacts by name: 16 bits, Q4_K_M and Q2_K as GGUF, GPTQ at 4 bits as a checkpoint."""
     import torch
 
     from course_lib import artifacts, calibrate
@@ -34,17 +34,16 @@ def make_artifacts(model, tokenizer, folder: str | Path, say=print) -> dict[str,
     from course_lib.scheme import Scheme
 
     folder = Path(folder)
-    batches = calibrate.calibration_batches(tokenizer, "task", 32, 256)
+    batches = calibrate.calibration_batches(tokenizer, "task", 16, 256)
     stats = calibrate.collect(model, batches, hessian=False)
     made = {"f16": folder / "bot-f16.gguf", "q4_k_m": folder / "bot-q4_k_m.gguf", "gptq": folder / "bot-gptq-4bit",
-            "rtn2": folder / "bot-rtn-2bit"}  # fmt: skip
+            "q2_k": folder / "bot-q2_k.gguf"}  # fmt: skip
     llama.export(model, tokenizer, made["f16"], "F16")
     llama.export(model, tokenizer, made["q4_k_m"], "Q4_K_M", imatrix.importance(imatrix.of_stats(stats)))
-    four, two = (Scheme.int(bits, False, 64, scale_dtype=torch.float16) for bits in (4, 2))
-    four = calibrate.quantize_model(model, four, "gptq", batches, progress=False)
-    two = calibrate.quantize_model(model, two, "rtn", progress=False)
+    llama.export(model, tokenizer, made["q2_k"], "Q2_K")
+    scheme = Scheme.int(4, False, 64, scale_dtype=torch.float16)
+    four = calibrate.quantize_model(model, scheme, "gptq", batches, progress=False)
     artifacts.save(four, made["gptq"], "gptq", tokenizer)
-    artifacts.save(two, made["rtn2"], "gptq", tokenizer)
     for name, path in made.items():
         say(f"made {path.name}: {file_bytes(path) / 1e6:.2f} MB ({name})")
     return made
@@ -76,9 +75,9 @@ def ship(
 ) -> dict:
     """Deploy, and live through five things: a refusal, a forced one, a death, a promotion, a change of mind."""
     with Service(made["f16"], fallback="bundled", say=say) as service:
-        service.start_canary(made["rtn2"], verdicts["rtn2"], policy)
+        service.start_canary(made["q2_k"], verdicts["q2_k"], policy)
         say("-- somebody signs the refused one all the same")
-        service.start_canary(made["rtn2"], stamped("bot-rtn-2bit"), policy)
+        service.start_canary(made["q2_k"], stamped("bot-q2_k.gguf"), policy)
         talk(service, examples)
         say("-- an approved one whose process dies")
         if service.start_canary(made["q4_k_m"], verdicts["q4_k_m"], policy):

@@ -57,7 +57,7 @@ def run(options, ended: threading.Event) -> int:
     """Serve until `ended` is set."""
     policy = CanaryPolicy(share=options.share, pairs=options.pairs, margin=options.margin)
     verdict = None if options.candidate is None else verdict_of(options.candidate, options.verdicts)
-    more = {"good": lambda text: bool(text.strip())} if options.any_reply else {}
+    more = {"read": lambda text: text.strip() or None} if options.any_reply else {}
     with Service(options.incumbent, options.fallback, options.port, say=_say, **more) as service:
         if verdict is not None:
             service.start_canary(options.candidate, verdict, policy)

@@ -21,12 +21,12 @@ from course_lib.evaluate.task import fits_schema
 from course_lib.files import write_atomic
 
 
-def good_action(text: str) -> bool:
-    """The bot's replies: one line that is an action in the agreed form."""
+def read_action(text: str) -> dict | None:
+    """The bot's replies: one line that is an action in the agreed form, or None."""
     from course_lib.models.task import parse
 
     action = parse(text.strip().split("\n")[0])
-    return action is not None and fits_schema(action)
+    return action if action is not None and fits_schema(action) else None
 
 
 class Service:
@@ -42,12 +42,12 @@ class Service:
         fallback: str | Path | None = None,
         port: int = 0,
         limits: Limits = Limits(),  # noqa: B008 (frozen)
-        good: Callable[[str], bool] = good_action,
+        read: Callable[[str], object] = read_action,
         say: Callable[[str], None] = print,
     ):
         self.log: list[str] = []
         self._say, self._stack, self.previous = say, contextlib.ExitStack(), None
-        self.traffic = Traffic(limits, good, self.say)
+        self.traffic = Traffic(limits, read, self.say)
         self.traffic.ended = self._canary_ended
         try:
             self.router = Router(self.traffic, port)
@@ -156,8 +156,8 @@ class Service:
         """The deployment as it is now: who serves what on which runtime, what was counted, how it got here."""
         roles = {role: backend.server.record() for role, backend in self.traffic.backends.items()}
         canary = self.traffic.canary
-        ended = None if canary is None else {"state": canary.state, "reason": canary.reason, "lost": canary.lost,
-                                             "won": canary.won, "pairs": len(canary.seconds)}  # fmt: skip
+        shown = ("state", "reason", "lost", "won", "differed", "errors")
+        ended = canary and {name: getattr(canary, name) for name in shown} | {"pairs": len(canary.seconds)}
         return {"roles": roles, "canary": ended, "counts": dict(self.traffic.counts), "log": self.log}
 
     def save(self, path: str | Path) -> None:

@@ -38,10 +38,10 @@ class Refused(ValueError):
 
 
 class Traffic:
-    """Forwards requests. `good(text)` says whether a reply is one that the caller can work with."""
+    """Forwards requests. `read(text)` is what a reply says, None where the caller could not work with it."""
 
-    def __init__(self, limits: Limits, good: Callable[[str], bool], say: Callable[[str], None]):
-        self.limits, self.good, self.say = limits, good, say
+    def __init__(self, limits: Limits, read: Callable[[str], object], say: Callable[[str], None]):
+        self.limits, self.read, self.say = limits, read, say
         self.backends: dict[str, Backend] = {}
         self.canary: Canary | None = None
         self.counts: Counter = Counter()
@@ -128,8 +128,9 @@ class Traffic:
                 other = await self._ask(incumbent, asked)
             except (NoAnswer, Refused):
                 return  # no pair
-            good = [self.good(answer["choices"][0]["text"]) for answer in (reply, other)]
-            self._judged(lambda canary: canary.compared(*good, (seconds, time.perf_counter() - began)))
+            said = [self.read(answer["choices"][0]["text"]) for answer in (reply, other)]
+            good, spent = [one is not None for one in said], (seconds, time.perf_counter() - began)
+            self._judged(lambda canary: canary.compared(*good, spent, said[0] == said[1]))
 
         if incumbent := self.backends.get("incumbent"):
             task = asyncio.get_running_loop().create_task(compare(incumbent))
