@@ -49,9 +49,6 @@ EXERCISE = Exercise(
     spec="off_by(pairs): (the factor that guesses are typically off by, their mean log2 ratio).",
     kind="measure",
     stub='''
-import math
-
-
 def off_by(pairs):
     """(factor, bias) of (guess, outcome) pairs of positive numbers; log means log2(guess / outcome).
 
