@@ -3,7 +3,9 @@
     attention reads     sinks | decoded blocks | recent tokens | the tokens of this step, all as they came
     afterwards          blocks of `group` tokens leave the recent window and are packed
 
-What is stored depends on the tokens alone, not on how many came at a time. Importing this module loads transformers.
+What is stored depends on the tokens alone, not on how many came at a time. On a GPU a step of one token reads the codes
+themselves: the layer keeps them in pages, and `attend` has a kernel go over those. Importing this module loads
+transformers.
 """
 
 from __future__ import annotations
@@ -14,7 +16,10 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
+from course_lib.kernels import dispatch
+from course_lib.kvcache import attend
 from course_lib.kvcache.layers import layers
+from course_lib.kvcache.pages import PageStore, joined, why_not
 from course_lib.kvcache.store import store
 from course_lib.kvcache.stored import KVFormat, stored_bytes
 
@@ -29,21 +34,34 @@ class QuantizedKVLayer(CacheLayerMixin):
     is_croppable = True
     is_sliding = False
 
-    def __init__(self, format: KVFormat):
+    def __init__(self, format: KVFormat, config: Any = None):
         super().__init__()
-        self.format = format
+        self.format, self.config = format, config
         self.reset()
 
     def reset(self) -> None:
         self.keys = self.values = self.sinks = None
         self.stores = (store(self.format, self.format.key_axis), store(self.format, self.format.value_axis))
-        self.is_initialized, self.length = False, 0
+        self.is_initialized, self.length, self.ran = False, 0, "nothing yet"
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         self.dtype, self.device = key_states.dtype, key_states.device
         self.keys, self.values = (t[:, :, :0].clone() for t in (key_states, value_states))
         self.sinks = (self.keys.clone(), self.values.clone())
         self.is_initialized = True
+        self.why = self._why_not(key_states, value_states)
+        if not self.why:
+            self.stores = (PageStore(self.format, "keys"), PageStore(self.format, "values"))
+
+    def _why_not(self, keys: Tensor, values: Tensor) -> str:
+        """Why no kernel is to attend over this layer."""
+        if why := dispatch.unavailable(keys):
+            return why
+        if getattr(self.config, "_attn_implementation", None) != attend.NAME:
+            return "the cache was not made with the config of a model that attends by torch's sdpa"
+        if keys.shape[-1] != values.shape[-1]:
+            return f"keys have {keys.shape[-1]} channels and values {values.shape[-1]}"
+        return why_not(self.format, keys.shape[-1])
 
     def update(self, key_states: Tensor, value_states: Tensor, *args, **kwargs) -> tuple[Tensor, Tensor]:
         """Add tokens (batch, kv_heads, new, dim); return all keys and values that attention is to read now."""
@@ -51,9 +69,27 @@ class QuantizedKVLayer(CacheLayerMixin):
             self.lazy_initialization(key_states, value_states)
         self.keys, self.values = torch.cat([self.keys, key_states], 2), torch.cat([self.values, value_states], 2)
         self.length += key_states.shape[2]
-        seen = self.decoded()
+        if not self.why and key_states.shape[2] == 1 and self.stores[0].tokens:
+            recent = self.keys.view_as(self.keys)
+            recent.kept = self
+            return recent, self.values
+        more = "several tokens came at a time" if key_states.shape[2] > 1 else "no token is quantized yet"
+        self.ran = f"reference, because {self.why or more}"
+        return self.finish()
+
+    def finish(self, decode: bool = True) -> tuple[Tensor, Tensor] | None:
+        """End a step: keys and values of all tokens as attention reads them, then tokens move into the stores."""
+        seen = self.decoded() if decode else None
         self._settle()
         return seen
+
+    def plain(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Keys, and values, of the sinks and of the recent tokens."""
+        return (self.sinks[0], self.keys), (self.sinks[1], self.values)
+
+    def pages(self):
+        """The quantized tokens as `kernels.kv.Pages`."""
+        return joined(*self.stores)
 
     def decoded(self) -> tuple[Tensor, Tensor]:
         """Keys and values of all tokens as attention reads them, in the model's dtype."""
@@ -138,6 +174,10 @@ class QuantizedKVCache(Cache):
     format is a KVFormat or one of its names; more fields may follow, as in QuantizedKVCache(config, "int2", group=64).
     ValueError for a model with windows, with recurrent layers or with MLA.
 
+    Given the config of a model that attends by torch's sdpa, on a GPU (or inside `kernels.dispatch.prefer("kernels")`),
+    it turns that config to `attend`, which is sdpa for every other cache; `.ran` then says what attended. Pages have
+    scales of 32 bits and room for more tokens, which nbytes counts.
+
     >>> cache = QuantizedKVCache(dict(num_hidden_layers=1, num_attention_heads=2, hidden_size=64), "int2", residual=0)
     >>> k, v = cache.update(torch.randn(1, 2, 32, 32), torch.randn(1, 2, 32, 32), 0)
     >>> cache.nbytes, 2 * 2 * 32 * 32 * 3 / 8                       # 2 bits and, a group of 32, a scale and an offset
@@ -152,12 +192,19 @@ class QuantizedKVCache(Cache):
         found = layers(config)
         if any(layer.attention == "none" for layer in found):
             raise ValueError("config must have keys and values in every layer: this cache holds no recurrent state")
-        super().__init__(layers=[QuantizedKVLayer(self.format) for _ in found])
+        if dispatch.preferred() == "kernels" or (dispatch.preferred() == "auto" and torch.cuda.is_available()):
+            attend.install(config)
+        super().__init__(layers=[QuantizedKVLayer(self.format, config) for _ in found])
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the cache holds on to between two steps; equal to stored_bytes."""
+        """Bytes that the cache holds on to between two steps; equal to stored_bytes, but for pages."""
         return sum(layer.nbytes for layer in self.layers)
+
+    @property
+    def ran(self) -> list[str]:
+        """What attended last, a layer each: a kernel's name, or "reference, because …"."""
+        return [layer.ran for layer in self.layers]
 
     def decoded(self, layer_idx: int) -> tuple[Tensor, Tensor]:
         """Keys and values of a layer as attention would read them now, (batch, kv_heads, tokens, dim)."""
