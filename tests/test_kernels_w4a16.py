@@ -83,16 +83,24 @@ def test_every_bit_of_a_word_counts(kernel):
 
 
 @pytest.mark.parametrize("scaled", [False, True])
-@pytest.mark.parametrize("group", [32, 64, 128, None])
-def test_a_row_in_parts_tiles_of_any_size_and_locks_left_open(group, scaled):
-    q = case(Scheme.int(4, symmetric=False, group=group), k=640)
-    packed = packing.pack(q, torch.float32).to(DEVICE)
-    x = torch.randn(20, 640, generator=torch.Generator().manual_seed(5))
+@pytest.mark.parametrize("group, run", [(32, 32), (64, 64), (64, 32), (128, 128), (128, 64), (256, 128), (None, 128)])
+def test_rows_in_parts_and_runs_and_tiles_of_any_length(group, run, scaled):
+    """k is not whole blocks of 128 runs; parts may be empty; locks are left open."""
+    k = 768 if group == 256 else 640
+    q = case(Scheme.int(4, symmetric=False, group=group), k=k)
+    packed = packing.pack(q, torch.float32, run).to(DEVICE)
+    x = torch.randn(20, k, generator=torch.Generator().manual_seed(5))
     exact = x.double() @ q.dequantize().double().T
-    for how in ({"parts": 3, "BM": 16, "BN": 64}, {"parts": 2, "BM": 32, "BN": 128, "U": 2}, {"parts": 9, "BM": 32}):
+    for how in ({"parts": 3, "BM": 16, "BN": 64}, {"parts": 9, "BM": 32, "U": 2, "C": run}):
         y = gemm.run(x.to(DEVICE), packed, how | {"SCALED": scaled}).cpu()
         assert ((y.double() - exact).abs() <= bound(x, q, torch.float32)).all()
         assert not packed.locks.any()
+
+
+def test_the_longest_run_that_suits():
+    q = case(Scheme.int(4, group=64), k=768)
+    packed = packing.pack(q, torch.float32, None)
+    assert packed.run == 64 and torch.equal(packing.unpack(packed), q.dequantize())
 
 
 def test_words_hold_all_32_bits_and_come_back():

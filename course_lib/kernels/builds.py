@@ -34,12 +34,12 @@ def gemv(version: int, function: str, **more) -> Build:
 
 
 def gemm(name: str, signature: dict, bm: int, bn: int, warps: int, **more) -> Build:
-    layout = {"R": 32, "RUNS": 4, "HAS_ZERO": False, "U": 1, "STAGES": 4, "EVEN": True}
-    layout |= {"SCALED": bm > 64, "SPLIT": bm <= 64, "EARLY": False}
+    layout = {"R": 32, "C": 32, "RUNS": 4, "HAS_ZERO": False, "U": 1, "STAGES": 4, "EVEN": True}
+    layout |= {"SCALED": bm > 64, "SPLIT": bm <= 64}
     constants = layout | {"BM": bm, "BN": bn} | more
     nvidia = ("sm_80", "sm_89", "sm_90", "sm_100")  # the text is PTX
     nvidia = ("sm_90",) if bm > 64 else nvidia  # spills on sm_80; Triton 3.7 makes a trap of the scaled tile on sm_100
-    return Build(name, "gemm.gemm", signature, constants, weights=bn * 4 * constants["R"] * constants["U"], warps=warps,
+    return Build(name, "gemm.gemm", signature, constants, weights=bn * 4 * constants["C"] * constants["U"], warps=warps,
                  tensor_cores=True, arches=nvidia)  # fmt: skip
 
 
@@ -49,9 +49,10 @@ DIGITS = {"DIGITS": 2, "ASM": True}
 
 def ggml(kind: str, elements: int, wide: int, more: dict) -> Build:
     signature = {"x": "*i32", "scale": "*fp32", "blocks": "*i16", "y": "*fp16", "n": "i32", "k": "i32"} | more
-    tile = {"BN": 4, "BB": wide, "STAGES": 1}
-    return Build(f"gemv-{kind.upper()}", f"ggml.{kind}", signature, DIGITS | tile, weights=4 * wide * elements, warps=1,
-                 arches=NVIDIA)  # fmt: skip
+    rows = 1 if kind == "q4_k" else 2
+    tile = {"BN": rows, "BB": wide, "STAGES": 1}
+    return Build(f"gemv-{kind.upper()}", f"ggml.{kind}", signature, DIGITS | tile, rows * wide * elements, wide // 4
+                 if rows == 1 else 1, arches=NVIDIA)  # fmt: skip
 
 
 def w8a8(name: str, function: str, kind: str, weights: int = 0, warps: int = 4, **more) -> Build:
@@ -77,10 +78,11 @@ def kv(kind: str, bits: int) -> Build:
     """Its weights are the codes of a page, keys and values."""
     floats = dict.fromkeys(("ks", "kz", "vs", "vz", "out", "top", "total"), "*fp32") | {"scale": "fp32"}
     whole = {"table": "*i32", "lengths": "*i32"} | dict.fromkeys(("heads", "most", "count", "window"), "i32")
-    tile = {"SHARED": 4, "G": 8, "D": 128, "SIZE": 64, "BITS": bits, "SIGNED": kind == "fp8", "ASM": True, "STAGES": 2}
+    tile = {"SHARED": 4, "G": 8, "D": 128, "SIZE": 64, "BITS": bits, "SIGNED": kind == "fp8", "ASM": True}
+    tile |= {"T": 64, "STAGES": 2}
     arches = ("sm_89", "sm_90", "sm_100") if kind == "fp8" else NVIDIA
     signature = {"q": "*bf16", "keys": "*i16", "values": "*i16"} | floats | whole
-    return Build(f"kv-{kind}", "kv.attend", signature, tile, 2 * 64 * 128, tensor_cores=True, arches=arches)
+    return Build(f"kv-{kind}", "kv.attend", signature, tile, 2 * 64 * 128, 2, True, arches)
 
 
 BUILDS = (
@@ -95,12 +97,12 @@ BUILDS = (
     gemm("gemm-64", GEMM, 64, 128, 8),
     gemm("gemm-512", GEMM, 256, 128, 8, STAGES=3),
     gemm("gemm-512-bf16", GEMM | BF16, 256, 128, 8, STAGES=3),
-    w8a8("int8-1", "int8_gemv", "*i32", 8 * 512, 1, HAS_ZERO=True, ASM=True, BN=8, BC=128),
-    w8a8("fp8-1", "fp8_gemv", "*fp8e4nv", 4 * 512, 1, BH=1, BLOCKED=False, BN=4, BC=512),
+    w8a8("int8-1", "int8_gemv", "*i32", 4 * 1024, 2, HAS_ZERO=True, ASM=True, BN=4, BC=256),
+    w8a8("fp8-1", "fp8_gemv", "*fp8e4nv", 2 * 512, 1, BH=1, BLOCKED=False, BN=2, BC=512),
     w8a8("int8-64", "int8_gemm", "*i8", HAS_ZERO=True, BM=64, BN=64, BK=128),
-    w8a8("int8-512", "int8_gemm", "*i8", warps=8, HAS_ZERO=True, BM=128, BN=256, BK=128),
+    w8a8("int8-512", "int8_gemm", "*i8", HAS_ZERO=True, BM=128, BN=128, BK=128),
     w8a8("fp8-64", "fp8_gemm", "*fp8e4nv", BH=1, BLOCKED=False, BM=64, BN=64, BK=128),
-    w8a8("fp8-512", "fp8_gemm", "*fp8e4nv", warps=8, BH=1, BLOCKED=False, BM=128, BN=128, BK=128),
+    w8a8("fp8-512", "fp8_gemm", "*fp8e4nv", BH=1, BLOCKED=False, BM=64, BN=128, BK=128),
     w8a8("fp8-64-blocks", "fp8_gemm", "*fp8e4nv", BH=128, BLOCKED=True, BM=64, BN=64, BK=128),
     fp4("mxfp4-1", True, 8, 64, 4, U=2),
     fp4("nvfp4-1", False, 8, 64, 4, U=2),
@@ -112,6 +114,6 @@ BUILDS = (
     kv("int4", 4),
     ggml("q4_0", 32, 16, {}),
     ggml("q8_0", 32, 8, {}),
-    ggml("q4_k", 256, 4, {"blocks": "*i32"}),
+    ggml("q4_k", 256, 16, {"blocks": "*i32", "sums": "*fp32"}),
     ggml("q6_k", 256, 4, {"scales": "*i8"}),
 )

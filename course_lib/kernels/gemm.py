@@ -92,31 +92,31 @@ def finish(acc, y, partial, locks, tokens, rows, m, n, SPLIT: tl.constexpr):
 
 @triton.jit
 def gemm(x, halves, scale, zero, y, partial, locks, m, n, k, R: tl.constexpr, RUNS: tl.constexpr,
-         HAS_ZERO: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, U: tl.constexpr, STAGES: tl.constexpr,
-         SCALED: tl.constexpr, EVEN: tl.constexpr, SPLIT: tl.constexpr):  # fmt: skip
-    """x (m, k), halves (blocks, n, R) -> y (m, n): a block of BN rows at a time, U blocks in a turn of the loop.
+         HAS_ZERO: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, C: tl.constexpr, U: tl.constexpr,
+         STAGES: tl.constexpr, SCALED: tl.constexpr, EVEN: tl.constexpr, SPLIT: tl.constexpr):  # fmt: skip
+    """x (m, k), halves (blocks, n, R) -> y (m, n): C halfwords of BN rows at a time, U such tiles in a turn.
     EVEN: turns end where the row ends, so that no column needs a mask."""
     tokens = tl.program_id(0) * BM + tl.arange(0, BM)
     rows = tl.program_id(1) * BN + tl.arange(0, BN)
     here = tl.minimum(rows, n - 1)  # rows beyond the last are read again, not stored
-    blocks = tl.cdiv(k, 4 * R)
-    each = tl.cdiv(blocks, tl.num_programs(2) * U) * U
+    tiles = tl.cdiv(k, 4 * R) * (R // C)
+    each = tl.cdiv(tiles, tl.num_programs(2) * U) * U
     first = tl.program_id(2) * each
-    c = tl.arange(0, R)
     acc = tl.zeros((BN, BM), tl.float32)
-    s, z = load_group(scale, zero, 4 * first, here, n, k, R, RUNS, HAS_ZERO)
-    for turn in tl.range(first, tl.minimum(first + each, blocks), U, num_stages=STAGES):
+    s, z = load_group(scale, zero, first // (R // C) * 4, here, n, k, R, RUNS, HAS_ZERO)
+    for turn in tl.range(first, tl.minimum(first + each, tiles), U, num_stages=STAGES):
         for u in tl.static_range(U):
-            b = turn + u
+            b = (turn + u) // (R // C)
+            c = (turn + u) % (R // C) * C + tl.arange(0, C)
             at = (b * n + here)[:, None] * R + c[None, :]
-            w = tl.load(halves + at) if EVEN else tl.load(halves + at, mask=b < blocks, other=0)
+            w = tl.load(halves + at) if EVEN else tl.load(halves + at, mask=turn + u < tiles, other=0)
             for j in tl.static_range(4):
                 if j % RUNS == 0:  # a group begins
                     if SCALED:
                         s, z = load_group(scale, zero, 4 * b + j, here, n, k, R, RUNS, HAS_ZERO)
                     else:  # those of the next group: they are on their way while this one is multiplied
                         part = tl.zeros((BN, BM), tl.float32)
-                        after = 4 * b + j + (RUNS if RUNS < 4 else 4)
+                        after = 4 * b + j + RUNS if j + RUNS < 4 else (turn + u + 1) // (R // C) * 4
                         s_next, z_next = load_group(scale, zero, after, here, n, k, R, RUNS, HAS_ZERO)
                 column = (4 * b + j) * R + c
                 inside = (tokens < m)[None, :] if EVEN else (tokens < m)[None, :] & (column < k)[:, None]
@@ -132,31 +132,46 @@ def gemm(x, halves, scale, zero, y, partial, locks, m, n, k, R: tl.constexpr, RU
     finish(acc, y, partial, locks, tokens, rows, m, n, SPLIT)
 
 
-def tile(m: int, n: int, k: int) -> dict:
-    """How to launch for m tokens: tile sizes, warps, stages, parts of a row."""
+# Tiles, warps and pipeline for at most so many tokens, and how many such programs a Hopper processor holds at once:
+# as found on an H200 (benchmarks/kernels_notes.md). C is halfwords of a run in a tile; a shorter run is a shorter tile.
+LAUNCHES = (
+    (8, {"BM": 8, "BN": 64, "C": 128, "U": 1, "STAGES": 3, "num_warps": 4, "SCALED": False}, 4),
+    (16, {"BM": 16, "BN": 64, "C": 64, "U": 1, "STAGES": 3, "num_warps": 4, "SCALED": False}, 4),
+    (32, {"BM": 32, "BN": 64, "C": 64, "U": 1, "STAGES": 3, "num_warps": 4, "SCALED": False}, 3),
+    (64, {"BM": 64, "BN": 128, "C": 32, "U": 1, "STAGES": 4, "num_warps": 8, "SCALED": True}, 2),
+    (1 << 30, {"BM": 128, "BN": 128, "C": 32, "U": 1, "STAGES": 3, "num_warps": 8, "SCALED": True}, 2),
+)
+
+
+def launch(m: int, packed) -> dict:
+    """Tiles, warps, stages, and parts of a row, so that all programs run at once: a second wave takes as long again."""
     if not ON_GPU:
-        return {"BM": 16 if m <= 16 else 64, "BN": 256, "U": 1, "STAGES": 1, "num_warps": 4, "parts": 1}
-    if m <= 16:
-        found = {"BM": 8 if m <= 8 else 16, "BN": 64, "U": 2, "STAGES": 4, "num_warps": 4}
-    elif m <= 64:
-        found = {"BM": 32 if m <= 32 else 64, "BN": 128, "U": 1, "STAGES": 4, "num_warps": 8}
-    else:
-        found = {"BM": 128 if m <= 128 else 256, "BN": 128, "U": 1, "STAGES": 3, "num_warps": 8}
-    programs = -(-n // found["BN"]) * -(-m // found["BM"])
-    return found | {"parts": max(1, min(8, 1056 * 4 // found["num_warps"] // programs // (1 + m // 32), k // 1024))}
+        return {"BM": 16 if m <= 16 else 64, "BN": 256, "C": 32, "U": 1, "STAGES": 1, "SCALED": m > 64, "parts": 1}
+    about = torch.cuda.get_device_properties(packed.words.device)
+    found, fit = next((dict(how), fit) for most, how, fit in LAUNCHES if m <= most)
+    found["C"] = min(found["C"], packed.run)
+    if found["C"] < 64 and m <= 8:
+        found |= {"U": 2, "STAGES": 4}
+    if about.major != 9 and m > 32:  # less shared memory, or other matrix units
+        found |= {"BM": 64, "STAGES": 3, "SCALED": False}
+    programs = -(-packed.shape[0] // found["BN"]) * -(-m // found["BM"])
+    tiles = len(packed.words) * packed.run // found["C"]
+    return found | {"parts": max(1, min(fit * about.multi_processor_count // programs, tiles // 4))}
 
 
 def run(x, packed, how: dict | None = None):
-    """x (m, k) contiguous -> y (m, n); `how` overrides what `tile` chose."""
+    """x (m, k) contiguous -> y (m, n); `how` overrides what `launch` chose."""
     m, (n, k) = len(x), packed.shape
-    how = {"SCALED": m > 64} | tile(m, n, k) | (how or {})
+    how = launch(m, packed) | (how or {})
+    how["C"] = min(how["C"], packed.run)
     rows, columns, parts = -(-n // how["BN"]), -(-m // how["BM"]), how.pop("parts")
     parts = parts if rows * columns <= len(packed.locks) else 1
     y = x.new_empty((m, n))
     partial = y if parts == 1 else x.new_empty((parts, m, n), dtype=torch.float32)
     zero = packed.scale if packed.zero is None else packed.zero
     scale = packed.scale.to(x.dtype) if how["SCALED"] else packed.scale
+    even = k % (4 * packed.run) == 0 and k // (4 * how["C"]) % how["U"] == 0
     gemm[(columns, rows, parts)](
         x, packed.words.view(torch.int16), scale, zero, y, partial, packed.locks, m, n, k,
-        **w4a16.arguments(packed), **how, EVEN=k % (4 * packed.run * how["U"]) == 0, SPLIT=parts > 1)  # fmt: skip
+        **w4a16.arguments(packed), **how, EVEN=even, SPLIT=parts > 1)  # fmt: skip
     return y

@@ -60,8 +60,10 @@ class PackedInt4:
         return PackedInt4(**moved, shape=self.shape, group=self.group, run=self.run)
 
 
-def pack(q: QTensor, dtype: torch.dtype = torch.float16, run: int = 32) -> PackedInt4:
+def pack(q: QTensor, dtype: torch.dtype = torch.float16, run: int | None = 32) -> PackedInt4:
     """Pack an int4 QTensor (n, k), scales as `dtype`; ValueError for another format or a group that is not whole runs.
+
+    run: columns in a run; None for the longest that suits the group and the row, which a GPU reads best.
 
     >>> from course_lib import Scheme, quantize
     >>> packed = pack(quantize(torch.randn(8, 256), Scheme.int(4, group=64)))
@@ -73,6 +75,7 @@ def pack(q: QTensor, dtype: torch.dtype = torch.float16, run: int = 32) -> Packe
     if q.scheme.format != "int4" or rows != 1 or not n or q.tensor_scale is not None or isinstance(q.scale, QTensor):
         raise ValueError(f"q must be an int4 matrix with plain scales per row and group, got {q!r}")
     group = q.codes.shape[1] if group == -1 else group
+    run = run or longest_run(group if q.scale.shape[1] > 1 else BLOCK, k)
     if group % run and q.scale.shape[1] > 1:
         raise ValueError(f"the group must be a multiple of {run} to be packed for a kernel, got {group}")
     codes = q.codes.to(torch.int32) + (8 if q.scheme.symmetric is True else 0)
@@ -84,6 +87,15 @@ def pack(q: QTensor, dtype: torch.dtype = torch.float16, run: int = 32) -> Packe
     scale = q.scale.to(dtype).T.contiguous()
     words = pack_words(codes, 4 * run, pairs=True).reshape(n, -1, run // 2).transpose(0, 1).contiguous()
     return PackedInt4(words, scale, zero, (n, k), group, run, order)
+
+
+def longest_run(group: int, k: int) -> int:
+    """128, 64 or 32: the longest of which the group is a multiple and that fills no block with padding.
+
+    >>> longest_run(128, 4096), longest_run(64, 4096), longest_run(128, 896)
+    (128, 64, 32)
+    """
+    return next((run for run in (128, 64) if group % run == 0 and k % (4 * run) == 0), 32)
 
 
 def pack_words(codes: Tensor, block: int, pairs: bool = False) -> Tensor:
