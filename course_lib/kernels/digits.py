@@ -37,27 +37,6 @@ def dot4(a, b, c, SIGNED: tl.constexpr, ASM: tl.constexpr):
 
 
 @triton.jit
-def four_codes(w, ASM: tl.constexpr):
-    """Bytes 16 + 2·e2m1 of the four nibbles in the low half of w: a sign, then one of 0, ½, 1, 1½, 2, 3, 4, 6."""
-    if ASM:  # two tables of eight bytes, for + and −; prmt looks up four, and with bit 3 set repeats a sign bit instead
-        return tl.inline_asm_elementwise(
-            """{ .reg .b32 i, p, n, m;
-            and.b32 i, $1, 0x7777;
-            prmt.b32 p, 0x13121110, 0x1C181614, i;
-            prmt.b32 n, 0x0D0E0F10, 0x04080A0C, i;
-            prmt.b32 m, 0x80808080, 0x80808080, $1;
-            lop3.b32 $0, p, n, m, 0xD8; }""",
-            "=r,r", [w], dtype=tl.int32, is_pure=True, pack=1,
-        )  # fmt: skip
-    r = w * 0
-    for i in tl.static_range(4):
-        c = (w >> (4 * i)) & 7
-        v = tl.where(c < 2, c, (2 | (c & 1)) << tl.maximum((c >> 1) - 1, 0))
-        r |= (16 + v * (1 - ((w >> (4 * i + 2)) & 2))) << (8 * i)
-    return r
-
-
-@triton.jit
 def quarters(t, A: tl.constexpr, B: tl.constexpr):
     """The four (A, B) tiles of an (A, B, 4) one: t[:, :, 0] … t[:, :, 3]."""
     even, odd = tl.split(tl.reshape(t, (A, B, 2, 2)))
@@ -73,11 +52,8 @@ def number(most, part, DIGITS: tl.constexpr):
 
 
 @triton.jit
-def split(x, digits, scale, k, words, DIGITS: tl.constexpr, W: tl.constexpr, RUNS: tl.constexpr):
-    """RUNS runs of 32 columns of x (k,) -> digits, the highest first; scale (a run each).
-
-    W = 0: digits (DIGITS, k) in the order of x. Otherwise they stand as `packing` has codes, four nibbles of a word at
-    a time, in (DIGITS, 2, words, 4): column j·W + c of a block meets nibble j of its word c."""
+def split(x, digits, scale, sums, k, DIGITS: tl.constexpr, RUNS: tl.constexpr):
+    """RUNS runs of 32 columns of x (k,) -> digits (DIGITS, k) int8, the highest first; scale (k/32,); sums (k/16,)."""
     run = tl.program_id(0) * RUNS + tl.arange(0, RUNS)
     column = run[:, None] * 32 + tl.arange(0, 32)[None, :]
     v = tl.load(x + column, mask=column < k, other=0.0).to(tl.float32)
@@ -89,32 +65,30 @@ def split(x, digits, scale, k, words, DIGITS: tl.constexpr, W: tl.constexpr, RUN
     q = tl.floor(v / s[:, None] + 0.5).to(tl.int32)
     lost = most == float("inf")
     lost |= tl.max((v != v).to(tl.int32), axis=1) > 0  # what is no number comes back as NaN, through the scale
-    tl.store(scale + run, tl.where(lost, float("nan"), s), mask=run < tl.cdiv(words, 4))
-    at = column
-    if W:
-        j = column % (8 * W) // W
-        at = ((j // 4 * words) + column // (8 * W) * W + column % W) * 4 + j % 4
+    s = tl.where(lost, float("nan"), s)
+    tl.store(scale + run, s, mask=run * 32 < k)
+    two = run[:, None] * 2 + tl.arange(0, 2)[None, :]
+    halves = tl.sum(tl.reshape(q, (RUNS, 2, 16)), axis=2).to(tl.float32)
+    tl.store(sums + two, halves * s[:, None], mask=two * 16 < k)
     for i in tl.static_range(DIGITS):
         digit = ((q + 128) & 255) - 128
-        tl.store(digits + (DIGITS - 1 - i) * words * 8 + at, digit.to(tl.int8), mask=column < words * 8)
+        tl.store(digits + (DIGITS - 1 - i) * k + column, digit.to(tl.int8), mask=column < k)
         q = (q - digit) >> 8
 
 
-def of(x: Tensor, words: int | None = None, width: int = 0) -> tuple[Tensor, Tensor]:
-    """(digits, scale) of x (k,): digits (2 or 3, k) int8, scale (k/32,) float32; float32 gets three digits.
+def of(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(digits (2 or 3, k) int8, scale (k/32,), sums of 16 columns (k/16,)) of x (k,), k a multiple of 32.
 
-    With `words` in a row and `width` of a block: (2 or 3, 2, words, 4), in the order of `packing`, zeros after k.
-    What is infinite or no number makes its run's scale NaN.
+    float32 gets three digits. What is infinite or no number makes its run's scale NaN.
 
-    >>> digits, scale = of(torch.arange(32.0))
+    >>> digits, scale, sums = of(torch.arange(32.0))
     >>> torch.equal((digits[0].float() * 65536 + digits[1].float() * 256 + digits[2]) * scale, torch.arange(32.0))
     True
     """
     count, k = 3 if x.dtype in (torch.float32, torch.float64) else 2, len(x)
-    words = words or k // 8
-    shape = (count, 2, words, 4) if width else (count, k)
-    digits = torch.empty(shape, dtype=torch.int8, device=x.device)
-    scale = torch.empty(-(-words // 4), dtype=torch.float32, device=x.device)
+    digits = torch.empty((count, k), dtype=torch.int8, device=x.device)
+    scale = torch.empty(k // RUN, dtype=torch.float32, device=x.device)
+    sums = torch.empty(k // 16, dtype=torch.float32, device=x.device)
     runs = 16 if ON_GPU else 1024
-    split[(-(-len(scale) // runs),)](x.contiguous(), digits, scale, k, words, DIGITS=count, W=width, RUNS=runs)
-    return digits, scale
+    split[(-(-len(scale) // runs),)](x.contiguous(), digits, scale, sums, k, DIGITS=count, RUNS=runs)
+    return digits, scale, sums

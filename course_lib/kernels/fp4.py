@@ -134,24 +134,23 @@ def gemm(x, halves, scale, row, y, partial, locks, m, n, k, MX: tl.constexpr, BM
     blocks = tl.cdiv(k, 128)
     each = tl.cdiv(blocks, tl.num_programs(2) * U) * U
     first = tl.program_id(2) * each
-    c = tl.arange(0, 32)
+    R: tl.constexpr = 32 if MX else 16  # columns that share a scale
+    c = tl.arange(0, R)
     acc = tl.zeros((BN, BM), tl.float32)
     for turn in tl.range(first, tl.minimum(first + each, blocks), U, num_stages=STAGES):
         for u in tl.static_range(U):
             b = turn + u
-            at = (b * n + here)[:, None] * 32 + c[None, :]
-            w = tl.load(halves + at) if EVEN else tl.load(halves + at, mask=b < blocks, other=0)
             line = tl.minimum(b, blocks - 1) * (n if MX else 2 * n) + here
-            four = tl.load(scale + line)
-            more = four if MX else tl.load(scale + line + n)
-            for j in tl.static_range(4):
-                s = run_scale(four, j, MX, dtype)
-                if not MX:
-                    s = tl.where((c < 16)[None, :], s, run_scale(more, j, MX, dtype))
-                column = b * 128 + j * 32 + c
-                inside = (tokens < m)[None, :] if EVEN else (tokens < m)[None, :] & (column < k)[:, None]
-                v = tl.load(x + tokens[None, :] * k + column[:, None], mask=inside, other=0.0)
-                acc = tl.dot(decode(w, j, s, dtype), v, acc, input_precision="ieee")
+            for half in tl.static_range(32 // R):
+                at = (b * n + here)[:, None] * 32 + half * R + c[None, :]
+                w = tl.load(halves + at) if EVEN else tl.load(halves + at, mask=b < blocks, other=0)
+                four = tl.load(scale + line + half * n)
+                for j in tl.static_range(4):
+                    column = b * 128 + j * 32 + half * R + c
+                    inside = (tokens < m)[None, :] if EVEN else (tokens < m)[None, :] & (column < k)[:, None]
+                    v = tl.load(x + tokens[None, :] * k + column[:, None], mask=inside, other=0.0)
+                    weights = decode(w, j, run_scale(four, j, MX, dtype), dtype)
+                    acc = tl.dot(weights, v, acc, input_precision="ieee")
     acc *= tl.load(row + here)[:, None] * (2.0**9 if dtype == tl.bfloat16 or not MX else 1.0)
     finish(acc, y, partial, locks, tokens, rows, m, n, SPLIT)
 

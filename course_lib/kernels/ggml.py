@@ -96,11 +96,9 @@ def q8_0(x, scale, blocks, y, n, k, DIGITS: tl.constexpr, ASM: tl.constexpr, BN:
 @triton.jit
 def sixteen(qs, shift, x, column, known, k, DIGITS: tl.constexpr, ASM: tl.constexpr,
             BN: tl.constexpr, C: tl.constexpr):  # fmt: skip
-    """`against` for the nibbles at `shift` of four words (BN, C, 4), which follow each other in x, too."""
+    """q · x of the nibbles at `shift` of four words (BN, C, 4), which follow each other in x, too."""
     q0, q1, q2, q3 = quarters((qs >> shift) & 0x0F0F0F0F, BN, C)
     most, part = tl.zeros((BN, C), tl.int32), tl.zeros((BN, C), tl.int32)
-    high, low = tl.zeros((1, C), tl.int32), tl.zeros((1, C), tl.int32)
-    ones = tl.full((1, C), 0x01010101, tl.int32)
     for i in tl.static_range(DIGITS):
         at = x + (i * k + column) // 4
         v = tl.load(at[:, :, None] + tl.arange(0, 4)[None, None, :], mask=known[:, :, None], other=0)
@@ -108,18 +106,14 @@ def sixteen(qs, shift, x, column, known, k, DIGITS: tl.constexpr, ASM: tl.conste
         if i < DIGITS - 1:
             most = dot4(q1, v1, dot4(q0, v0, most * 256, False, ASM), False, ASM)
             most = dot4(q3, v3, dot4(q2, v2, most, False, ASM), False, ASM)
-            high = dot4(ones, v1, dot4(ones, v0, high * 256, False, ASM), False, ASM)
-            high = dot4(ones, v3, dot4(ones, v2, high, False, ASM), False, ASM)
         else:
             part = dot4(q1, v1, dot4(q0, v0, part, False, ASM), False, ASM)
             part = dot4(q3, v3, dot4(q2, v2, part, False, ASM), False, ASM)
-            low = dot4(ones, v1, dot4(ones, v0, low, False, ASM), False, ASM)
-            low = dot4(ones, v3, dot4(ones, v2, low, False, ASM), False, ASM)
-    return number(most, part, DIGITS), number(high, low, DIGITS)
+    return number(most, part, DIGITS)
 
 
 @triton.jit
-def q4_k(x, scale, blocks, y, n, k, DIGITS: tl.constexpr, ASM: tl.constexpr, BN: tl.constexpr, BB: tl.constexpr,
+def q4_k(x, scale, sums, blocks, y, n, k, DIGITS: tl.constexpr, ASM: tl.constexpr, BN: tl.constexpr, BB: tl.constexpr,
          STAGES: tl.constexpr):  # fmt: skip
     """144 bytes: d, dmin, scales[12], qs[128]; weight = d·scale·q − dmin·min, 32 weights a sub-block.
 
@@ -146,9 +140,10 @@ def q4_k(x, scale, blocks, y, n, k, DIGITS: tl.constexpr, ASM: tl.constexpr, BN:
         for i in tl.static_range(2):
             column = block * 256 + g * 64 + i * 32 + c % 2 * 16
             s = tl.load(scale + block * 8 + g * 2 + i, mask=known, other=0.0)
-            product, total = sixteen(qs, 4 * i, x, column, known, k, DIGITS, ASM, BN, C)
+            total = tl.load(sums + column // 16, mask=known, other=0.0)
+            product = sixteen(qs, 4 * i, x, column, known, k, DIGITS, ASM, BN, C)
             plus += ((scales >> (8 * i)) & 63).to(tl.float32) * (s * product)
-            minus += ((mins >> (8 * i)) & 63).to(tl.float32) * (s * total)
+            minus += ((mins >> (8 * i)) & 63).to(tl.float32) * total
         acc += half(head) * plus - half(head >> 16) * minus
     tl.store(y + rows, tl.sum(acc, axis=1).to(y.dtype.element_ty), mask=rows < n)
 
@@ -186,10 +181,10 @@ def q6_k(x, scale, blocks, scales, y, n, k, DIGITS: tl.constexpr, ASM: tl.conste
 
 
 TILES = {  # rows and blocks of a program, warps, stages
-    "Q4_0": (4, 16, 1, 1),
-    "Q8_0": (4, 8, 1, 1),
-    "Q4_K": (2, 4, 1, 1),
-    "Q6_K": (4, 4, 1, 1),
+    "Q4_0": (2, 16, 1, 1),
+    "Q8_0": (2, 8, 1, 1),
+    "Q4_K": (1, 16, 4, 1),
+    "Q6_K": (2, 4, 1, 1),
 }
 
 
@@ -209,12 +204,13 @@ def gemv(x: Tensor, blocks: Tensor, kind: str) -> Tensor:
     check(x, blocks, kind)
     n, k = len(blocks), len(x)
     y = x.new_empty(n)
-    bytes_, scale = digits.of(x)
+    bytes_, scale, sums = digits.of(x)
     tile = dict(zip(("BN", "BB", "num_warps", "STAGES"), TILES[kind], strict=True))
     tile = tile if ON_GPU else tile | {"BN": 128}
     words = blocks.view(torch.int32 if kind == "Q4_K" else torch.int16)
     parts = (words, blocks.view(torch.int8), y) if kind == "Q6_K" else (words, y)
     kernel = {"Q4_0": q4_0, "Q8_0": q8_0, "Q4_K": q4_k, "Q6_K": q6_k}[kind]
+    parts = (sums, *parts) if kind == "Q4_K" else parts
     kernel[(-(-n // tile["BN"]),)](bytes_.view(torch.int32), scale, *parts, n, k, DIGITS=len(bytes_), ASM=digits.ASM,
                                    **tile)  # fmt: skip
     return y

@@ -117,7 +117,7 @@ def add_scores(score, w, j: tl.constexpr, q, ks, kz, channel, BITS: tl.constexpr
 @triton.jit
 def attend(q, keys, values, ks, kz, vs, vz, table, lengths, out, top, total, heads, most, count, window, scale,
            SHARED: tl.constexpr, G: tl.constexpr, D: tl.constexpr, SIZE: tl.constexpr, BITS: tl.constexpr,
-           SIGNED: tl.constexpr, ASM: tl.constexpr, STAGES: tl.constexpr):  # fmt: skip
+           SIGNED: tl.constexpr, ASM: tl.constexpr, T: tl.constexpr, STAGES: tl.constexpr):  # fmt: skip
     """One part of one sequence and KV head -> out (sequences, heads, SHARED, parts, D), top and total (…, parts).
 
     Keys and values are read as halfwords of two or four codes. Halfword h holds channels 2h and 2h + 1 (8 bits), or
@@ -128,11 +128,11 @@ def attend(q, keys, values, ks, kz, vs, vz, table, lengths, out, top, total, hea
     FOUR: tl.constexpr = BITS == 4
     H: tl.constexpr = D // 4 if FOUR else D // 2  # halfwords of a row
     FAR: tl.constexpr = D // 2 if FOUR else 1  # from the first to the second channel of a halfword
-    g, t, c = tl.arange(0, G), tl.arange(0, SIZE), 2 * tl.arange(0, H)
+    g, t, c = tl.arange(0, G), tl.arange(0, T), 2 * tl.arange(0, H)
     length = tl.load(lengths + sequence)
     first = tl.maximum(length - window, 0)
-    low, pages = first // SIZE, tl.cdiv(tl.minimum(length, most * SIZE), SIZE)
-    each = tl.cdiv(pages - low, parts)
+    low, tiles = first // T, tl.cdiv(tl.minimum(length, most * SIZE), T)
+    each = tl.cdiv(tiles - low, parts)
     mine = (g < SHARED)[None, :]
     base = q + ((sequence * heads + head) * SHARED + g[None, :]) * D + c[:, None]
     q0 = tl.load(base, mask=mine, other=0.0).to(tl.float32) * scale
@@ -143,36 +143,35 @@ def attend(q, keys, values, ks, kz, vs, vz, table, lengths, out, top, total, hea
         q3 = tl.load(base + 1 + FAR, mask=mine, other=0.0).to(tl.float32) * scale
         acc2, acc3 = tl.zeros((H, G), tl.float32), tl.zeros((H, G), tl.float32)
     m = tl.full((G,), -1e30, tl.float32)
-    sums, below = tl.zeros((SIZE, G), tl.float32), tl.zeros((SIZE, G), tl.float32)
+    sums, below = tl.zeros((T, G), tl.float32), tl.zeros((T, G), tl.float32)
     none = tl.zeros((1, 1), kind)
     LIFT: tl.constexpr = 0.0 if SIGNED else 16.0 if FOUR else 1152.0
     broken = length > most * SIZE  # more tokens than pages
-    for i in tl.range(low + part * each, tl.minimum(low + part * each + each, pages), num_stages=STAGES):
-        page = tl.load(table + sequence * most + i)
+    for i in tl.range(low + part * each, tl.minimum(low + part * each + each, tiles), num_stages=STAGES):
+        page = tl.load(table + sequence * most + i * T // SIZE)
         broken |= (page < 0) | (page >= count)
         page = tl.maximum(tl.minimum(page, count - 1), 0)
-        token = i * SIZE + t
+        token = i * T + t
         known = (token < length) & (token >= first)
-        line = (page.to(tl.int64) * SIZE + t) * heads + head
+        line = (page.to(tl.int64) * SIZE + i * T % SIZE + t) * heads + head
         channel = (page * heads + head) * D + c
         at = line[:, None] * H + tl.arange(0, H)[None, :]
         k = tl.load(keys + at)
-        v = tl.load(values + at, mask=known[:, None], other=0) if SIGNED else tl.load(values + at)
+        v = tl.load(values + at)
         sv = tl.where(known, tl.load(vs + line), 0.0)
         zv = tl.where(known, tl.load(vz + line), 0.0) + LIFT
-        score = tl.zeros((SIZE, G), tl.float32)
+        score = tl.zeros((T, G), tl.float32)
         score = add_scores(score, k, 0, q0, ks, kz, channel, BITS, SIGNED, kind, ASM)
         score = add_scores(score, k, 1, q1, ks, kz, channel + FAR, BITS, SIGNED, kind, ASM)
         if FOUR:
             score = add_scores(score, k, 2, q2, ks, kz, channel + 1, BITS, SIGNED, kind, ASM)
             score = add_scores(score, k, 3, q3, ks, kz, channel + 1 + FAR, BITS, SIGNED, kind, ASM)
-        size = tl.log2(tl.maximum(tl.abs(sv), 1e-30))[:, None]  # s_V goes into the exponent: no weight is above 1
-        score = tl.where(known[:, None], score, -1e30)
-        new = tl.maximum(m, tl.max(score + size, axis=0))
+        score = tl.where(known[:, None], score, -1e38)
+        size = tl.log2(tl.maximum(tl.abs(sv), 1e-30))[:, None]
+        new = tl.maximum(m, tl.max(score + size, axis=0))  # no weight p·s_V is above 1, so that float16 holds it
         old = tl.exp2(m - new)[None, :]
-        p = tl.where(known[:, None], tl.exp2(score - new[None, :]), 0.0)
-        w = tl.where((sv != 0.0)[:, None], tl.exp2(score + size - new[None, :]), 0.0)
-        w = tl.where((sv < 0.0)[:, None], -w, w).to(kind)
+        p = tl.exp2(score - new[None, :])
+        w = (p * sv[:, None]).to(kind)
         sums = sums * old + p
         below = below * old + w.to(tl.float32) * zv[:, None]
         acc0 = tl.dot(numbers(v, 0, none, False, BITS, SIGNED, kind, ASM).T, w, acc0 * old, input_precision="ieee")
@@ -212,9 +211,9 @@ def decode_attention(q: Tensor, pages: Pages, window: int | None = None, parts: 
 
     q (sequences, query heads, D), D a power of two from 32 on, query heads a multiple of the cache's; the result is
     like q; with_lse adds log2 of each head's Σ exp, (sequences, query heads), by which it can be joined with attention
-    over other tokens. A sequence of length 0 gives zeros. ValueError for shapes that do not match, and on a CPU for a length
-    beyond its pages or a page that is not there; a GPU, which would have to be waited for, gives NaN for those:
-    `Pages.check` asks it.
+    over other tokens. A sequence of length 0 gives zeros. ValueError for shapes that do not match, and on a CPU for a
+    length beyond its pages or a page that is not there; a GPU, which would have to be waited for, gives NaN for those:
+    `Pages.check` asks it. A page's slots after the length may hold any code but fp8's NaN.
     """
     check(q, pages)
     if q.device.type == "cpu":
@@ -225,14 +224,15 @@ def decode_attention(q: Tensor, pages: Pages, window: int | None = None, parts: 
     parts = parts or split(sequences * heads, most)
     out = torch.empty((sequences, query_heads, parts, width), dtype=torch.float32, device=q.device)
     top, total = (torch.empty(out.shape[:-1], dtype=torch.float32, device=q.device) for _ in range(2))
+    tile = TILE | {"T": min(TILE["T"], size)}
     kind, y = pages.keys.dtype, torch.empty_like(q, memory_format=torch.contiguous_format)
     if not q.numel():
         return (y, q.new_zeros(q.shape[:2], dtype=torch.float32)) if with_lse else y
     attend[(sequences, heads, parts)](
         q.contiguous(), halfwords(pages.keys), halfwords(pages.values), pages.key_scale, pages.key_zero,
-        pages.value_scale, pages.value_zero, pages.table, pages.lengths, out, top, total, heads, most, count, window or 2**30,
-        math.log2(math.e) / math.sqrt(width), SHARED=shared, G=max(8, triton.next_power_of_2(shared)), D=width,
-        SIZE=size, BITS=KINDS[kind], SIGNED=kind == torch.float8_e4m3fn, ASM=digits.ASM, **TILE,
+        pages.value_scale, pages.value_zero, pages.table, pages.lengths, out, top, total, heads, most, count,
+        window or 2**30, math.log2(math.e) / math.sqrt(width), SHARED=shared,
+        G=max(8, triton.next_power_of_2(shared)), D=width, SIZE=size, BITS=KINDS[kind], SIGNED=kind == torch.float8_e4m3fn, ASM=digits.ASM, **tile,
     )  # fmt: skip
     together[(sequences * query_heads,)](out, top, total, y, parts, P=triton.next_power_of_2(parts), D=width)
     if with_lse:
@@ -247,7 +247,7 @@ def split(rows: int, most: int) -> int:
 
 
 PROGRAMS = 132 * 4  # four on each multiprocessor of an H100 or H200
-TILE = {"STAGES": 2, "num_warps": 4}
+TILE = {"T": 64, "STAGES": 2, "num_warps": 2}
 
 
 def halfwords(codes: Tensor) -> Tensor:
