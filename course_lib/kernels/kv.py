@@ -232,7 +232,8 @@ def decode_attention(q: Tensor, pages: Pages, window: int | None = None, parts: 
         q.contiguous(), halfwords(pages.keys), halfwords(pages.values), pages.key_scale, pages.key_zero,
         pages.value_scale, pages.value_zero, pages.table, pages.lengths, out, top, total, heads, most, count,
         window or 2**30, math.log2(math.e) / math.sqrt(width), SHARED=shared,
-        G=max(8, triton.next_power_of_2(shared)), D=width, SIZE=size, BITS=KINDS[kind], SIGNED=kind == torch.float8_e4m3fn, ASM=digits.ASM, **tile,
+        G=max(8, triton.next_power_of_2(shared)), D=width, SIZE=size, BITS=KINDS[kind],
+        SIGNED=kind == torch.float8_e4m3fn, ASM=digits.ASM, **tile,
     )  # fmt: skip
     together[(sequences * query_heads,)](out, top, total, y, parts, P=triton.next_power_of_2(parts), D=width)
     if with_lse:
