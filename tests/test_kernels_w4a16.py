@@ -158,7 +158,10 @@ def test_errors_name_what_is_wrong():
         (lambda: w4a16.linear(torch.randn(384), packed, "gemv-4"), "gemv-4 takes groups of 128 or more, got 64"),
         (lambda: w4a16.linear(torch.randn(384), packed, "marlin"), "kernel must be torch, gemv-1 to gemv-5"),
         (lambda: packing.pack(case(Scheme.int(3, group=32))), "q must be an int4 matrix"),
-        (lambda: packing.pack(case(Scheme.int(4, group=48))), "group must be a multiple of 32"),
+        (
+            lambda: packing.pack(case(Scheme.int(4, group=48))),
+            "group must be 32, 64 or a multiple of 128 to be packed, got 48",
+        ),
         (lambda: packing.pack(quantize(torch.randn(2, 8, 16), Scheme.int(4, group=8))), "q must be an int4 matrix"),
     ]:
         with pytest.raises(ValueError, match=words):

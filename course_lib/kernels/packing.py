@@ -75,9 +75,10 @@ def pack(q: QTensor, dtype: torch.dtype = torch.float16, run: int | None = 32) -
     if q.scheme.format != "int4" or rows != 1 or not n or q.tensor_scale is not None or isinstance(q.scale, QTensor):
         raise ValueError(f"q must be an int4 matrix with plain scales per row and group, got {q!r}")
     group = q.codes.shape[1] if group == -1 else group
-    run = run or longest_run(group if q.scale.shape[1] > 1 else BLOCK, k)
-    if group % run and q.scale.shape[1] > 1:
-        raise ValueError(f"the group must be a multiple of {run} to be packed for a kernel, got {group}")
+    whole_row = q.scale.shape[1] == 1
+    run = run or longest_run(BLOCK if whole_row else group, k)
+    if not whole_row and not suits(group, run):
+        raise ValueError(f"the group must be {run}, {2 * run} or a multiple of {4 * run} to be packed, got {group}")
     codes = q.codes.to(torch.int32) + (8 if q.scheme.symmetric is True else 0)
     order = None
     if q.g_idx is not None:
@@ -89,13 +90,18 @@ def pack(q: QTensor, dtype: torch.dtype = torch.float16, run: int | None = 32) -
     return PackedInt4(words, scale, zero, (n, k), group, run, order)
 
 
-def longest_run(group: int, k: int) -> int:
-    """128, 64 or 32: the longest of which the group is a multiple and that fills no block with padding.
+def suits(group: int, run: int) -> bool:
+    """Whether groups begin where runs or blocks of four runs begin."""
+    return group in (run, 2 * run) or group % (4 * run) == 0
 
-    >>> longest_run(128, 4096), longest_run(64, 4096), longest_run(128, 896)
-    (128, 64, 32)
+
+def longest_run(group: int, k: int) -> int:
+    """128, 64 or 32: the longest that suits the group and fills no block with padding.
+
+    >>> longest_run(128, 4096), longest_run(64, 4096), longest_run(128, 896), longest_run(384, 4608)
+    (128, 64, 32, 32)
     """
-    return next((run for run in (128, 64) if group % run == 0 and k % (4 * run) == 0), 32)
+    return next((run for run in (128, 64) if suits(group, run) and k % (4 * run) == 0), 32)
 
 
 def pack_words(codes: Tensor, block: int, pairs: bool = False) -> Tensor:
