@@ -141,8 +141,9 @@ def int8_gemm(x, w, sx, sw, zw, total, y, m, n, k, HAS_ZERO: tl.constexpr, EVEN:
 
 @triton.jit
 def fp8_gemm(x, w, sx, sw, y, m, n, k, x_blocks, w_blocks, BH: tl.constexpr, BLOCKED: tl.constexpr, EVEN: tl.constexpr,
-             BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr):  # fmt: skip
-    """x (m, k), w (n, k) E4M3; sx (m, x_blocks), sw (n / BH, w_blocks), one block meaning the whole row -> y (m, n)."""
+             BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, TWO: tl.constexpr = True):  # fmt: skip
+    """x (m, k), w (n, k) E4M3; sx (m, x_blocks), sw (n / BH, w_blocks), one block meaning the whole row -> y (m, n).
+    TWO: sums of BK columns are added up in float32; without it, the matrix units keep the running sum themselves."""
     tokens = tl.program_id(0) * BM + tl.arange(0, BM)
     rows = tl.program_id(1) * BN + tl.arange(0, BN)
     c = tl.arange(0, BK)
@@ -156,7 +157,7 @@ def fp8_gemm(x, w, sx, sw, y, m, n, k, x_blocks, w_blocks, BH: tl.constexpr, BLO
             t = tl.load(sw + rows // BH * w_blocks + at // BK, mask=rows < n, other=0.0)
             acc += part * s[:, None] * t[None, :]
         else:
-            acc = tl.dot(a, b.T, acc, max_num_imprecise_acc=BK)
+            acc = tl.dot(a, b.T, acc, max_num_imprecise_acc=BK if TWO else None)
     if not BLOCKED:
         s = tl.load(sx + tokens, mask=tokens < m, other=0.0)
         acc *= s[:, None] * tl.load(sw + rows // BH, mask=rows < n, other=0.0)[None, :]
