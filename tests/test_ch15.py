@@ -152,6 +152,12 @@ def test_a_fresh_learner_has_everything_before_them(course_home):
     assert "Developing:" in shown.text() and "ch01.round_trip" in shown.html()
 
 
+def test_course_progress_says_the_level(course_home, capsys):
+    from course_lib.checks import progress
+
+    assert progress.main([]) == 0 and capsys.readouterr().out.endswith("as your checks show it: Needs work.\n")
+
+
 def test_levels_add_up_and_a_solution_read_does_not_count(course_home):
     levels = dict(mastery.found()["levels"])
     passed(*levels["Developing"])

@@ -108,7 +108,10 @@ class Mastery(render.Shown):
         return "\n".join([self.title(), *(f"  {count:9}{says}" for count, says in self.rows()), *self.lines()])
 
     def html(self) -> str:
-        inside = f"<strong>{render.escape(self.title())}</strong>{render.table(self.rows())}"
+        cells = (f"<td {render.CELL}>{count}</td><td {render.CELL}>{says}</td>" for count, says in self.rows())
+        body = "".join(f'<tr style="background:none">{pair}</tr>' for pair in cells)
+        table = f'<table style="border-collapse:collapse; color:{render.INK}"><tbody>{body}</tbody></table>'
+        inside = f"<strong>{render.escape(self.title())}</strong>{table}"
         return render.box("Mastery", render.BARS[PASS], inside + "".join(map(render.paragraph, self.lines())))
 
 
