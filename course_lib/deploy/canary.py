@@ -38,7 +38,7 @@ class CanaryPolicy:
     """
 
     share: float = 0.2
-    pairs: int = 40
+    pairs: int = 60
     margin: float = 0.1
     differ: float = 0.3
     errors: int = 1
@@ -90,7 +90,7 @@ class Canary:
         self.differed += not same
         policy, told = self.policy, f"in {len(self.seconds)} pairs"
         if self.lost - self.won > policy.may_lose:
-            told = f"{self.lost} good replies lost and {self.won} won {told}"
+            told = f"good replies: {self.lost} lost and {self.won} won {told}"
             self._end("rolled back", f"{told}: all {policy.pairs} would not keep it below {policy.margin:.0%}")
         elif self.differed > policy.differ * policy.pairs:
             told = f"{self.differed} replies say something else {told}"

@@ -6,6 +6,10 @@ import asyncio
 import contextlib
 import threading
 
+from tornado import web
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+
 from course_lib.deploy.limits import BadRequest, read_request
 from course_lib.deploy.server import PortTaken, expect_free
 from course_lib.deploy.traffic import Traffic
@@ -29,9 +33,6 @@ class Router:
         self.url = f"http://127.0.0.1:{self.port}"
 
     async def _serve(self) -> None:
-        from tornado.httpserver import HTTPServer
-        from tornado.netutil import bind_sockets
-
         try:
             sockets = bind_sockets(self.port, "127.0.0.1")
         except OSError as error:  # taken since it was looked at
@@ -74,60 +75,80 @@ class Router:
         self._thread.join()
 
 
-def application(traffic: Traffic):
-    """tornado's application over one Traffic."""
-    from tornado import web
+class Base(web.RequestHandler):
+    """Errors as JSON, in the form that OpenAI's clients read."""
 
-    class Base(web.RequestHandler):
-        def write_error(self, status, **_):
-            self.tell(status, self._reason)
+    def initialize(self, traffic: Traffic) -> None:
+        self.traffic = traffic
 
-        def tell(self, status, message):
-            self.set_status(status)
-            kind = "invalid_request_error" if status < 500 else "unavailable_error"
-            self.finish({"error": {"code": status, "message": message, "type": kind}})
+    def write_error(self, status, **_):
+        self.tell(status, self._reason)
 
-    class Completions(Base):
-        async def post(self):
-            counts, limits = traffic.counts, traffic.limits
-            counts["received"] += 1
+    def tell(self, status, message):
+        self.set_status(status)
+        kind = "invalid_request_error" if status < 500 else "unavailable_error"
+        self.finish({"error": {"code": status, "message": message, "type": kind}})
+
+
+class Completions(Base):
+    """Counts a request in, refuses or forwards it, and answers."""
+
+    async def post(self):
+        counts, limits = self.traffic.counts, self.traffic.limits
+        counts["received"] += 1
+        try:
             if len(self.request.body) > limits.body_bytes:
-                counts["refused"] += 1
-                return self.tell(413, f"the body may have {limits.body_bytes:,} bytes, got {len(self.request.body):,}")
-            try:
-                asked = read_request(self.request.body, limits)
-            except BadRequest as error:
-                counts["refused"] += 1
-                return self.tell(400, str(error))
-            if traffic.inside > limits.at_once:
-                counts["refused"] += 1
-                self.set_header("Retry-After", "1")
-                return self.tell(429, f"{limits.at_once} requests are inside already; try again in a second")
-            status, body = await traffic.answer(asked)
-            self.set_status(status)
-            self.finish(body)
+                return self.refuse(
+                    413, f"the body may have {limits.body_bytes:,} bytes, got {len(self.request.body):,}"
+                )
+            asked = read_request(self.request.body, limits)
+        except BadRequest as error:
+            return self.refuse(400, str(error))
+        if self.traffic.inside > limits.at_once:
+            self.set_header("Retry-After", "1")
+            return self.refuse(429, f"{limits.at_once} requests are inside already; try again in a second")
+        status, body = await self.traffic.answer(asked)
+        self.set_status(status)
+        self.finish(body)
 
-        def get(self):
-            self.tell(405, "send a completion request with POST")
+    def refuse(self, status, message):
+        self.traffic.counts["refused"] += 1
+        self.tell(status, message)
 
-    class Unknown(Base):
-        def prepare(self):
-            self.tell(404, "there are /v1/completions, /health and /metrics")
+    def get(self):
+        self.tell(405, "send a completion request with POST")
 
-    class Health(Base):
-        def get(self):
-            well = {b.role: {"artifact": b.server.name, "well": b.health.well} for b in traffic.backends.values()}
-            up = any(found["well"] for role, found in well.items() if role != "candidate")
-            self.set_status(200 if up else 503)
-            self.finish({"status": "ok" if up else "unavailable", **well})
 
-    class Metrics(Base):
-        def get(self):
-            self.set_header("Content-Type", "text/plain; version=0.0.4")
-            lines = [
-                f"course_requests_{name.replace(' ', '_')}_total {n}" for name, n in sorted(traffic.counts.items())
-            ]
-            self.finish("\n".join([*lines, f"course_requests_inside {traffic.inside}", ""]))
+class Health(Base):
+    """200 while the incumbent or the fallback is well."""
 
-    return web.Application([("/v1/completions", Completions), ("/health", Health), ("/metrics", Metrics)],
-                           default_handler_class=Unknown, log_function=lambda handler: None)  # fmt: skip
+    def get(self):
+        backends = self.traffic.backends.values()
+        up = any(b.health.well for b in backends if b.role != "candidate")
+        self.set_status(200 if up else 503)
+        well = {b.role: {"artifact": b.server.name, "well": b.health.well} for b in backends}
+        self.finish({"status": "ok" if up else "unavailable", **well})
+
+
+class Metrics(Base):
+    """The counts, as Prometheus reads them."""
+
+    def get(self):
+        self.set_header("Content-Type", "text/plain; version=0.0.4")
+        counts = sorted(self.traffic.counts.items())
+        lines = [f"course_requests_{name.replace(' ', '_')}_total {n}" for name, n in counts]
+        self.finish("\n".join([*lines, f"course_requests_inside {self.traffic.inside}", ""]))
+
+
+class Unknown(Base):
+    """Any other address."""
+
+    def prepare(self):
+        self.tell(404, "there are /v1/completions, /health and /metrics")
+
+
+def application(traffic: Traffic) -> web.Application:
+    """tornado's application over one Traffic."""
+    given = {"traffic": traffic}
+    routes = (("/v1/completions", Completions), ("/health", Health), ("/metrics", Metrics), (".*", Unknown))
+    return web.Application([(path, kind, given) for path, kind in routes], log_function=lambda handler: None)

@@ -1,0 +1,142 @@
+"""ch14.first: which artifact to try first, from the weights, the cache, the room and the machine."""
+
+from course_lib.checks import Case, Exercise, Wrong, equals_reference
+
+
+def first(weights, cache, room, gpu, fp8):
+    if not gpu:
+        return "gguf"
+    if fp8 and weights / 2 + cache <= room:
+        return "fp8"
+    if weights * 4.5 / 16 + cache <= room:
+        return "awq"
+    if weights * 4.5 / 16 + cache / 2 <= room:
+        return "awq, fp8 cache"
+    return "gguf, offloaded"
+
+
+def _tree(
+    eight=8.0, four=4.5, cached=1.0, fp8_always=False, fp8_never=False, cache_first=False, strict=False, gguf=False
+):
+    """The reference with one branch bent."""
+
+    def wrong(weights, cache, room, gpu, fp8):
+        def fits(need):
+            return need < room if strict else need <= room
+
+        if not gpu and not gguf:
+            return "gguf"
+        if (fp8 or fp8_always) and not fp8_never and fits(weights * eight / 16 + cached * cache):
+            return "fp8"
+        if cache_first and fits(weights * four / 16 + cache / 2):
+            return "awq, fp8 cache"
+        if fits(weights * four / 16 + cached * cache):
+            return "awq"
+        if fits(weights * four / 16 + cached * cache / 2):
+            return "awq, fp8 cache"
+        return "gguf, offloaded"
+
+    return wrong
+
+
+def _smallest(weights, cache, room, gpu, fp8):
+    if not gpu:
+        return "gguf"
+    if weights * 4.5 / 16 + cache <= room:
+        return "awq"
+    if weights * 4.5 / 16 + cache / 2 <= room:
+        return "awq, fp8 cache"
+    return "gguf, offloaded"
+
+
+def _no_offload(weights, cache, room, gpu, fp8):
+    found = first(weights, cache, room, gpu, fp8)
+    return "awq, fp8 cache" if found == "gguf, offloaded" else found
+
+
+EXERCISE = Exercise(
+    id="ch14.first",
+    title="What to try first",
+    spec="first(weights, cache, room, gpu, fp8): the mildest artifact that fits and that the machine runs.",
+    kind="design",
+    stub='''
+def first(weights, cache, room, gpu, fp8):
+    """The first candidate, asked in this order; sizes in GiB: weights and cache at 16 bits, room for both together.
+
+    no GPU: "gguf". FP8 units, and it fits with weights of 8 bits: "fp8". It fits with weights of 4.5 bits: "awq".
+    It does with half the cache, too: "awq, fp8 cache". Otherwise: "gguf, offloaded".
+    """
+    ...
+''',
+    reference=first,
+    cases=[
+        Case("a laptop", 15, 1, 12, False, False),
+        Case("8B on an H100", 15, 1, 70, True, True),
+        Case("8B on a 3090", 15, 1, 21, True, False),
+        Case("70B on an H100", 131, 2, 70, True, True),
+        Case("70B on an H100, not quite at 8 bits", 141, 2, 70, True, True),
+        Case("70B on an A100", 131, 2, 70, True, False),
+        Case("many long talks", 15, 20, 21, True, False),
+        Case("and FP8 units", 15, 20, 21, True, True),
+        Case("70B on a 24 GB card", 131, 2, 21, True, True),
+        Case("just so", 16, 4, 8.5, True, False),
+        Case("scales count", 16, 4, 8.2, True, False),
+        Case("the cache alone is too much", 15, 60, 21, True, True),
+    ],
+    properties=[equals_reference(why="Five answers, in the order of the questions.")],
+    wrong=[
+        Wrong(
+            "the cache forgotten",
+            _tree(cached=0.0),
+            "You compared the weights alone with the room. The cache of the load lies in the same memory.",
+        ),
+        Wrong(
+            "4 bits without scales",
+            _tree(four=4.0),
+            "4-bit codes come with scales and zeros: about 4.5 bits a weight, as the docstring says.",
+        ),
+        Wrong(
+            "the smallest first",
+            _smallest,
+            "You went to 4 bits although 8 fit on a machine that multiplies FP8. Take the mildest step that is enough.",
+        ),
+        Wrong(
+            "FP8 without FP8 units",
+            _tree(fp8_always=True),
+            "Without FP8 units FP8 weights are expanded on the way: ask for the units, too.",
+        ),
+        Wrong(
+            "FP8 weights at 16 bits",
+            _tree(eight=16.0),
+            "8-bit weights take half of what 16-bit weights take.",
+        ),
+        Wrong(
+            "the cache halved at once",
+            _tree(cache_first=True),
+            "You quantized the cache where the weights alone were enough. Change one thing at a time.",
+        ),
+        Wrong(
+            "an exact fit refused",
+            _tree(strict=True),
+            "What needs exactly the room fits: ≤, not <.",
+        ),
+        Wrong(
+            "no look at the machine",
+            _tree(gguf=True),
+            "There is no GPU in the first case. AWQ's and FP8's kernels would have nothing to run on.",
+        ),
+        Wrong(
+            "no way out",
+            _no_offload,
+            "Where not even 4 bits and half a cache fit on the GPU, some layers have to go into main memory.",
+        ),
+    ],
+    hints=[
+        "Five questions, one after the other, and a return for each. The later ones are only reached if the earlier "
+        "say no.",
+        "16 GiB of weights at 4.5 bits are 16 · 4.5 / 16 = 4.5 GiB. With 4 GiB of cache that is 8.5.",
+        '    if not gpu:\n        return ____\n    if fp8 and weights / ____ + cache <= room:\n        return "fp8"\n'
+        '    if weights * 4.5 / ____ + ____ <= room:\n        return "awq"\n    ...',
+    ],
+    passed="That is a candidate, not a decision: the gate has the last word.",
+)
