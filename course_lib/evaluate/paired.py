@@ -9,9 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-from scipy.optimize import brentq
-from scipy.stats import binomtest, norm
+from statistics import NormalDist
 
 from course_lib.evaluate.stats import wilson
 
@@ -49,12 +47,14 @@ class Paired:
     @property
     def p_value(self) -> float:
         """Exact two-sided McNemar test: the chance that fair coins split b + c flips at least as unevenly."""
+        from scipy.stats import binomtest  # not with the package: scipy takes a while
+
         flips = self.lost + self.won
         return float(binomtest(self.lost, flips, 0.5).pvalue) if flips else 1.0
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:
         """Two-sided interval of the drop: d ± z·√(b + c − (b − c)²/n)/n (Wald, for paired shares)."""
-        z = float(norm.ppf((1 + confidence) / 2))
+        z = NormalDist().inv_cdf((1 + confidence) / 2)
         half = z * math.sqrt(self.lost + self.won - (self.lost - self.won) ** 2 / self.n) / self.n
         return self.drop - half, self.drop + half
 
@@ -68,7 +68,9 @@ class Paired:
         >>> round(Paired(n=100, lost=0, won=0).drop_high(), 4), round(Paired(n=1319, lost=46, won=33).drop_high(), 4)
         (0.0263, 0.0212)
         """
-        b, c, n, z = self.lost, self.won, self.n, float(norm.ppf(1 - alpha))
+        from scipy.optimize import brentq
+
+        b, c, n, z = self.lost, self.won, self.n, NormalDist().inv_cdf(1 - alpha)
 
         def left(d: float) -> float:
             half = -b - c + (2 * n - b + c) * d
@@ -110,4 +112,4 @@ def items_needed(margin: float, flips: float, alpha: float = 0.05, power: float 
     for name, value in (("margin", margin), ("flips", flips), ("alpha", alpha), ("power", power)):
         if not 0 < value < 1:
             raise ValueError(f"{name} must be between 0 and 1, got {value}")
-    return math.ceil((norm.ppf(1 - alpha) + norm.ppf(power)) ** 2 * flips / margin**2)
+    return math.ceil((NormalDist().inv_cdf(1 - alpha) + NormalDist().inv_cdf(power)) ** 2 * flips / margin**2)
