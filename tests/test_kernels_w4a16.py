@@ -1,6 +1,7 @@
 """int4 kernels against float64, on the interpreter or on a GPU, one body for both."""
 
 import itertools
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -144,6 +145,22 @@ def test_choose_says_which():
     packed = packing.pack(case(SCHEMES["full g64"]))
     assert [w4a16.choose(m, packed, "cuda") for m in (0, 1, 2)] == ["torch", "gemm", "gemm"]
     assert w4a16.choose(1, packed, "cpu") == "torch"
+
+
+@pytest.mark.parametrize("major, processors", [(9, 132), (8, 108)])
+def test_a_launch_fills_the_processors_once(major, processors, monkeypatch):
+    about = SimpleNamespace(major=major, multi_processor_count=processors)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: about)
+    monkeypatch.setattr(gemm, "ON_GPU", True)
+    for n, k, run in [(4096, 4096, 128), (8192, 28672, 128), (8192, 28672, 32), (1000, 1152, 32)]:
+        words = torch.empty(-(-k // (4 * run)), n, run // 2, dtype=torch.int32, device="meta")
+        packed = packing.PackedInt4(words, torch.ones(k // 128, n), None, (n, k), 128, run)
+        for m in (1, 8, 9, 17, 64, 65, 257, 2000):
+            how = gemm.launch(m, packed)
+            programs = -(-n // how["BN"]) * -(-m // how["BM"])
+            assert how["BM"] >= min(m, 64) and run % how["C"] == 0 and how["parts"] >= 1
+            assert how["parts"] == 1 or programs * how["parts"] <= 4 * processors
+            assert not how["SCALED"] or major == 9
 
 
 def test_errors_name_what_is_wrong():

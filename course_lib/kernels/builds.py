@@ -33,13 +33,12 @@ def gemv(version: int, function: str, **more) -> Build:
     return Build(f"gemv-{version}", f"gemv.{function}", GEMV, GROUP_128 | tile | more, weights=32 * 4 * 128)
 
 
-def gemm(name: str, signature: dict, bm: int, bn: int, warps: int, **more) -> Build:
-    layout = {"R": 32, "C": 32, "RUNS": 4, "HAS_ZERO": False, "U": 1, "STAGES": 4, "EVEN": True}
-    layout |= {"SCALED": bm > 64, "SPLIT": bm <= 64}
-    constants = layout | {"BM": bm, "BN": bn} | more
-    nvidia = ("sm_80", "sm_89", "sm_90", "sm_100")  # the text is PTX
-    nvidia = ("sm_90",) if bm > 64 else nvidia  # spills on sm_80; Triton 3.7 makes a trap of the scaled tile on sm_100
-    return Build(name, "gemm.gemm", signature, constants, weights=bn * 4 * constants["C"] * constants["U"], warps=warps,
+def gemm(name: str, signature: dict, bm: int, bn: int, c: int, warps: int, **more) -> Build:
+    """As `gemm.launch` has it, for rows in groups of 128 and runs of 128."""
+    layout = {"R": 128, "RUNS": 1, "HAS_ZERO": False, "U": 1, "STAGES": 3, "SCALED": False, "EVEN": True, "SPLIT": True}
+    constants = layout | {"BM": bm, "BN": bn, "C": c} | more
+    nvidia = ("sm_90",) if constants["SCALED"] else ("sm_80", "sm_89", "sm_90", "sm_100")  # the text is PTX
+    return Build(name, "gemm.gemm", signature, constants, weights=bn * 4 * c * constants["U"], warps=warps,
                  tensor_cores=True, arches=nvidia)  # fmt: skip
 
 
@@ -91,12 +90,14 @@ BUILDS = (
     gemv(3, "v3_magic"),
     gemv(4, "v4_in_place"),
     gemv(5, "v5_split"),
-    gemm("gemm-1", GEMM, 8, 64, 4, U=2),
-    gemm("gemm-1-bf16", GEMM | BF16, 8, 64, 4, U=2),
-    gemm("gemm-16-g32", GEMM, 16, 64, 4, RUNS=1, HAS_ZERO=True),
-    gemm("gemm-64", GEMM, 64, 128, 8),
-    gemm("gemm-512", GEMM, 256, 128, 8, STAGES=3),
-    gemm("gemm-512-bf16", GEMM | BF16, 256, 128, 8, STAGES=3),
+    gemm("gemm-1", GEMM, 8, 64, 128, 4),
+    gemm("gemm-1-bf16", GEMM | BF16, 8, 64, 128, 4),
+    gemm("gemm-1-g32", GEMM, 8, 64, 32, 4, R=32, U=2, STAGES=4, HAS_ZERO=True),
+    gemm("gemm-16", GEMM, 16, 64, 64, 4),
+    gemm("gemm-64", GEMM, 64, 128, 32, 8),
+    gemm("gemm-64-scaled", GEMM, 64, 128, 32, 8, SCALED=True),
+    gemm("gemm-512", GEMM, 128, 256, 64, 16, STAGES=2, SCALED=True, SPLIT=False),
+    gemm("gemm-512-bf16", GEMM | BF16, 128, 256, 64, 16, STAGES=2, SCALED=True, SPLIT=False),
     w8a8("int8-1", "int8_gemv", "*i32", 4 * 1024, 2, HAS_ZERO=True, ASM=True, BN=4, BC=256),
     w8a8("fp8-1", "fp8_gemv", "*fp8e4nv", 2 * 512, 1, BH=1, BLOCKED=False, BN=2, BC=512),
     w8a8("int8-64", "int8_gemm", "*i8", HAS_ZERO=True, BM=64, BN=64, BK=128),

@@ -132,14 +132,16 @@ def gemm(x, halves, scale, zero, y, partial, locks, m, n, k, R: tl.constexpr, RU
     finish(acc, y, partial, locks, tokens, rows, m, n, SPLIT)
 
 
-# Tiles, warps and pipeline for at most so many tokens, and how many such programs a Hopper processor holds at once:
-# as found on an H200 (benchmarks/kernels_notes.md). C is halfwords of a run in a tile; a shorter run is a shorter tile.
+# Tiles, warps and pipeline for at most so many tokens, and how many such programs a Hopper processor holds at once: the
+# quickest of those tried on an H200 (benchmarks/kernels_notes.md). C is halfwords of a run in a tile.
+NAMES = ("BM", "BN", "C", "U", "STAGES", "num_warps", "SCALED")
 LAUNCHES = (
-    (8, {"BM": 8, "BN": 64, "C": 128, "U": 1, "STAGES": 3, "num_warps": 4, "SCALED": False}, 4),
-    (16, {"BM": 16, "BN": 64, "C": 64, "U": 1, "STAGES": 3, "num_warps": 4, "SCALED": False}, 4),
-    (32, {"BM": 32, "BN": 64, "C": 64, "U": 1, "STAGES": 3, "num_warps": 4, "SCALED": False}, 3),
-    (64, {"BM": 64, "BN": 128, "C": 32, "U": 1, "STAGES": 4, "num_warps": 8, "SCALED": True}, 2),
-    (1 << 30, {"BM": 128, "BN": 128, "C": 32, "U": 1, "STAGES": 3, "num_warps": 8, "SCALED": True}, 2),
+    (8, (8, 64, 128, 1, 3, 4, False), 4),
+    (16, (16, 64, 64, 1, 3, 4, False), 4),
+    (32, (32, 64, 64, 1, 3, 4, False), 3),
+    (64, (64, 128, 32, 1, 3, 8, True), 2),
+    (256, (128, 128, 32, 1, 3, 8, True), 2),
+    (1 << 30, (128, 256, 64, 1, 2, 16, True), 1),
 )
 
 
@@ -148,15 +150,17 @@ def launch(m: int, packed) -> dict:
     if not ON_GPU:
         return {"BM": 16 if m <= 16 else 64, "BN": 256, "C": 32, "U": 1, "STAGES": 1, "SCALED": m > 64, "parts": 1}
     about = torch.cuda.get_device_properties(packed.words.device)
-    found, fit = next((dict(how), fit) for most, how, fit in LAUNCHES if m <= most)
+    found, fit = next((dict(zip(NAMES, how, strict=True)), fit) for most, how, fit in LAUNCHES if m <= most)
     found["C"] = min(found["C"], packed.run)
-    if found["C"] < 64 and m <= 8:
-        found |= {"U": 2, "STAGES": 4}
+    if packed.run == 32 and m <= 64:  # short tiles: more of them under way
+        found |= {"U": 2 if m <= 8 else 1, "STAGES": 4, "SCALED": False}
     if about.major != 9 and m > 32:  # less shared memory, or other matrix units
-        found |= {"BM": 64, "STAGES": 3, "SCALED": False}
+        found |= {"BM": 64, "BN": 128, "C": 32, "STAGES": 3, "num_warps": 8, "SCALED": False}
+    if about.major == 9 and 64 < m <= 256:
+        found["maxnreg"] = 128  # or a processor would hold one program, not two
     programs = -(-packed.shape[0] // found["BN"]) * -(-m // found["BM"])
     tiles = len(packed.words) * packed.run // found["C"]
-    return found | {"parts": max(1, min(fit * about.multi_processor_count // programs, tiles // 4))}
+    return found | {"parts": max(1, min(fit * about.multi_processor_count // programs, tiles // 2))}
 
 
 def run(x, packed, how: dict | None = None):
