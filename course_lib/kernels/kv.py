@@ -20,6 +20,7 @@ import triton.language as tl
 from torch import Tensor
 
 from course_lib.kernels import ON_GPU, digits, interpreter  # noqa: F401  interpreter is mended by its import
+from course_lib.kernels.tune import quickest
 
 KINDS = {torch.int8: 8, torch.uint8: 4, torch.float8_e4m3fn: 8}  # uint8: two 4-bit codes, d and d + D/2
 
@@ -218,37 +219,50 @@ def decode_attention(q: Tensor, pages: Pages, window: int | None = None, parts: 
     check(q, pages)
     if q.device.type == "cpu":
         pages.check()
-    sequences, query_heads, width = q.shape
-    count, size, heads, _ = pages.keys.shape
-    shared, most = query_heads // heads, pages.table.shape[1]
-    parts = parts or split(sequences * heads, most)
-    out = torch.empty((sequences, query_heads, parts, width), dtype=torch.float32, device=q.device)
-    top, total = (torch.empty(out.shape[:-1], dtype=torch.float32, device=q.device) for _ in range(2))
-    tile = TILE | {"T": min(TILE["T"], size)}
-    kind, y = pages.keys.dtype, torch.empty_like(q, memory_format=torch.contiguous_format)
     if not q.numel():
-        return (y, q.new_zeros(q.shape[:2], dtype=torch.float32)) if with_lse else y
-    attend[(sequences, heads, parts)](
-        q.contiguous(), halfwords(pages.keys), halfwords(pages.values), pages.key_scale, pages.key_zero,
-        pages.value_scale, pages.value_zero, pages.table, pages.lengths, out, top, total, heads, most, count,
-        window or 2**30, math.log2(math.e) / math.sqrt(width), SHARED=shared,
-        G=max(8, triton.next_power_of_2(shared)), D=width, SIZE=size, BITS=KINDS[kind],
-        SIGNED=kind == torch.float8_e4m3fn, ASM=digits.ASM, **tile,
-    )  # fmt: skip
-    together[(sequences * query_heads,)](out, top, total, y, parts, P=triton.next_power_of_2(parts), D=width)
+        return (torch.empty_like(q), q.new_zeros(q.shape[:2], dtype=torch.float32)) if with_lse else torch.empty_like(q)
+    q, rows, size = q.contiguous(), len(q) * pages.keys.shape[2], pages.keys.shape[1]
+    large = pages.table.numel() * size >= 2**15  # tokens: enough to measure
+    key = ("kv", pages.keys.dtype, q.dtype, q.shape[2], q.shape[1] // pages.keys.shape[2], size, rows >= 32)
+    tile = quickest(key, TILES, lambda tile: launch(q, pages, window, parts, tile)) if large else TILES[0]
+    y, top, total = launch(q, pages, window, parts, tile)
     if with_lse:
         most = top.amax(-1, keepdim=True)
         return y, most[..., 0] + torch.log2((total * torch.exp2(top - most)).sum(-1))
     return y
 
 
-def split(rows: int, most: int) -> int:
-    """Parts of a sequence of up to `most` pages: enough programs for the GPU, at least two pages in each."""
-    return max(1, min(PROGRAMS // rows, most // 2, 64)) if ON_GPU and rows else 2
+TILES = [  # tokens at a time, stages, warps, and programs that a multiprocessor of an H100 or H200 may hold at once
+    {"T": tokens, "STAGES": stages, "num_warps": warps, "resident": resident}
+    for tokens, stages, warps, resident in (
+        (64, 2, 2, 4), (64, 1, 2, 4), (64, 1, 2, 6), (32, 1, 1, 8), (32, 1, 1, 12), (32, 1, 2, 6), (32, 1, 2, 8)
+    )
+]  # fmt: skip
 
 
-PROGRAMS = 132 * 4  # four on each multiprocessor of an H100 or H200
-TILE = {"T": 64, "STAGES": 2, "num_warps": 2}
+def launch(q: Tensor, pages: Pages, window: int | None, parts: int | None, tile: dict):
+    """(result, each part's maximum, each part's sum)."""
+    (sequences, query_heads, width), (count, size, heads, _) = q.shape, pages.keys.shape
+    shared, most = query_heads // heads, pages.table.shape[1]
+    tile = tile | {"T": min(tile["T"], size)}
+    parts = parts or split(sequences * heads, most, 132 * tile["resident"])
+    del tile["resident"]
+    out = torch.empty((sequences, query_heads, parts, width), dtype=torch.float32, device=q.device)
+    top, total = (torch.empty(out.shape[:-1], dtype=torch.float32, device=q.device) for _ in range(2))
+    kind, y = pages.keys.dtype, torch.empty_like(q)
+    attend[(sequences, heads, parts)](
+        q, halfwords(pages.keys), halfwords(pages.values), pages.key_scale, pages.key_zero, pages.value_scale,
+        pages.value_zero, pages.table, pages.lengths, out, top, total, heads, most, count, window or 2**30,
+        math.log2(math.e) / math.sqrt(width), SHARED=shared, G=max(8, triton.next_power_of_2(shared)), D=width,
+        SIZE=size, BITS=KINDS[kind], SIGNED=kind == torch.float8_e4m3fn, ASM=digits.ASM, **tile,
+    )  # fmt: skip
+    together[(sequences * query_heads,)](out, top, total, y, parts, P=triton.next_power_of_2(parts), D=width)
+    return y, top, total
+
+
+def split(rows: int, most: int, programs: int) -> int:
+    """Parts of a sequence of up to `most` pages: `programs` in all, but at least two pages in each."""
+    return max(1, min(programs // rows, most // 2, 128)) if ON_GPU else 2
 
 
 def halfwords(codes: Tensor) -> Tensor:

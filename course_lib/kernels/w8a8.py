@@ -17,6 +17,7 @@ from torch import Tensor
 
 from course_lib.kernels import ON_GPU, interpreter  # noqa: F401  interpreter is mended by its import
 from course_lib.kernels.digits import ASM, dot4
+from course_lib.kernels.tune import quickest
 
 FP8_MAX = 448.0
 BLOCK = 128
@@ -152,9 +153,10 @@ def fp8_gemm(x, w, sx, sw, y, m, n, k, x_blocks, w_blocks, BH: tl.constexpr, BLO
         a = tile(x, tokens, m, at + c, k, EVEN)
         b = tile(w, rows, n, at + c, k, EVEN)
         if BLOCKED:
+            tl.static_assert(BK == 128)
             part = tl.dot(a, b.T, out_dtype=tl.float32)
-            s = tl.load(sx + tokens * x_blocks + at // BK, mask=tokens < m, other=0.0)
-            t = tl.load(sw + rows // BH * w_blocks + at // BK, mask=rows < n, other=0.0)
+            s = tl.load(sx + tokens * x_blocks + at // 128, mask=tokens < m, other=0.0)
+            t = tl.load(sw + rows // BH * w_blocks + at // 128, mask=rows < n, other=0.0)
             acc += part * s[:, None] * t[None, :]
         else:
             acc = tl.dot(a, b.T, acc, max_num_imprecise_acc=BK if TWO else None)
@@ -227,7 +229,7 @@ def int8_linear(x: Tensor, codes: Tensor, scale: Tensor, zero: Tensor | None = N
         int8_gemv[(-(-n // shape["BN"]),)](q.view(torch.int32), codes.view(torch.int32), *parts, n, k,
                                            HAS_ZERO=zero is not None, ASM=ASM, EVEN=whole, **shape)  # fmt: skip
     elif m:
-        shape = tiles(m, INT8)
+        shape = tiles(m, INT8)[0]
         int8_gemm[tiled(m, n, shape)](q, codes, *parts, m, n, k, HAS_ZERO=zero is not None,
                                       EVEN=even(m, n, k, shape), **shape)  # fmt: skip
     return y
@@ -256,23 +258,34 @@ def fp8_linear(x: Tensor, codes: Tensor, scale: Tensor) -> Tensor:
         whole = n % shape["BN"] == 0 and k % shape["BC"] == 0
         fp8_gemv[(-(-n // shape["BN"]),)](*parts, n, k, s.shape[1], scale.shape[1], **layout, EVEN=whole, **shape)
     elif m:
-        shape = tiles(m, FP8)
-        fp8_gemm[tiled(m, n, shape)](*parts, m, n, k, s.shape[1], scale.shape[1], **layout,
-                                     EVEN=even(m, n, k, shape), **shape)  # fmt: skip
+
+        def run(shape: dict) -> None:
+            fp8_gemm[tiled(m, n, shape)](*parts, m, n, k, s.shape[1], scale.shape[1], **layout,
+                                         EVEN=even(m, n, k, shape), **shape)  # fmt: skip
+
+        run(quickest(("fp8", m, n, k, blocked, x.dtype), tiles(m, FP8), run))
     return y
 
 
 ONE_INT8 = {"BN": 4, "BC": 256, "num_warps": 2}
 ONE_FP8 = {"BN": 2, "BC": 512, "num_warps": 1}
-INT8 = {16: (16, 64, 128, 4, 5), 64: (64, 64, 256, 4, 5), 1 << 30: (128, 128, 128, 4, 3)}  # tokens up to: BM, BN, BK,
-FP8 = {16: (16, 64, 128, 4, 5), 64: (64, 64, 256, 4, 5), 1 << 30: (64, 128, 128, 4, 4)}  # warps, stages
+INT8 = {  # tokens up to: BM, BN, BK, warps, stages
+    16: [(16, 64, 128, 4, 5)],
+    64: [(64, 64, 256, 4, 5)],
+    1 << 30: [(128, 128, 128, 4, 3)],
+}
+FP8 = {  # where there are several, the quickest: the third lets two programs share a multiprocessor and spills for it
+    16: [(16, 64, 128, 4, 5)],
+    64: [(64, 64, 128, 4, 8)],
+    1 << 30: [(64, 128, 128, 4, 4), (128, 128, 128, 8, 6), (128, 128, 128, 8, 3, 128)],
+}
 
 
-def tiles(m: int, table: dict) -> dict[str, int]:
+def tiles(m: int, table: dict) -> list[dict[str, int]]:
     if not ON_GPU:
-        return {"BM": 64, "BN": 256, "BK": BLOCK}
+        return [{"BM": 64, "BN": 256, "BK": BLOCK}]
     names = ("BM", "BN", "BK", "num_warps", "num_stages", "maxnreg")
-    return dict(zip(names, table[min(most for most in table if m <= most)], strict=False))
+    return [dict(zip(names, row, strict=False)) for row in table[min(most for most in table if m <= most)]]
 
 
 def even(m: int, n: int, k: int, shape: dict[str, int]) -> bool:
