@@ -33,6 +33,7 @@ CELLS = [
     "viz.explorers.capacity()",
     "viz.explorers.trace()",
     "viz.explorers.gate()",
+    "viz.explorers.decide()",
     "viz.explorers.mastery()",
     "viz.show(viz.plots.footprints({'FP16': 140, 'INT4': 35}, limit=80), alt='FP16 is too large, INT4 fits.')",
     "viz.show(viz.plots.pipeline(), alt='Weights become bytes.')",
@@ -156,6 +157,14 @@ def test_trace(notebook):
     trace.press("rows a program", "End", "every byte of x once")
     trace.press("access", "End", "program 0 stores")
     trace.choose("version", "5: split-K", "Version 5, 8 rows a program")
+
+
+def test_decide(notebook):
+    decide = notebook.explorer("decide")
+    decide.wait_for("Try first: AWQ or GPTQ, 4 bits on vLLM. There are no FP8 units here")
+    decide.press("sequences at once", "End", "fewer at once, or shorter ones")
+    decide.press("sequences at once", "Home", "BF16 fits, too, and is the fallback")
+    decide.choose("machine", "NVIDIA GeForce RTX 4090, 24 GiB", "Try first: FP8 checkpoint on vLLM")
 
 
 def test_protect(notebook):

@@ -48,7 +48,7 @@ def _is_the_share(run, user, share):
     return abs(n / 400 - share) < 0.11 or f"Of 400 users {n} see the candidate; a share of {share} was asked."
 
 
-USERS = ("ada", "grace", "customer 7", "customer 187", "Zoë", "ödön")
+USERS = ("ada", "grace", "Zoë", "ödön", "customer 187", *(f"customer {k}" for k in range(1, 16)))
 EXERCISE = Exercise(
     id="ch14.sees",
     title="Who sees the candidate",
@@ -64,7 +64,7 @@ def sees(user, share):
     ...
 ''',
     reference=sees,
-    cases=[Case(f"{user}, {share}", user, share) for user in USERS for share in (0.0, 0.05, 0.2, 0.5, 1.0)],
+    cases=[Case(f"{user}, {share}", user, share) for user in USERS for share in (0.05, 0.2, 0.5)],
     properties=[
         relation("a larger share keeps the smaller's users", _grows, "Nobody is sent back and forth while it grows."),
         relation("nobody at 0, everybody at 1", _ends, "The number lies from 0 to 2⁶⁴ − 1."),
