@@ -203,3 +203,25 @@ def test_without_a_gpu_the_command_says_so(capsys):
         pytest.skip("there is a GPU")
     assert bench.main(["decode", "--quick"]) == 2
     assert "finds none here" in capsys.readouterr().out
+
+
+def test_each_shape_takes_the_tile_that_was_quickest(monkeypatch, capsys):
+    """The clock is ours: the third candidate is the quickest for all but `down`, which takes the first."""
+    from course_lib.kernels import clock
+
+    shape = Shape(hidden=64, layers=2, heads=4, kv_heads=2, width=32, inner=96, vocabulary=128)
+    decoder, _ = bench_decode.model("bf16", shape)
+    monkeypatch.setattr(fused, "CHOSEN", {})
+    monkeypatch.setattr(fused, "CANDIDATES", ((64, 256, 4), (32, 256, 4), (16, 128, 4)))
+
+    def microseconds(calls, **_):
+        down = calls[0].args[1].shape == (64, 96)
+        calls[0]()
+        return fused.CHOSEN[tuple(calls[0].args[1].shape)]["BN"] * (-1 if down else 1)
+
+    monkeypatch.setattr(clock, "microseconds", microseconds)
+    bench_decode.choose_tiles(decoder)
+    assert {size: tile["BN"] for size, tile in fused.CHOSEN.items()} == {
+        (256, 64): 16, (64, 128): 16, (192, 64): 16, (64, 96): 64,
+    }  # fmt: skip
+    assert "down: -64.0, -32.0, -16.0 us, takes (64, 256, 4)" in capsys.readouterr().out

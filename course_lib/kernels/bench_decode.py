@@ -29,7 +29,7 @@ import torch
 import torch.nn.functional as F
 
 from course_lib.files import write_atomic
-from course_lib.kernels import ON_GPU
+from course_lib.kernels import ON_GPU, fused
 from course_lib.kernels.decoder import Decoder, Dense, Full, Layer, Paged, Shape, kv_bytes
 
 DEVICE = "cuda" if ON_GPU else "cpu"  # the CPU only to test that the models are right
@@ -136,6 +136,26 @@ def cache_bytes(shape: Shape, batch: int, context: int, paged: bool) -> int:
     return kv_bytes(shape, batch * context, 8) + 2 * 4 * numbers
 
 
+def choose_tiles(decoder: Decoder) -> None:
+    """Let each product of a bf16 model take the tile that is quickest for its shape, weights of all layers in turn."""
+    from course_lib.kernels import clock
+
+    def microseconds(name: str, linears: list, tile: dict) -> float:
+        fused.CHOSEN[tuple(linears[0].w.shape)] = tile
+        x = torch.randn(1, linears[0].w.shape[1], dtype=torch.bfloat16, device=DEVICE)
+        more = {"norm": x[0], "eps": 1e-5} if name in ("qkv", "gate_up") else {"add": x.new_zeros(1, len(linears[0].w))}
+        calls = [partial(fused.products, x, one.w, gated=name == "gate_up", **more) for one in linears]
+        return clock.microseconds(calls, budget_ms=20, repeats=3)
+
+    tiles = [dict(zip(("BN", "BK", "num_warps"), tile, strict=True)) for tile in fused.CANDIDATES]
+    for name in decoder.shape.linears:
+        linears = [getattr(layer, name) for layer in decoder.layers]
+        times = [microseconds(name, linears, tile) for tile in tiles]
+        best = min(range(len(tiles)), key=times.__getitem__)
+        fused.CHOSEN[tuple(linears[0].w.shape)] = tiles[best]
+        print(f"{name}: {', '.join(f'{t:.1f}' for t in times)} us, takes {fused.CANDIDATES[best]}", flush=True)
+
+
 def likeliest(logits: torch.Tensor) -> torch.Tensor:
     """argmax (batch,) of logits (batch, vocabulary) in two stages: torch's own takes 35 µs for one long row."""
     parts = next(p for p in (334, 256, 128, 64, 1) if logits.shape[1] % p == 0)
@@ -144,7 +164,7 @@ def likeliest(logits: torch.Tensor) -> torch.Tensor:
     return (which * (logits.shape[1] // parts) + at.gather(1, which))[:, 0]
 
 
-def milliseconds(decoder: Decoder, tokens: torch.Tensor, budget_ms: float = 250.0) -> float:
+def milliseconds(decoder: Decoder, tokens: torch.Tensor, budget_ms: float = 150.0) -> float:
     """Median time of a step as one CUDA graph that feeds itself."""
     from course_lib.kernels import clock
 
@@ -193,6 +213,8 @@ def clear() -> None:
 def measure_variant(variant: str, points, shape: Shape, ceilings: tuple) -> list[dict]:
     """Rows of a variant; where memory does not suffice, a row with only "missing"."""
     decoder, weights = model(variant.split("+")[0], shape)
+    if variant == "bf16" and ON_GPU:
+        choose_tiles(decoder)
     rows = []
     for batch, context in points:
         clear()
@@ -202,7 +224,12 @@ def measure_variant(variant: str, points, shape: Shape, ceilings: tuple) -> list
             reason = f"needs {need / 2**30:.0f} GiB beside the weights, {free / 2**30:.0f} are free"
             rows.append({"variant": variant, "batch": batch, "context": context, "missing": reason})
             continue
-        rows.append(point(decoder, weights, variant, batch, context, ceilings))
+        try:
+            rows.append(point(decoder, weights, variant, batch, context, ceilings))
+        except torch.OutOfMemoryError as error:
+            decoder.caches = []
+            rows.append({"variant": variant, "batch": batch, "context": context, "missing": str(error).split(".")[0]})
+            continue
         print(row_text(rows[-1]), flush=True)
     return rows
 
@@ -213,21 +240,27 @@ def compile_all(variants, points, jobs: int) -> list[str]:
     Compiled kernels stay on disk.
     """
 
-    def one(what: tuple[str, int]) -> str:
-        words = [sys.executable, "-m", "course_lib.kernels.bench_decode", "--compile", what[0], str(what[1])]
+    def one(what: tuple[str, int, int]) -> str:
+        words = [sys.executable, "-m", "course_lib.kernels.bench_decode", "--compile", *map(str, what)]
         done = subprocess.run(words, capture_output=True, text=True)
         last = (done.stderr.strip().splitlines() or ["no output"])[-1]
         return f"{what[0]} at batch {what[1]}: {last}" if done.returncode else ""
 
-    wanted = [(variant, batch) for variant in variants for batch in sorted({b for b, _ in points})]
+    wanted = [(variant, batch, 0) for variant in variants for batch in sorted({b for b, _ in points})]
+    wanted += [("bf16", 1, i) for i in range(1, len(fused.CANDIDATES)) if ("bf16", 1, 0) in wanted]
     with ThreadPoolExecutor(jobs) as pool:
         return [words for words in pool.map(one, wanted) if words]
 
 
 @torch.no_grad()
-def compile_one(variant: str, batch: int) -> None:
-    """Run a step of two layers of full size; in bf16 hold it to torch's products and attention, in graphs, too."""
+def compile_one(variant: str, batch: int, tile: int) -> None:
+    """Run a step of two layers of full size; in bf16 hold it to torch's products and attention, in graphs, too.
+
+    tile: which of the fused products' candidates.
+    """
     from course_lib.kernels import clock
+
+    fused.TILE = dict(zip(("BN", "BK", "num_warps"), fused.CANDIDATES[tile], strict=True))
 
     decoder, _ = model(variant.split("+")[0], Shape(layers=2, vocabulary=1024))
     fill(decoder, batch, 1024, "kv" in variant)
@@ -295,13 +328,13 @@ def decode_main(argv=None) -> int:
     parser.add_argument("--points", nargs="+", type=size, metavar="BATCHxCONTEXT", help="these sizes only")
     parser.add_argument("--variant", nargs="+", choices=VARIANTS, default=VARIANTS, help="not all of them")
     parser.add_argument("--jobs", type=int, default=min(12, os.cpu_count() or 1), help="compilers side by side")
-    parser.add_argument("--compile", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--compile", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if not torch.cuda.is_available():
         print("course bench decode measures a GPU and finds none here; `course bench sass` needs none.")
         return 2
     if args.compile:
-        compile_one(args.compile[0], int(args.compile[1]))
+        compile_one(args.compile[0], *map(int, args.compile[1:]))
         return 0
     return 1 if measure(args)["failed"] else 0
 

@@ -1,7 +1,7 @@
 """A decode step in few kernels: norms, gates, residuals and rotations ride along with a product or with attention.
 
     products   y = W(g ∘ x) / √(mean x² + ε),  or x ← x + W h,  or silu(y_gate) · y_up: what stands around a product
-    attention  turns q and k, caches k and v, attends over a part of the tokens; `kv.together` adds the parts
+    attention  turns q and k, caches k and v, attends over a part of the tokens; `_together` adds the parts
 
 A launch costs a microsecond or two, a layer of Llama-3-8B in bf16 a hundred: ten launches more a layer are a fifth of
 the time. On Hopper each kernel is launched while the one before still runs, reads its first weights, and waits for it
@@ -18,10 +18,12 @@ import triton.language as tl
 from torch import Tensor
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-from course_lib.kernels import ON_GPU, interpreter, kv  # noqa: F401  interpreter is mended by its import
+from course_lib.kernels import ON_GPU, interpreter  # noqa: F401  interpreter is mended by its import
 
 PDL = ON_GPU and torch.version.cuda is not None and torch.cuda.get_device_capability() >= (9, 0)
-TILE = {"BN": 2, "BK": 1024, "num_warps": 4} if ON_GPU else {"BN": 64, "BK": 256}
+TILE = {"BN": 4, "BK": 512, "num_warps": 4} if ON_GPU else {"BN": 64, "BK": 256}
+CANDIDATES = ((4, 512, 4), (2, 512, 4), (4, 256, 4), (8, 256, 4), (4, 512, 2))  # BN, BK, warps
+CHOSEN: dict[tuple[int, int], dict[str, int]] = {}  # shape of a weight: the tile that was quickest here
 
 
 @triton.jit
@@ -78,10 +80,11 @@ def products(x: Tensor, w: Tensor, norm: Tensor | None = None, eps: float = 0.0,
     if x.shape != (1, k) or not w.is_contiguous():
         raise ValueError(f"x must be (1, {k}) for a contiguous weight {tuple(w.shape)}, got {tuple(x.shape)}")
     y = x.new_empty(1, n) if add is None else add
-    even = k % TILE["BK"] == 0
-    _products[(-(-n // TILE["BN"]),)](
+    tile = CHOSEN.get(tuple(w.shape), TILE)
+    even = k % tile["BK"] == 0
+    _products[(-(-n // tile["BN"]),)](
         x, x if norm is None else norm, w, y, n, k, eps, NORM=norm is not None, GATED=gated, ADD=add is not None,
-        EVEN=even, PDL=PDL, **TILE, **launch(),
+        EVEN=even, PDL=PDL, **tile, **launch(),
     )  # fmt: skip
     return y
 
@@ -165,6 +168,20 @@ def _attention(qkv, cos, sin, positions, keys, values, out, top, total, room, he
     tl.store(total + at_out, sums, mask=g < SHARED)
 
 
+@triton.jit
+def _together(out, top, total, y, parts, P: tl.constexpr, D: tl.constexpr, PDL: tl.constexpr):
+    """The parts of one query head, weighted by their own maxima and sums -> y (query heads, D)."""
+    row, p, d = tl.program_id(0), tl.arange(0, P), tl.arange(0, D)
+    if PDL:
+        gdc_launch_dependents()
+        gdc_wait()
+    tops = tl.load(top + row * parts + p, mask=p < parts, other=-1e30)
+    weight = tl.where(p < parts, tl.exp2(tops - tl.max(tops, axis=0)), 0.0)
+    sums = tl.sum(weight * tl.load(total + row * parts + p, mask=p < parts, other=0.0), axis=0)
+    values = tl.load(out + (row * parts + p[:, None]) * D + d[None, :], mask=(p < parts)[:, None], other=0.0)
+    tl.store(y + row * D + d, (tl.sum(values * weight[:, None], axis=0) / sums).to(y.dtype.element_ty))
+
+
 def attention(qkv: Tensor, cos: Tensor, sin: Tensor, positions: Tensor, keys: Tensor, values: Tensor, heads: int):
     """(sequences, heads · D): one new token of each sequence attends over the tokens before it and itself.
 
@@ -182,5 +199,6 @@ def attention(qkv: Tensor, cos: Tensor, sin: Tensor, positions: Tensor, keys: Te
         qkv, cos, sin, positions, keys, values, out, top, total, room, kv_heads, math.log2(math.e) / math.sqrt(width),
         SHARED=shared, G=max(16, triton.next_power_of_2(shared)), D=width, SIZE=size, PDL=PDL, **launch(),
     )  # fmt: skip
-    kv.together[(sequences * heads,)](out, top, total, y, parts, P=triton.next_power_of_2(parts), D=width)
+    _together[(sequences * heads,)](out, top, total, y, parts, P=triton.next_power_of_2(parts), D=width, PDL=PDL,
+                                    **launch())  # fmt: skip
     return y
