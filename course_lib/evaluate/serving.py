@@ -86,12 +86,14 @@ def serve(
     """
     if not prompts or tokens < 2 or runs < 1:
         raise ValueError(f"serve needs a prompt, 2 tokens and a run at least, got {len(prompts)}, {tokens}, {runs}")
-    task, found = {"artifact": str(artifact), "prompts": list(prompts), "tokens": tokens}, []
-    try:
-        for _ in bar(range(runs), f"serving {Path(artifact).name}", progress):
-            found.append(_one_run(task, timeout_s))
-    except Crashed as error:
-        return Serving(runtime_of(artifact), len(found), log=str(error))
+    task, found, log = {"artifact": str(artifact), "prompts": list(prompts), "tokens": tokens}, [], ""
+    for _ in bar(range(runs), f"serving {Path(artifact).name}", progress):  # to its end, so that the bar is wiped
+        try:
+            found += [] if log else [_one_run(task, timeout_s)]
+        except Crashed as error:
+            log = str(error)
+    if log:
+        return Serving(runtime_of(artifact), len(found), log=log)
     spreads = {name: Spread(statistics.median(values), min(values), max(values))
                for name in found[0] for values in [[run[name] for run in found]]}  # fmt: skip
     return Serving(runtime_of(artifact), runs, spreads)
