@@ -319,7 +319,14 @@ def test_what_is_recorded_says_what_the_text_says():
     found = json.loads((results / "qat.json").read_text(encoding="utf-8"))["results"]["int2 g64"]
     kl = {way: row["kl_prose"] for way, row in found.items()}
     assert kl["rtn"] > kl["gptq"] > kl["qat, 40 steps"] > kl["qat, 160 steps"]
-    assert len({row["bytes"] for row in found.values()}) == 1
+    assert len({row["bytes"] for row in found.values()}) == 1 and not any(row["exact"] for row in found.values())
+    assert 1.8 < kl["gptq"] / kl["qat, 160 steps"] < 2.6
+    prose = found["qat, 40 steps, prose only"]
+    assert prose["kl_prose"] < kl["qat, 40 steps"] and prose["kl_task"] > 5 * found["qat, 40 steps"]["kl_task"]
+    three = json.loads((results / "qat.json").read_text(encoding="utf-8"))["results"]["int3 channel"]
+    few, many, gptq = three["qat, 40 steps"], three["qat, 160 steps"], three["gptq"]
+    assert few["kl_prose"] < gptq["kl_prose"] and few["exact"] < gptq["exact"] < many["exact"]
+    assert many["kl_prose"] < gptq["kl_prose"]
     loud = json.loads((results / "rotations.json").read_text(encoding="utf-8"))["results"]
     assert loud["loud w4a4"]["not rotated"] > 5 * loud["loud w4a4"]["most"]
     assert loud["quiet w4a16"]["rotated"] > loud["quiet w4a16"]["not rotated"]
