@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from course_lib.formats import ggml as formats
-from course_lib.kernels import ON_GPU, ggml
+from course_lib.kernels import ON_GPU, digits, ggml
 
 DEVICE = "cuda" if ON_GPU else "cpu"
 
@@ -43,6 +43,27 @@ def test_every_code_and_scale_counts(kind):
     x = torch.randn(512, generator=torch.Generator().manual_seed(4))
     y, magnitude = product(blocks, kind, x)
     assert ((run(blocks, kind, x).double() - y).abs() <= 2**-20 * magnitude).all()
+
+
+@pytest.mark.parametrize(("dtype", "bits"), [(torch.float16, 15), (torch.bfloat16, 15), (torch.float32, 23)], ids=str)
+def test_digits_hold_a_run_to_a_bit_of_its_largest(dtype, bits):
+    x = torch.randn(320, generator=torch.Generator().manual_seed(5)) * torch.logspace(-20, 20, 320)
+    x = x.clamp(-6e4, 6e4).to(dtype)
+    found, scale, sums = (t.cpu() for t in digits.of(x.to(DEVICE)))
+    whole = sum(d.double() * 256.0 ** (len(found) - 1 - i) for i, d in enumerate(found)).reshape(-1, 32)
+    runs = x.double().reshape(-1, 32)
+    assert ((whole * scale[:, None] - runs).abs() <= runs.abs().amax(1, keepdim=True) * 2.0**-bits).all()
+    assert torch.allclose(sums.double(), (whole * scale[:, None]).reshape(-1, 16).sum(1), rtol=1e-6, atol=0)
+    assert (whole.abs().amax(1) > 2.0 ** (bits - 2)).logical_or(runs.abs().amax(1) < 1e-30).all()
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("kind", ggml.BLOCKS)
+def test_what_is_no_number_stays_none(kind, wrong):
+    blocks = formats.quantize(np.ones((3, 512), np.float32), kind)
+    x = torch.ones(512)
+    x[300] = wrong
+    assert not run(blocks, kind, x).isfinite().any()
 
 
 def test_q5_0_is_not_there_and_shapes_are_named():

@@ -1,5 +1,7 @@
 """Decode attention over codes, against torch's attention over what they decode to."""
 
+import math
+
 import pytest
 import torch
 
@@ -89,6 +91,54 @@ def test_scales_of_zero_make_an_average_of_values():
     pages.key_scale.zero_()
     q = torch.randn(1, 2, 64)
     assert close(kv.decode_attention(q.to(DEVICE), pages.to(DEVICE)).cpu()[0], decoded[0][1].mean(0))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_value_scales_of_any_sign_and_of_zero(kind):
+    pages, _ = cache(kind, [40], seed=9)
+    flip = torch.tensor([1.0, 0.0, -1.0, 1e-20])[torch.arange(pages.value_scale.numel()) % 4]
+    pages.value_scale.mul_(flip.reshape(pages.value_scale.shape))
+    q = torch.randn(1, 2, 64, generator=torch.Generator().manual_seed(10))
+    table = pages.table[0].long()
+    codes = [pages.keys, pages.values]
+    if kind == "int4":
+        codes = [torch.cat([c & 15, c >> 4], -1) for c in codes]
+    k = pages.key_scale[:, None] * (codes[0].float() - pages.key_zero[:, None])
+    v = pages.value_scale[..., None] * (codes[1].float() - pages.value_zero[..., None])
+    decoded = [tuple(t[table].flatten(0, 1)[:40].double() for t in (k, v))]
+    assert close(kv.decode_attention(q.to(DEVICE), pages.to(DEVICE)).cpu(), reference(q, decoded))
+
+
+@pytest.mark.parametrize("tile", kv.TILES[1:4:2], ids=str)
+def test_tiles_smaller_than_a_page(tile):
+    pages, decoded = cache("int8", [70, 33], size=64, seed=11)
+    q = torch.randn(2, 2, 64, generator=torch.Generator().manual_seed(12))
+    for window in (None, 40):
+        got, _, _ = kv.launch(q.to(DEVICE), pages.to(DEVICE), window, 2, dict(tile))
+        assert close(got.cpu(), reference(q, decoded, window))
+
+
+def test_what_a_gpu_is_not_asked_about_comes_back_as_nan():
+    """On a GPU nobody waits for `Pages.check`: a length or a page that cannot be must not become a number."""
+    from dataclasses import replace
+
+    pages, _ = cache("int8", [20, 5])
+    q = torch.randn(2, 2, 64)
+    table = pages.table.clone()
+    table[1, 0] = 1000
+    long = torch.tensor([33, 5], dtype=torch.int32)
+    for broken, which in ((replace(pages, table=table), 1), (replace(pages, lengths=long), 0)):
+        got, _, _ = kv.launch(q.to(DEVICE), broken.to(DEVICE), None, 2, kv.TILES[0])
+        assert got[which].isnan().all() and got[1 - which].isfinite().all()
+
+
+def test_lse_joins_two_halves():
+    pages, decoded = cache("fp8", [48], seed=13)
+    q = torch.randn(1, 2, 64, generator=torch.Generator().manual_seed(14))
+    _, lse = kv.decode_attention(q.to(DEVICE), pages.to(DEVICE), with_lse=True)
+    k = decoded[0][0].transpose(0, 1)  # (heads, tokens, D)
+    score = (k @ q[0].double()[:, :, None])[..., 0] / 8
+    assert torch.allclose(lse[0].cpu().double() * math.log(2), score.logsumexp(-1), atol=1e-4)
 
 
 def test_errors():

@@ -2,11 +2,12 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from course_lib import Scheme, quantize
-from course_lib.kernels import ON_GPU, w8a8
+from course_lib.kernels import ON_GPU, accumulate, w8a8
 
 DEVICE = "cuda" if ON_GPU else "cpu"
 E4M3 = torch.float8_e4m3fn
@@ -75,6 +76,41 @@ def test_fp8_products(shape, granularity):
     w_hat = codes.double() * spread.double()
     assert ((y - x_hat @ w_hat.T).abs() <= k * 2**-24 * (x_hat.abs() @ w_hat.abs().T)).all()
     assert (y - x @ w.T).norm() < 0.06 * (x @ w.T).norm()
+
+
+def lost(x, w, got):
+    exact = x.double() @ w.double().T
+    return float((torch.as_tensor(got).double() - exact).norm() / exact.norm())
+
+
+def test_one_level_of_fourteen_bits_loses_digits_that_two_levels_keep():
+    """Positive products make a growing sum: the longer the row, the more the single level drops; two levels stay."""
+    for k, least in ((1024, 0.01), (4096, 0.05)):
+        x, w = (torch.rand(8, k, generator=torch.Generator().manual_seed(s)).to(E4M3).double() for s in (7, 8))
+        one, two = (lost(x, w, accumulate.product(x.numpy(), w.numpy(), columns)) for columns in (None, 128))
+        assert least < one < 4 * least and two < 0.001
+        y = w8a8.fp8_linear(x.float().to(DEVICE), w.to(E4M3).to(DEVICE), torch.ones(8, 1, device=DEVICE)).cpu()
+        q, s, _ = w8a8.quantize_tokens(x.float().to(DEVICE), E4M3)
+        assert lost(q.cpu().double() * s.cpu(), w, y) < 0.001
+
+
+@pytest.mark.parametrize("bits", [8, 14, 30])
+def test_the_model_is_exact_where_nothing_is_shifted_out(bits):
+    rng = np.random.default_rng(9)
+    x, w = (rng.integers(-1, 2, (4, 96)).astype(float) for _ in range(2))
+    assert np.array_equal(accumulate.product(x, w, bits=bits), x @ w.T)
+    assert np.array_equal(accumulate.product(x, w, 32, bits), x @ w.T)
+
+
+def test_scales_of_zero_give_zero_and_tiny_tokens_survive():
+    x = torch.cat([torch.zeros(1, 64), torch.full((1, 64), 1e-39), normal(1, 64, seed=10)])
+    zero = torch.zeros(8)
+    assert (
+        w8a8.int8_linear(x.to(DEVICE), torch.ones(8, 64, dtype=torch.int8, device=DEVICE), zero.to(DEVICE)) == 0
+    ).all()
+    assert (w8a8.fp8_linear(x.to(DEVICE), torch.ones(8, 64).to(E4M3).to(DEVICE), zero[:, None].to(DEVICE)) == 0).all()
+    codes, scale, _ = (t.cpu() for t in w8a8.quantize_tokens(x.to(DEVICE)))
+    assert codes[0].eq(0).all() and scale[0] == 1 and codes[1].eq(127).all()
 
 
 def test_errors_and_no_tokens():
