@@ -60,7 +60,7 @@ def w8a8(name: str, function: str, kind: str, weights: int = 0, warps: int = 4, 
     signature |= {} if weights else {"m": "i32"}
     int8 = function.startswith("int8")
     signature |= {"zw": "*i32", "total": "*i32"} if int8 else {"x_blocks": "i32", "w_blocks": "i32"}
-    arches = NVIDIA if weights else ARCHES
+    arches = NVIDIA if weights else ARCHES[:3] + ARCHES[4:] if more["BN"] > 64 else ARCHES  # sm_100 has no IGMMA
     return Build(name, f"w8a8.{function}", signature, {"EVEN": True} | more, weights, warps, not weights,
                  arches if int8 else ("sm_89", "sm_90", "sm_100"))  # fmt: skip
 
@@ -69,7 +69,7 @@ def fp4(name: str, mx: bool, bm: int, bn: int, warps: int, more: dict | None = N
     signature = GEMM | {"scale": "*i32", "row": "*fp32"} | {a: v for a, v in (more or {}).items() if a != "scale"}
     signature = {name: kind for name, kind in signature.items() if name != "zero"}
     constants = {"MX": mx, "BM": bm, "BN": bn, "U": 1, "STAGES": 4, "EVEN": True, "SPLIT": True} | constants
-    arches = NVIDIA if mx else ("sm_89", "sm_90", "sm_100")
+    arches = ("sm_89", "sm_90", "sm_100") if bm < 64 else ("sm_89", "sm_90")  # sm_100: see fp4.tiles
     return Build(name, "fp4.gemm", signature, constants, bn * 128 * constants["U"], warps, True, arches)
 
 
@@ -105,8 +105,8 @@ BUILDS = (
     w8a8("fp8-64", "fp8_gemm", "*fp8e4nv", BH=1, BLOCKED=False, BM=64, BN=64, BK=128),
     w8a8("fp8-512", "fp8_gemm", "*fp8e4nv", BH=1, BLOCKED=False, BM=64, BN=128, BK=128),
     w8a8("fp8-64-blocks", "fp8_gemm", "*fp8e4nv", BH=128, BLOCKED=True, BM=64, BN=64, BK=128),
-    fp4("mxfp4-1", True, 8, 64, 4, U=2),
-    fp4("nvfp4-1", False, 8, 64, 4, U=2),
+    fp4("mxfp4-1", True, 8, 32, 2, U=2),
+    fp4("nvfp4-1", False, 8, 32, 2, U=2),
     fp4("mxfp4-64", True, 64, 128, 8),
     fp4("nvfp4-64", False, 64, 128, 8),
     fp4("nvfp4-64-bf16", False, 64, 128, 8, BF16),

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from course_lib.kernels import ON_GPU, interpreter, packing  # noqa: F401  interpreter is mended by its import
 from course_lib.kernels.gemm import finish
+from course_lib.kernels.tune import quickest
 from course_lib.qtensor import QTensor
 
 
@@ -155,20 +156,22 @@ def gemm(x, halves, scale, row, y, partial, locks, m, n, k, MX: tl.constexpr, BM
     finish(acc, y, partial, locks, tokens, rows, m, n, SPLIT)
 
 
-def tile(m: int, n: int, k: int) -> dict:
-    """How to launch for m tokens: tile sizes, warps, stages, parts of a row."""
-    if not ON_GPU:
-        return {"BM": 16 if m <= 16 else 64, "BN": 256, "U": 1, "STAGES": 1, "num_warps": 4, "parts": 2}
-    names = ("BM", "BN", "U", "STAGES", "num_warps", "parts")
-    return dict(zip(names, TILES[min(most for most in TILES if m <= most)], strict=True))
-
-
-TILES = {  # tokens up to: BM, BN, U, stages, warps, parts
-    8: (8, 64, 2, 4, 4, 4),
-    16: (16, 64, 2, 4, 4, 4),
-    64: (64, 128, 1, 4, 8, 4),
-    1 << 30: (128, 128, 1, 3, 8, 1),
+TILES = {  # tokens up to: BM, BN, U, stages, warps, parts; the quickest on the GPU that is here
+    8: [(8, 32, 2, 4, 2, 4), (8, 64, 2, 4, 2, 4), (8, 128, 1, 4, 4, 4)],
+    16: [(16, 64, 2, 4, 4, 4), (16, 128, 1, 4, 4, 4)],
+    64: [(64, 128, 1, 3, 8, 4), (64, 128, 1, 4, 8, 4)],
+    1 << 30: [(128, 128, 1, 3, 8, 1)],
 }
+
+
+def tiles(m: int) -> list[dict]:
+    """Ways to launch for m tokens: tile sizes, warps, stages, parts of a row."""
+    if not ON_GPU:
+        return [{"BM": 16 if m <= 16 else 64, "BN": 256, "U": 1, "STAGES": 1, "num_warps": 4, "parts": 2}]
+    if torch.cuda.get_device_capability()[0] > 9:  # Triton 3.7 makes a trap of wider tiles there
+        m = min(m, 16)
+    names = ("BM", "BN", "U", "STAGES", "num_warps", "parts")
+    return [dict(zip(names, row, strict=True)) for row in TILES[min(most for most in TILES if m <= most)]]
 
 
 def linear(x: Tensor, packed: PackedFp4) -> Tensor:
@@ -184,12 +187,16 @@ def linear(x: Tensor, packed: PackedFp4) -> Tensor:
         )
     flat = x.reshape(-1, k).contiguous()
     m, y = len(flat), x.new_empty((flat.shape[0], n))
-    if m:
-        how = tile(m, n, k)
-        rows, columns, parts = -(-n // how["BN"]), -(-m // how["BM"]), how.pop("parts")
-        parts = min(parts, -(-k // 128)) if rows * columns <= len(packed.locks) else 1
+
+    def run(how: dict) -> None:
+        how = dict(how)
+        rows, columns, parts = -(-n // how["BN"]), -(-m // how["BM"]), min(how.pop("parts"), -(-k // 128))
+        parts = parts if rows * columns <= len(packed.locks) else 1
         partial = y if parts == 1 else x.new_empty((parts, m, n), dtype=torch.float32)
         gemm[(columns, rows, parts)](
             flat, packed.words.view(torch.int16), packed.scale, packed.row, y, partial, packed.locks, m, n, k,
             MX=packed.block == 32, **how, EVEN=k % (128 * how["U"]) == 0, SPLIT=parts > 1)  # fmt: skip
+
+    if m:
+        run(quickest(("fp4", packed.block, triton.next_power_of_2(m), n, k, x.dtype), tiles(m), run))
     return y.reshape(*x.shape[:-1], n)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from course_lib.kernels import ON_GPU, digits, interpreter  # noqa: F401  interpreter is mended by its import
 from course_lib.kernels.digits import dot4, number, quarters
+from course_lib.kernels.tune import quickest
 
 BLOCKS = {"Q4_0": (32, 18), "Q8_0": (32, 34), "Q4_K": (256, 144), "Q6_K": (256, 210)}  # elements, bytes
 
@@ -180,11 +181,11 @@ def q6_k(x, scale, blocks, scales, y, n, k, DIGITS: tl.constexpr, ASM: tl.conste
     tl.store(y + rows, tl.sum(acc, axis=1).to(y.dtype.element_ty), mask=rows < n)
 
 
-TILES = {  # rows and blocks of a program, warps, stages
-    "Q4_0": (2, 16, 1, 1),
-    "Q8_0": (2, 8, 1, 1),
-    "Q4_K": (1, 16, 4, 1),
-    "Q6_K": (2, 4, 1, 1),
+TILES = {  # rows and blocks of a program, warps, stages: the quickest on the GPU that is here
+    "Q4_0": [(2, 16, 1, 1), (1, 32, 2, 1), (1, 16, 1, 1)],
+    "Q8_0": [(2, 8, 1, 1), (1, 16, 2, 1), (1, 8, 1, 1)],
+    "Q4_K": [(1, 16, 4, 1), (1, 8, 2, 1), (1, 4, 1, 1), (1, 8, 1, 1)],
+    "Q6_K": [(2, 4, 1, 1), (1, 4, 1, 1), (1, 8, 4, 1)],
 }
 
 
@@ -205,14 +206,16 @@ def gemv(x: Tensor, blocks: Tensor, kind: str) -> Tensor:
     n, k = len(blocks), len(x)
     y = x.new_empty(n)
     bytes_, scale, sums = digits.of(x)
-    tile = dict(zip(("BN", "BB", "num_warps", "STAGES"), TILES[kind], strict=True))
-    tile = tile if ON_GPU else tile | {"BN": 128}
     words = blocks.view(torch.int32 if kind == "Q4_K" else torch.int16)
-    parts = (words, blocks.view(torch.int8), y) if kind == "Q6_K" else (words, y)
+    parts = {"Q4_K": (sums, words, y), "Q6_K": (words, blocks.view(torch.int8), y)}.get(kind, (words, y))
     kernel = {"Q4_0": q4_0, "Q8_0": q8_0, "Q4_K": q4_k, "Q6_K": q6_k}[kind]
-    parts = (sums, *parts) if kind == "Q4_K" else parts
-    kernel[(-(-n // tile["BN"]),)](bytes_.view(torch.int32), scale, *parts, n, k, DIGITS=len(bytes_), ASM=digits.ASM,
-                                   **tile)  # fmt: skip
+
+    def run(tile: dict) -> None:
+        kernel[(-(-n // tile["BN"]),)](bytes_.view(torch.int32), scale, *parts, n, k, DIGITS=len(bytes_),
+                                       ASM=digits.ASM, **tile)  # fmt: skip
+
+    choices = [dict(zip(("BN", "BB", "num_warps", "STAGES"), tile, strict=True)) for tile in TILES[kind]]
+    run(quickest((kind, n, k, x.dtype), choices, run) if ON_GPU else choices[0] | {"BN": 128})
     return y
 
 

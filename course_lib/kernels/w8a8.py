@@ -263,7 +263,7 @@ def fp8_linear(x: Tensor, codes: Tensor, scale: Tensor) -> Tensor:
             fp8_gemm[tiled(m, n, shape)](*parts, m, n, k, s.shape[1], scale.shape[1], **layout,
                                          EVEN=even(m, n, k, shape), **shape)  # fmt: skip
 
-        run(quickest(("fp8", m, n, k, blocked, x.dtype), tiles(m, FP8), run))
+        run(quickest(("fp8", triton.next_power_of_2(m), n, k, blocked, y.dtype), tiles(m, FP8), run))
     return y
 
 
