@@ -35,7 +35,7 @@ def make_artifacts(model, tokenizer, folder: str | Path, say=print) -> dict[str,
 
     folder = Path(folder)
     batches = calibrate.calibration_batches(tokenizer, "task", 16, 256)
-    stats = calibrate.collect(model, batches, hessian=False)
+    stats = calibrate.collect(model, batches, hessian=False, progress=False)
     made = {"f16": folder / "bot-f16.gguf", "q4_k_m": folder / "bot-q4_k_m.gguf", "gptq": folder / "bot-gptq-4bit",
             "q2_k": folder / "bot-q2_k.gguf"}  # fmt: skip
     llama.export(model, tokenizer, made["f16"], "F16")
