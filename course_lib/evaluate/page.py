@@ -14,6 +14,7 @@ body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem
 table { border-collapse: collapse; }
 th, td { border: 1px solid #8884; padding: .3rem .6rem; text-align: right; vertical-align: bottom; }
 th:first-child { text-align: left; }
+th[scope=row], td { white-space: nowrap; }
 .bad { color: var(--bad); font-weight: 600; }
 .good { color: var(--good); }
 """
@@ -35,7 +36,8 @@ def page(verdicts: Sequence[Verdict], gate: Gate, title: str = "May they serve?"
 
 def _limit(gate: str, key: str, limit: float) -> str:
     figure, side = split_key(gate, key)
-    return f"<small>{gate}</small><br>{html.escape(FIGURES[gate][figure])}<br>{SIDES[side]} {limit:g}"
+    what = html.escape(FIGURES[gate][figure])
+    return f'<small>{gate}</small><br><abbr title="{what}">{figure}</abbr><br>{SIDES[side]} {limit:g}'
 
 
 def _row(verdict: Verdict, limits) -> str:
