@@ -44,9 +44,9 @@ def drawn(n: int, k: int, scheme: Scheme, zeros: bool, act_order: bool) -> QTens
     return QTensor(codes, scale.half().float(), zero.to(torch.uint8), scheme, (n, k), g_idx)
 
 
-def draw_int4(n: int, k: int, group: int = 128, zeros: bool = False, act_order: bool = False, dtype=torch.bfloat16):
+def draw_int4(n, k, group=128, zeros=False, act_order=False, dtype=torch.bfloat16, run: int | None = None):
     scheme = Scheme.int(4, symmetric=False if zeros else "full", group=group)
-    return packing.pack(drawn(n, k, scheme, zeros, act_order), dtype)
+    return packing.pack(drawn(n, k, scheme, zeros, act_order), dtype, run)
 
 
 def product(x: Tensor, w: Tensor) -> Tensor:
