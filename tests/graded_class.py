@@ -45,9 +45,7 @@ class Course:
     def __init__(self, root: Path):
         root.mkdir(parents=True, exist_ok=True)
         self.root, self.book = root, root / ".nbgrader" / "gradebook.db"
-        skipped = shutil.ignore_patterns(
-            "__pycache__", ".ipynb_checkpoints", "ps02*", "ps03*", "ps04*", "ps05*", "ps06*", "ps07*", "ps08*", "ps09*"
-        )
+        skipped = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints", *(f"ps{n:02}*" for n in range(2, 11)))
         for name in ("solutions", "graded"):
             shutil.copytree(ROOT / name, root / name, ignore=skipped)
         shutil.copy(ROOT / "nbgrader_config.py", root)

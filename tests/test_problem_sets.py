@@ -20,10 +20,10 @@ import triton
 
 from course_lib.files import repository
 from course_lib.grading import notebooks, questions
-from graded import ps01, ps02, ps03, ps04, ps05, ps06, ps07, ps08, ps09
+from graded import ps01, ps02, ps03, ps04, ps05, ps06, ps07, ps08, ps09, ps10
 
 ROOT = repository()
-SETS = {module.__name__[-4:]: module for module in (ps01, ps02, ps03, ps04, ps05, ps06, ps07, ps08, ps09)}
+SETS = {module.__name__[-4:]: module for module in (ps01, ps02, ps03, ps04, ps05, ps06, ps07, ps08, ps09, ps10)}
 QUESTIONS = {question.id: question for module in SETS.values() for question in module.build(module.SEED)}
 EVERY = pytest.mark.parametrize("question", QUESTIONS.values(), ids=QUESTIONS)
 

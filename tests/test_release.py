@@ -12,7 +12,7 @@ import pytest
 from course_lib.files import repository
 from course_lib.grading import bundle, leaks, notebooks, release
 from course_lib.grading.generate import Course, ReleaseError
-from graded import ps01, ps02, ps03, ps04, ps05, ps06, ps07, ps08, ps09
+from graded import ps01, ps02, ps03, ps04, ps05, ps06, ps07, ps08, ps09, ps10
 
 ROOT = repository()
 REFERENCE = """def double_scale(w, b):
@@ -310,7 +310,7 @@ def body(function_source):
 
 
 def test_no_file_of_the_archive_holds_lines_of_a_graded_reference(archive):
-    sets = (ps01, ps02, ps03, ps04, ps05, ps06, ps07, ps08, ps09)
+    sets = (ps01, ps02, ps03, ps04, ps05, ps06, ps07, ps08, ps09, ps10)
     references = [q.reference_source() for module in sets for q in module.build(module.SEED)]
     secrets = {secret for source in references for secret in leaks.fingerprints(body(source), size=3)}
     secrets |= {(q.wrong[0].diagnosis,) for module in sets for q in module.build(module.SEED)}

@@ -1,0 +1,198 @@
+"""ps10.q4: what users of a server have waited for"""
+
+import math
+
+import torch
+
+from course_lib.checks import Case
+from course_lib.grading import Mistake, agrees, question
+
+
+def serving_figures(requests, limit):
+    """Median wait for a first token, 95th percentile of the gaps, tokens a second, and the share of good requests."""
+
+    def rank(values, share):
+        return sorted(values)[math.ceil(share * len(values)) - 1]
+
+    waits, gaps, good = [], [], 0
+    for request in requests:
+        times = request["tokens"]
+        own = [after - before for before, after in zip(times, times[1:], strict=False)]
+        if times:
+            waits.append(times[0] - request["at"])
+            good += waits[-1] <= limit["wait"] and max(own, default=0.0) <= limit["gap"]
+        gaps += own
+    span = max(max(r["tokens"], default=0.0) for r in requests) - min(r["at"] for r in requests)
+    return {
+        "wait": rank(waits, 0.5),
+        "gap": rank(gaps, 0.95),
+        "rate": sum(len(r["tokens"]) for r in requests) / span,
+        "good": good / len(requests),
+    }
+
+
+def _nearest(values, share):
+    return sorted(values)[math.ceil(share * len(values)) - 1]
+
+
+def _between(values, share):
+    return torch.quantile(torch.tensor(values, dtype=torch.float64), share).item()
+
+
+def _own_gaps(request):
+    return [b - a for a, b in zip(request["tokens"], request["tokens"][1:], strict=False)]
+
+
+def _with_wait(request):
+    times = [request["at"], *request["tokens"]]
+    return [b - a for a, b in zip(times, times[1:], strict=False)]
+
+
+def _mean_gap(request):
+    gaps = _own_gaps(request)
+    return [sum(gaps) / len(gaps)] if gaps else []
+
+
+def _whole_span(requests):
+    return max(t for r in requests for t in r["tokens"]) - min(r["at"] for r in requests)
+
+
+def _token_span(requests):
+    times = [t for r in requests for t in r["tokens"]]
+    return max(times) - min(times)
+
+
+def _sum_of_spans(requests):
+    return sum(r["tokens"][-1] - r["at"] for r in requests if r["tokens"])
+
+
+def _figures(requests, limit, rank=_nearest, gaps=_own_gaps, start=lambda r: r["at"], span=_whole_span, holds=max,
+             of=lambda requests: len(requests), waited=True, count=lambda r: len(r["tokens"])):  # fmt: skip
+    """The reference with one part changed."""
+    served = [r for r in requests if r["tokens"]]
+    good = sum(
+        (r["tokens"][0] - r["at"] <= limit["wait"] or not waited)
+        and (holds(_own_gaps(r)) if len(r["tokens"]) > 1 else 0.0) <= limit["gap"]
+        for r in served
+    )
+    return {
+        "wait": rank([r["tokens"][0] - start(r) for r in served], 0.5),
+        "gap": rank([gap for r in requests for gap in gaps(r)], 0.95),
+        "rate": sum(map(count, requests)) / span(requests),
+        "good": good / of(requests),
+    }
+
+
+NAMES = ("wait for the first token", "95th percentile of the gaps", "tokens a second", "good requests")
+
+WRONG = [
+    Mistake(
+        "percentiles between two values",
+        lambda *a: _figures(*a, rank=_between),
+        "The nearest rank is asked: the value at place ceil(share · n) of the sorted ones.",
+        loses=NAMES[:2],
+    ),
+    Mistake(
+        "the rank one too high",
+        lambda *a: _figures(*a, rank=lambda v, share: sorted(v)[min(len(v) - 1, math.ceil(share * len(v)))]),
+        "Place ceil(share · n) counts from 1.",
+        loses=NAMES[:2],
+    ),
+    Mistake(
+        "means instead of percentiles",
+        lambda *a: _figures(*a, rank=lambda v, share: sum(v) / len(v)),
+        "A mean hides the one who waited: median and 95th percentile are asked.",
+        loses=NAMES[:2],
+    ),
+    Mistake(
+        "time of day for a wait",
+        lambda *a: _figures(*a, start=lambda r: 0.0),
+        "A wait begins when the request comes.",
+        loses=NAMES[:1],
+    ),
+    Mistake(
+        "the wait among the gaps",
+        lambda *a: _figures(*a, gaps=_with_wait),
+        "A gap lies between two tokens of a request; the wait for the first one is another figure.",
+        loses=NAMES[1:2],
+    ),
+    Mistake(
+        "a mean gap for each request",
+        lambda *a: _figures(*a, gaps=_mean_gap),
+        "All gaps of all requests are sorted together.",
+        loses=NAMES[1:2],
+    ),
+    Mistake(
+        "from the first token on",
+        lambda *a: _figures(*a, span=_token_span),
+        "The server was busy from the first arrival on.",
+        loses=NAMES[2:3],
+    ),
+    Mistake(
+        "times added up",
+        lambda *a: _figures(*a, span=_sum_of_spans),
+        "Requests are served side by side: the time from the first arrival to the last token counts once.",
+        loses=NAMES[2:3],
+    ),
+    Mistake(
+        "first tokens left out",
+        lambda *a: _figures(*a, count=lambda r: max(0, len(r["tokens"]) - 1)),
+        "First tokens are tokens, too.",
+        loses=NAMES[2:3],
+    ),
+    Mistake(
+        "failures not counted",
+        lambda *a: _figures(*a, of=lambda requests: sum(bool(r["tokens"]) for r in requests)),
+        "A request without an answer is not good, and it is a request.",
+        loses=NAMES[3:],
+    ),
+    Mistake(
+        "good on average",
+        lambda *a: _figures(*a, holds=lambda gaps: sum(gaps) / len(gaps)),
+        "One long gap is what a user remembers: the largest one must hold the limit.",
+        loses=NAMES[3:],
+    ),
+    Mistake(
+        "good whatever the wait",
+        lambda *a: _figures(*a, waited=False),
+        "Both limits must hold: that of the wait and that of the gaps.",
+        loses=NAMES[3:],
+    ),
+]
+
+
+def exercise(seed):
+    def case(name, offset, count):
+        """Requests in a row; of five, one fails, one waits long, one has a long gap, one has one token."""
+        generator = torch.Generator().manual_seed(seed + offset)
+
+        def draw(low, high):
+            return low + (high - low) * torch.rand((), generator=generator, dtype=torch.float64).item()
+
+        requests, at = [], draw(10, 20)
+        for i in range(count):
+            kind, tokens, now = i % 5, [], at + draw(0.1, 0.4)
+            now += 0.8 if kind == 1 else 0.0
+            length = (0, 6, 9, 1, 7)[kind]
+            for step in range(length):
+                tokens.append(now)
+                now += draw(0.02, 0.05) + (0.3 if kind == 2 and step == 4 else 0.0)
+            requests.append({"at": at, "tokens": tokens})
+            at += draw(0.05, 0.3)
+        return Case(name, requests, {"wait": 0.6, "gap": 0.1})
+
+    cases = [case("five requests", 0, 5), case("a dozen", 1, 12), case("nineteen", 2, 19)]
+    near = dict(rtol=1e-9)
+    return question(
+        "ps10.q4",
+        "What users have waited for",
+        "serving_figures(requests, limit): wait, gap, rate, and the share of requests that were served well.",
+        serving_figures,
+        properties=[
+            agrees(NAMES[0], cases, "From arrival to first token, by nearest rank.", part="wait", **near),
+            agrees(NAMES[1], cases, "All gaps together, by nearest rank.", part="gap", **near),
+            agrees(NAMES[2], cases, "All tokens, from first arrival to last token.", part="rate", **near),
+            agrees(NAMES[3], cases, "Both limits, of all requests.", part="good", **near),
+        ],
+        wrong=WRONG,
+    )
