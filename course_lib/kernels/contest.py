@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -171,41 +172,53 @@ def command(args) -> str:
     return " ".join([*words, f"--seconds {args.seconds:g}"])
 
 
-def measure(args) -> dict:
-    """All phases; the entry that is written."""
-    from course_lib.kernels import clock, families, kv_contest
+def measure(args, save: Callable[[dict], object]) -> dict:
+    """All phases; the entry is saved after each, so that a run that is stopped leaves what it had."""
+    from course_lib.kernels import clock, families, kv_contest, tune
 
     began = time.perf_counter()
     known = families.families()
     names = [name for name in known if not args.family or name.startswith(tuple(args.family))]
     checks = check_all(names, args.quick, args.jobs)
-    for entry in checks:
-        print(entry, flush=True)
-    print(f"checked after {time.perf_counter() - began:.0f} s", flush=True)
+    print(*checks, f"checked after {time.perf_counter() - began:.0f} s", sep="\n", flush=True)
     bandwidth, flops = clock.copy_bandwidth(), clock.matmul_flops()
     print(f"copy {bandwidth / 1e12:.2f} TB/s, bf16 matmul {flops / 1e12:.0f} TFLOP/s", flush=True)
-    passed = [known[entry["family"]] for entry in checks if entry["passed"]]
-    torch_us = time_torch({point for family in passed for point in points(family, args.quick)})
-    rows = [row for family in passed for row in time_family(family, args.quick, torch_us, bandwidth)]
-    attention, about = (
-        kv_contest.measure(args.quick, bandwidth) if "kv_" in args.family or not args.family else ([], [])
-    )
-    measured, missing = run_peers(args.peer, args.quick, args.seconds)
-    join_peers(rows, measured)
-    for row in [row for row in rows if row["peers"]]:
-        print(row_text(row), flush=True)
-    return {
+    rows: list[dict] = []
+    entry = {
         "benchmark": "kernels",
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": command(args),
         "machine": machine(),
         "copy_tb_per_s": round(bandwidth / 1e12, 3),
         "matmul_tflops": round(flops / 1e12, 1),
-        "checks": checks + about,
-        "peers_missing": missing,
-        "seconds": round(time.perf_counter() - began, 1),
-        "rows": rows + attention,
+        "checks": checks,
+        "peers_missing": {},
+        "rows": rows,
     }
+
+    def done(phase: str) -> None:
+        entry["tuned"] = {" ".join(map(str, key)): str(choice) for key, choice in tune.FOUND.items()}
+        entry["seconds"] = round(time.perf_counter() - began, 1)
+        save(entry)
+        print(f"{phase} after {entry['seconds']:.0f} s", flush=True)
+
+    passed = [known[one["family"]] for one in checks if one["passed"]]
+    torch_us = time_torch({point for family in passed for point in points(family, args.quick)})
+    for family in passed:
+        rows += time_family(family, args.quick, torch_us, bandwidth)
+    done("products")
+    if "kv_" in args.family or not args.family:
+        attention, about = kv_contest.measure(args.quick, bandwidth)
+        rows += attention
+        checks += about
+        done("attention")
+    for name in args.peer:
+        measured, missing = run_peers([name], args.quick, args.seconds)
+        join_peers(rows, measured)
+        entry["peers_missing"] |= missing
+        done(name)
+    print(*(row_text(row) for row in rows if row["peers"]), sep="\n")
+    return entry
 
 
 def main(argv=None) -> int:
@@ -224,11 +237,9 @@ def main(argv=None) -> int:
     if args.check:
         print(json.dumps(check(args.check, args.quick)))
         return 0
-    entry = measure(args)
-    if args.json:
-        from course_lib.files import write_atomic
+    from course_lib.files import write_atomic
 
-        write_atomic(args.json, json.dumps(entry, indent=1) + "\n")
+    entry = measure(args, lambda entry: args.json and write_atomic(args.json, json.dumps(entry, indent=1) + "\n"))
     return 0 if all(one["passed"] for one in entry["checks"]) else 1
 
 
