@@ -53,22 +53,19 @@ class Decide(Explorer):
             scene.rect(LEFT + 90 * legend, 38, 11, 11, fill=fill, color="muted", line=0.8)
             scene.text(LEFT + 90 * legend + 17, 48, what, size=12, anchor="start")
         for k, path in enumerate(choice.paths):
-            _row(scene, path, TOP + k * HIGH, axis, path is choice.first)
+            _bars(scene, path, TOP + k * HIGH, axis)
+        scene.line(axis(memory), TOP - 14, axis(memory), TOP + rows * HIGH - 4, "ink", 2, (5, 3))
+        for k, path in enumerate(choice.paths):
+            _row(scene, path, TOP + k * HIGH, path is choice.first)
         end = TOP + rows * HIGH
-        scene.line(axis(memory), TOP - 14, axis(memory), end - 4, "ink", 2, (5, 3))
         for tick in axis.ticks(5):
             scene.text(axis(tick), end + 16, number(tick), size=12, color="muted")
         scene.text(axis.end, end + 34, "GiB", size=12, color="muted", anchor="end")
         return scene
 
 
-def _row(scene, path, y, axis, first):
+def _bars(scene, path, y, axis):
     p, gib = path.plan, 2**30
-    if first:
-        scene.rect(6, y - 9, 748, HIGH - 5, color="green", line=2.5)
-        scene.diamond(18, y + 8, 6, "green")
-    scene.text(30, y + 6, path.artifact, size=13, bold=first, anchor="start")
-    scene.text(30, y + 24, f"on {path.runtime}", size=12, color="muted", anchor="start")
     at = 0.0
     for value, fill in ((p.weights.value, "blue"), (p.kv.value, "orange"),
                         (p.total - p.weights.value - p.kv.value, "faint")):  # fmt: skip
@@ -76,6 +73,15 @@ def _row(scene, path, y, axis, first):
         if b > a:
             scene.rect(a, y - 4, b - a, 18, fill=fill, color="paper", line=0.7)
         at += value
+
+
+def _row(scene, path, y, first):
+    p, gib = path.plan, 2**30
+    if first:
+        scene.rect(6, y - 10, 748, HIGH - 2, color="green", line=2.5)
+        scene.diamond(18, y + 8, 6, "green")
+    scene.text(30, y + 6, path.artifact, size=13, bold=first, anchor="start")
+    scene.text(30, y + 24, f"on {path.runtime}", size=12, color="muted", anchor="start")
     word = f"✗ {path.why_not}" if path.why_not else "✓ fits"
     scene.text(LEFT, y + 30, f"{number(p.total / gib)} GiB  {word}", size=12, anchor="start", halo=True,
                color="muted" if path.why_not else "ink")  # fmt: skip
