@@ -84,6 +84,18 @@ def kv(kind: str, bits: int) -> Build:
     return Build(f"kv-{kind}", "kv.attend", signature, tile, 2 * 64 * 128, 2, True, arches)
 
 
+def fused(name: str, function: str, signature: dict[str, str], **constants) -> Build:
+    """Without dependent launches, which older GPUs lack; 8 rows of 512 weights in a turn, or 4."""
+    weights = 0 if function == "_attention" else 4096 if constants["GATED"] else 2048
+    return Build(name, f"fused.{function}", signature, constants | {"PDL": False}, weights, 4, not weights, ARCHES)
+
+
+FLOATS = dict.fromkeys(("cos", "sin", "out", "top", "total"), "*fp32") | {"scale": "fp32"}
+WHOLE = {"positions": "*i32", "room": "i32", "heads": "i32"}
+ATTENTION = dict.fromkeys(("qkv", "keys", "values"), "*bf16") | FLOATS | WHOLE
+PRODUCTS = dict.fromkeys(("x", "g", "w", "y"), "*bf16") | {"n": "i32", "k": "i32", "eps": "fp32"}
+PLAIN = {"NORM": True, "GATED": False, "ADD": False, "EVEN": True, "BN": 4, "BK": 512}
+
 BUILDS = (
     gemv(1, "v1_naive"),
     gemv(2, "v2_group"),
@@ -117,4 +129,7 @@ BUILDS = (
     ggml("q8_0", 32, 8, {}),
     ggml("q4_k", 256, 16, {"blocks": "*i32", "sums": "*fp32"}),
     ggml("q6_k", 256, 4, {"scales": "*i8"}),
+    fused("fused-products", "_products", PRODUCTS, **PLAIN),
+    fused("fused-gated", "_products", PRODUCTS, **PLAIN | {"GATED": True}),
+    fused("fused-attention", "_attention", ATTENTION, SHARED=4, G=16, D=128, SIZE=32),
 )
