@@ -1,7 +1,6 @@
 """What training under one's own rounding is worth: the bundled model at 2 and 3 bits, beside RTN and GPTQ.
 
     python benchmarks/qat.py [--messages 48]
-    python benchmarks/qat.py --more 640          # int2 g64 alone, with that many steps, added to what is recorded
 
 All read windows of 128 tokens of the same training text, prose, code and task alike: GPTQ 256 of them, QAT 4 a step.
 All are judged on held-out text and messages. QAT's targets are the 16-bit model's own predictions, so that a model
@@ -12,7 +11,6 @@ thread.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 
 import torch
@@ -73,22 +71,24 @@ def measured(judge: Judge, model, scheme, method, *rest, **options) -> dict:
     return figures
 
 
-def scheme_of(name: str):
-    """The Scheme behind a name of SCHEMES."""
-    from course_lib import Scheme
+def main() -> None:
+    """Measure everything and write the results."""
+    from record import record
 
-    bits, group = SCHEMES[name]
-    return Scheme.int(bits, symmetric=False, group=group, scale_dtype=torch.float16)
-
-
-def everything(judge: Judge, model, text: torch.Tensor, prose: torch.Tensor) -> dict:
-    """All ways for all schemes."""
+    from course_lib import Scheme, models
     from course_lib.calibrate.qat import rows_of
     from course_lib.qtensor import quantize
 
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--messages", type=int, default=48)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    model, tokenizer = models.load("bundled")
+    judge, text = Judge(model, tokenizer, options.messages), windows(tokenizer)
+    prose = windows(tokenizer, ("prose",))
     results: dict = {"16 bits": judge(model)}
-    for name in SCHEMES:
-        scheme = scheme_of(name)
+    for name, (bits, group) in SCHEMES.items():
+        scheme = Scheme.int(bits, symmetric=False, group=group, scale_dtype=torch.float16)
         rows = results[name] = {
             "rtn": measured(judge, model, scheme, "rtn"),
             "rtn, mse grid": measured(judge, model, scheme, lambda w, s: quantize(w, s, "mse")),
@@ -102,30 +102,6 @@ def everything(judge: Judge, model, text: torch.Tensor, prose: torch.Tensor) -> 
             rows["qat, 40 steps, prose only"] = measured(
                 judge, model, scheme, "qat", batches, steps=40, rate=RATES[name]
             )
-    return results
-
-
-def main() -> None:
-    """Measure everything and write the results."""
-    from record import RESULTS, record
-
-    from course_lib import models
-    from course_lib.calibrate.qat import rows_of
-
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--messages", type=int, default=48)
-    parser.add_argument("--more", type=int, help="int2 g64 alone with so many steps, added to the recorded results")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    model, tokenizer = models.load("bundled")
-    judge, text = Judge(model, tokenizer, options.messages), windows(tokenizer)
-    if options.more:
-        results = json.loads((RESULTS / "qat.json").read_text(encoding="utf-8"))["results"]
-        name, steps = "int2 g64", options.more
-        found = measured(judge, model, scheme_of(name), "qat", rows_of([text], ROWS), steps=steps, rate=RATES[name])
-        results[name][f"qat, {steps} steps"] = found
-    else:
-        results = everything(judge, model, text, windows(tokenizer, ("prose",)))
     record("qat", results, rates=RATES, tokens_a_step=ROWS * LENGTH, windows=len(text), loss="KL to the 16-bit model")
 
 
