@@ -303,10 +303,11 @@ def test_the_archive_holds_the_course_and_nothing_of_the_teacher(archive):
     assert not [n for n in names if "__pycache__" in n or "checkpoints" in n or n.endswith((".pyc", ".db"))]
 
 
-def body(function_source):
-    """The lines of a function below its first line and its docstring."""
-    node = ast.parse(function_source).body[0]
-    return "\n".join(function_source.splitlines()[node.body[0].end_lineno :])
+def body(source):
+    """The lines of its functions below their first lines and their docstrings."""
+    lines = source.splitlines()
+    functions = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
+    return "\n".join(line for node in functions for line in lines[node.body[0].end_lineno : node.end_lineno])
 
 
 def test_no_file_of_the_archive_holds_lines_of_a_graded_reference(archive):
