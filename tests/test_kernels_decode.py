@@ -1,10 +1,12 @@
 """A decode step out of our own kernels is the step that transformers takes; the benchmark's models are sound."""
 
+import argparse
+
 import pytest
 import torch
 import torch.nn.functional as F
 
-from course_lib.kernels import bench, bench_decode, fused, glue, kv
+from course_lib.kernels import bench, bench_decode, decode_models, fused, glue, kv
 from course_lib.kernels.decoder import Decoder, Dense, Full, Layer, Paged, Shape, kv_bytes
 
 SHAPE = Shape(hidden=64, layers=2, heads=4, kv_heads=2, width=32, inner=96, vocabulary=128, base=10000.0)
@@ -160,11 +162,11 @@ def test_add_norm_and_silu_mul_equal_torch(dtype):
 @pytest.mark.parametrize("variant", bench_decode.VARIANTS)
 def test_the_benchmarks_models_keep_numbers_at_their_size(variant, monkeypatch):
     """Random codes neither overflow nor vanish on the way through the layers; bytes are those of the tensors."""
-    monkeypatch.setattr(bench_decode, "PAGE", PAGE)
+    monkeypatch.setattr(decode_models, "PAGE", PAGE)
     torch.manual_seed(0)
     shape = Shape(hidden=256, layers=2, heads=4, kv_heads=2, width=64, inner=384, vocabulary=512)
-    decoder, size = bench_decode.model(variant.split("+")[0], shape)
-    bench_decode.fill(decoder, 2, TOKENS, "kv" in variant)
+    decoder, size = decode_models.model(variant.split("+")[0], shape)
+    decode_models.fill(decoder, 2, TOKENS, "kv" in variant)
     held = decoder.caches
     logits = decoder.step(torch.zeros(2, dtype=torch.long)).float()
     assert logits.isfinite().all() and 0.5 < logits.std() < 2
@@ -178,7 +180,7 @@ def test_the_benchmarks_models_keep_numbers_at_their_size(variant, monkeypatch):
         for name, t in vars(getattr(cache, "pages", cache)).items()
         if name not in ("table", "lengths", "way")
     )
-    assert kept == bench_decode.cache_bytes(shape, 2, TOKENS, "kv" in variant)
+    assert kept == decode_models.cache_bytes(shape, 2, TOKENS, "kv" in variant)
 
 
 def test_the_likeliest_token_is_argmax():
@@ -192,6 +194,8 @@ def test_bytes_of_a_cache_are_the_published_ones():
 
 def test_sizes_are_read_or_refused(capsys):
     assert bench_decode.size("16x4096") == (16, 4096)
+    args = argparse.Namespace(quick=False, points=[(1, 64), (16, 4096)], variant=["fp8"])
+    assert bench_decode.command(args) == "course bench decode --points 1x64 16x4096 --variant fp8"
     for text in ("16", "16x100", "0x64", "ax64", "4x-64"):
         with pytest.raises(SystemExit):
             bench_decode.decode_main(["--points", text])
@@ -210,7 +214,7 @@ def test_each_shape_takes_the_tile_that_was_quickest(monkeypatch, capsys):
     from course_lib.kernels import clock
 
     shape = Shape(hidden=64, layers=2, heads=4, kv_heads=2, width=32, inner=96, vocabulary=128)
-    decoder, _ = bench_decode.model("bf16", shape)
+    decoder, _ = decode_models.model("bf16", shape)
     monkeypatch.setattr(fused, "CHOSEN", {})
     monkeypatch.setattr(fused, "CANDIDATES", ((64, 256, 4), (32, 256, 4), (16, 128, 4)))
 
@@ -220,7 +224,7 @@ def test_each_shape_takes_the_tile_that_was_quickest(monkeypatch, capsys):
         return fused.CHOSEN[tuple(calls[0].args[1].shape)]["BN"] * (-1 if down else 1)
 
     monkeypatch.setattr(clock, "microseconds", microseconds)
-    bench_decode.choose_tiles(decoder)
+    decode_models.choose_tiles(decoder)
     assert {size: tile["BN"] for size, tile in fused.CHOSEN.items()} == {
         (256, 64): 16, (64, 128): 16, (192, 64): 16, (64, 96): 64,
     }  # fmt: skip
