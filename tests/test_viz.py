@@ -316,6 +316,8 @@ PLOTS = {
     ),
     "my_curve": lambda: plots.my_curve([dict(name="a", bytes=1e6, task=0.5, own=False)], budget_bytes=2e6),
     "pipeline": plots.pipeline,
+    "gpu_speedup": lambda: plots.gpu_speedup({"w4a16-g128": "INT4", "fp8-row": "FP8"}, peers=["humming"], title="a"),
+    "gpu_attention": lambda: plots.gpu_attention({"kv_fp8": "FP8", "kv_int4": "INT4"}, title="b"),
 }
 
 
