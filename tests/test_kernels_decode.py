@@ -72,7 +72,9 @@ def test_our_attention_reads_the_tokens_that_are_there_and_no_others(tokens):
     keys, values = (torch.full((2, kv_heads, room, width), float("nan")) for _ in "kv")
     keys[:, :, :tokens], values[:, :, :tokens] = torch.randn(2, 2, kv_heads, tokens, width)
     qkv = torch.randn(2, (heads + 2 * kv_heads) * width)
-    cos, sin = torch.ones(room, width // 2), torch.zeros(room, width // 2)
+    shared = heads // kv_heads
+    qkv[0, heads * width :][: kv_heads * width] = qkv[0, : heads * width].view(kv_heads, shared, width)[:, 0].flatten()
+    cos, sin = torch.ones(room, width // 2), torch.zeros(room, width // 2)  # of one sequence the new key scores highest
     got = fused.attention(qkv, cos, sin, torch.full((2,), tokens, dtype=torch.int32), keys, values, heads)
     q, k, v = qkv.split([heads * width, kv_heads * width, kv_heads * width], 1)
     assert torch.equal(keys[:, :, tokens].flatten(1), k) and torch.equal(values[:, :, tokens].flatten(1), v)
