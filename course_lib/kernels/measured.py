@@ -33,4 +33,5 @@ def provenance(path: Path | None = None) -> str:
     """One line under a picture: GPU, versions, date, command."""
     entry = record(path)
     on = entry["machine"]
-    return f"{on['gpu']}, torch {on['torch']}, triton {on['triton']}, {entry['date'][:10]}; {entry['command']}"
+    words = entry["command"].split(" --")[0]
+    return f"{on['gpu']}, torch {on['torch']}, triton {on['triton']}, {entry['date'][:10]}; {words}"
