@@ -1,5 +1,7 @@
 """ch13.claim: "p = .177, so it is as good". What the same numbers say about the loss."""
 
+from math import comb
+
 from course_lib.checks import Exercise, Wrong, law
 
 RIGHT = {"drop": 0.986, "worst": 2.31, "still": 53}
@@ -14,6 +16,21 @@ def _near(key, tolerance, said):
         return known[0] if known else f'claim["{key}"] = {value:.4g} is not it.'
 
     return test
+
+
+def _still(got):
+    lost = got["still"]
+    if lost == RIGHT["still"]:
+        return True
+    if lost == 13:
+        return "That is the difference today. Asked is the count of lost ones."
+    if lost != int(lost) or not 33 < lost < 1287:
+        return f"Asked is a whole number above 33. You say {lost:.4g}."
+    n = int(lost) + 33
+    p = 2 * sum(comb(n, k) for k in range(34)) / 2**n
+    if p < 0.05:
+        return f"At {lost:.0f} lost p is {p:.3f}: below 0.05, and so it is with fewer."
+    return f"At {lost:.0f} lost p is {p:.3f}, still above 0.05: more must be lost."
 
 
 EXERCISE = Exercise(
@@ -46,6 +63,7 @@ claim = {
             16.46: "13 of the 79 flips. The accuracy is a share of all items.",
             -0.986: "A drop is positive where something was lost.",
             3.49: "46 were lost, but 33 were won back.",
+            1: "Rounded too far: two decimals, please.",
         }), "(46 − 33) / 1319, in points."),
         law("the worst", _near("worst", 0.015, {
             0.0231: "Right as a share. Asked are points.",
@@ -53,14 +71,10 @@ claim = {
             0.99: "That is the measured drop, the middle of the interval.",
             -0.33: "That is the other end: the luckiest case.",
             1.32: "That is half the width. Add it to the drop.",
+            3.49: "That is what was lost, without what was won. Asked is the upper end of the drop's interval.",
             1: "The margin that you would like is not what the data say.",
         }), "The upper end of drop ± 1.96 · √(b + c − (b − c)²/n) / n."),
-        law("still not significant", _near("still", 0.5, {
-            52: "At 52 p is still above 0.05: one more.",
-            46: "At 46 p is 0.177.",
-            49: "That is where one side falls below 0.05. McNemar's p has two.",
-            13: "That is the difference today. Asked is the count of lost ones.",
-        }), "The exact p of 53 against 33 is the first below 0.05."),
+        law("still not significant", _still, "The exact two-sided p, tried for 34, 35, … lost: the first below 0.05."),
     ],
     wrong=[
         Wrong("shares, not points", {"drop": 0.00986, "worst": 0.0231, "still": 53},

@@ -32,6 +32,17 @@ def _raw(base, other, share):
     return float(kl.mean()), float(kl.sort().values[math.ceil(share * len(kl)) - 1]), float(flips)
 
 
+def _count(base, other, share):
+    mean, high, flips = drift(base, other, share)
+    return mean, high, flips * len(base)
+
+
+def _over_tokens(base, other, share):
+    p, q = base.double().log_softmax(0), other.double().log_softmax(0)
+    kl = (p.exp() * (p - q)).sum(-1)
+    return float(kl.mean()), float(kl.sort().values[math.ceil(share * len(kl)) - 1]), drift(base, other, share)[2]
+
+
 def _logits(tokens, vocabulary, noise, seed):
     g = torch.Generator().manual_seed(seed)
     base = 3 * torch.randn(tokens, vocabulary, generator=g)
@@ -97,9 +108,16 @@ def drift(base, other, share):
               "That is the largest KL of all. Some tokens, 1 − share of them, may lie above the figure that is asked."),
         Wrong("the lower end", _wrong(top=lambda k, share: k.sort().values[math.ceil((1 - share) * len(k)) - 1]),
               "That is the harmless end, counted from above. Sort upwards and count `share` of the tokens from below."),
+        Wrong("a value in between", _wrong(top=torch.quantile),
+              "torch.quantile mixes two neighbours of the list. Asked is one value of the list: sort, then count."),
+        Wrong("one place too far", _wrong(top=lambda k, share: k.sort().values[min(int(share * len(k)), len(k) - 1)]),
+              "Counted from 1 the place is share · tokens, rounded up. Python counts from 0: one less."),
+        Wrong("softmax over the tokens", _over_tokens,
+              "Your probabilities add up to 1 over the tokens. They do so over a token's choices: log_softmax(-1)."),
         Wrong("the median", _wrong(top=lambda k, share: k.median()), "That is the 50 % point, whatever `share` is."),
         Wrong("agreement", _wrong(flips=lambda f: 1 - f),
               "You counted the tokens that agree. Flips are the others."),
+        Wrong("a count of flips", _count, "You count the flips. Asked is their share: divide by the tokens."),
         Wrong("percent", _wrong(flips=lambda f: 100 * f), "The flips are a share from 0 to 1, not percent."),
     ],
     hints=[

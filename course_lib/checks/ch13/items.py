@@ -28,6 +28,10 @@ def _down(margin, flips, alpha, power):
     return math.floor((_z(1 - alpha) + _z(power)) ** 2 * flips / margin**2)
 
 
+def _nearest(margin, flips, alpha, power):
+    return round((_z(1 - alpha) + _z(power)) ** 2 * flips / margin**2)
+
+
 def _half_margin(run, margin, flips, alpha, power):
     a, b = run(margin, flips, alpha, power), run(margin / 2, flips, alpha, power)
     return abs(b - 4 * a) <= 4 or f"Half the margin takes four times the items. You say {a} and {b}."
@@ -73,6 +77,15 @@ def items(margin, flips, alpha, power):
         Wrong("squared one by one", _wrong(lambda m, f, a, p: (_z(1 - a) ** 2 + _z(p) ** 2) * f / m**2),
               "First add both z, then square: (a + b)² is more than a² + b²."),
         Wrong("rounded down", _down, "Rounded down, one item is missing."),
+        Wrong("rounded to the nearest", _nearest, "To the nearest, an item may be missing: always up, math.ceil."),
+        Wrong("z(1 − power)", _wrong(lambda m, f, a, p: (_z(1 - a) + _z(1 - p)) ** 2 * f / m**2),
+              "z(1 − power) is negative and takes away from the other z. Asked is z(power)."),
+        Wrong("flips squared, too", _wrong(lambda m, f, a, p: ((_z(1 - a) + _z(p)) * f / m) ** 2),
+              "Only the z and the margin stand squared, the flips do not."),
+        Wrong("flips · (1 − flips)", _wrong(lambda m, f, a, p: (_z(1 - a) + _z(p)) ** 2 * f * (1 - f) / m**2),
+              "share · (1 − share) belongs to one accuracy. A flip is +1 or −1, squared 1: flips alone."),
+        Wrong("cdf", _wrong(lambda m, f, a, p: (NormalDist().cdf(1 - a) + NormalDist().cdf(p)) ** 2 * f / m**2),
+              "cdf goes from z to a share. You have the share and want z: inv_cdf."),
         Wrong("unpaired", _wrong(lambda m, f, a, p: (_z(1 - a) + _z(p)) ** 2 * 2 * f / m**2),
               "A factor of 2 belongs to two different groups of items. Here both models answer the same ones."),
         Wrong("alpha instead of 1 − alpha", _wrong(lambda m, f, a, p: (_z(a) + _z(p)) ** 2 * f / m**2),

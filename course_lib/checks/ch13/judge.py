@@ -17,6 +17,23 @@ def _missing_passes(figures, limits):
     return [key for key in judge(figures, limits) if key.rsplit("_", 1)[0] in figures]
 
 
+def _all_pass(figures, limits):
+    return [key for key in _nan_passes(figures, limits) if key.rsplit("_", 1)[0] in figures]
+
+
+def _zero_is_missing(figures, limits):
+    return judge({name: value for name, value in figures.items() if value}, limits)
+
+
+def _any_max(figures, limits):
+    shut = []
+    for key, limit in limits.items():
+        value = figures.get(key.rsplit("_", 1)[0])
+        if value is None or not (value <= limit if "max" in key else value >= limit):
+            shut.append(key)
+    return shut
+
+
 def _missing_is_zero(figures, limits):
     names = {key.rsplit("_", 1)[0]: 0.0 for key in limits}
     return judge(names | figures, limits)
@@ -113,6 +130,9 @@ def judge(figures, limits):
         Case("nobody measured the accuracy", {"vram_gib": 1.0}, SOURCE),
         Case("not a number", {"kl": float("nan"), "top1": float("nan")}, {"kl_max": 0.1, "top1_min": 0.9}),
         Case("both are wrong", {"accuracy": 0.5, "vram_gib": 80.0}, SOURCE),
+        Case("a figure of 0", {"kl": 0.0}, {"kl_max": 0.1}),
+        Case("the larger limit first", {"top1": 0.2, "kl": 3.0}, {"top1_min": 0.9, "kl_max": 0.1}),
+        Case("a name with max in it", {"max_context": 900.0}, {"max_context_min": 512}),
         Case("no limits", {"accuracy": 0.5}, {}),
     ],
     properties=[
@@ -122,6 +142,14 @@ def judge(figures, limits):
     wrong=[
         Wrong("missing passes", _missing_passes,
               "A figure that is missing passed. Then forgetting the test is the easiest way through the gate."),
+        Wrong("missing and NaN pass", _all_pass,
+              "A figure that is missing passed, and so did NaN. Ask whether the limit holds: all else is shut out."),
+        Wrong("0 counts as missing", _zero_is_missing,
+              "0.0 is a measured figure, but `not 0.0` is True. Ask for None: value is None."),
+        Wrong("sorted", lambda figures, limits: sorted(judge(figures, limits)),
+              "The keys come in the order of `limits`. You sorted them."),
+        Wrong("max anywhere in the key", _any_max,
+              "max_context_min has max in its name and is a lower limit: look at what follows the last _."),
         Wrong("missing is zero", _missing_is_zero,
               "A missing figure became 0: that passes every _max. Nothing measured, nothing shown."),
         Wrong("NaN passes", _nan_passes,

@@ -50,6 +50,12 @@ def _verdicts(both, lost, won, neither):
     return base, [True] * both + [False] * lost + [True] * won + [False] * neither
 
 
+def _probable(got, base, other):
+    if not any(_flips(base, other)):
+        return got == 1 or f"No item flipped, so nothing speaks for a change: p is 1.0. Yours is {got:.4g}."
+    return 0 < got <= 1 or f"p = {got:.4g}: the chance of what happened lies above 0, and at most at 1."
+
+
 def _swap(run, base, other):
     a, b = run(base, other), run(other, base)
     return abs(a - b) < 1e-9 or f"Base and other swapped, p is {b:.4g} instead of {a:.4g}: the test has two sides."
@@ -86,7 +92,7 @@ def mcnemar(base, other):
         Case("46 and 33", *_verdicts(0, 46, 33, 0)),
     ],
     properties=[
-        law("a probability", lambda got, *_: 0 < got <= 1 or f"p = {got:.4g} is no probability.", "From 0 to 1."),
+        law("a probability", _probable, "What happened had some chance, and no chance is above 1."),
         relation("two sides", _swap, "Losing and winning count alike."),
         relation("only flips count", _unchanged, "Items on which both agree are no evidence about a change."),
         equals_reference(atol=1e-9, why="Whole numbers, one division."),
@@ -107,6 +113,8 @@ def mcnemar(base, other):
               "The split that happened counts as well: range(k + 1)."),
         Wrong("all items are coins", _wrong(lambda b, c, base, _: min(1.0, 2 * _tail(len(base), min(b, c)))),
               "n is the number of flips, not of items. Where both agree, no coin was thrown."),
+        Wrong("the difference", _wrong(lambda b, c, *_: min(1.0, 2 * _tail(b + c, abs(b - c)))),
+              "You add up to the difference of lost and won. The coins showed the smaller count: add up to that."),
         Wrong("chi-square", _wrong(_chi),
               "That is the normal approximation, uncorrected. With few flips it promises too much."),
         Wrong("unpaired", _wrong(_unpaired),

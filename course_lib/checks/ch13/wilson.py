@@ -58,7 +58,7 @@ def _counts(right, n, z):
 def _inside(got, right, n, z):
     low, high = got
     if not -1e-9 <= low <= high <= 1 + 1e-9:
-        return f"From {low:.4f} to {high:.4f} is no range of shares."
+        return f"low is {low:.7g}, high is {high:.7g}. In order, and within 0 and 1, they are not."
     return True
 
 
@@ -111,6 +111,8 @@ def wilson(right, n, z):
         Wrong("Agresti and Coull's", _agresti,
               "That is the plain formula with z²/2 right and z²/2 wrong items added. Close, but wider, and above 1 "
               "for 40 of 40."),
+        Wrong("centre and half the width", lambda *a: (sum(wilson(*a)) / 2, (wilson(*a)[1] - wilson(*a)[0]) / 2),
+              "You return centre and half width. Asked are the two ends: centre − half, centre + half."),
         Wrong("the ends swapped", _turned, "Low comes first."),
         Wrong("counts", _counts, "You return items. Asked are shares, from 0 to 1."),
     ],

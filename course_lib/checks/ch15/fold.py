@@ -22,6 +22,10 @@ def block(embed, gain, reads, writes):
     return embed + torch.relu(n @ reads.T) @ writes.T
 
 
+def _gains_on_embed(embed, gain, reads, writes, R):
+    return (embed * gain) @ R, reads @ R, R.T @ writes
+
+
 def _same_function(run, embed, gain, reads, writes, R):
     turned = run(embed, gain, reads, writes, R)
     new, old = block(turned[0], torch.ones_like(gain), *turned[1:]), block(embed, gain, reads, writes)
@@ -101,6 +105,11 @@ def fold(embed, gain, reads, writes, R):
             "gains after the rotation",
             _variant(r=lambda r, gain, R: (r @ R) * gain),
             "A gain belongs to an old channel. After R the channels are mixed: multiply first, rotate then.",
+        ),
+        Wrong(
+            "gains on the embedding",
+            _gains_on_embed,
+            "The gains act behind the norm, on what one reader sees. The embedding is the stream itself.",
         ),
         Wrong(
             "divided by the gains",

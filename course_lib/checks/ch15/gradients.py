@@ -36,6 +36,12 @@ def _unrounded_mask(w, s, b, g):
     return g * inside, (g * (q - inside * u)).sum(-1, keepdim=True)
 
 
+def _open_end(w, s, b, g):
+    q, _, rounded, u = _parts(w, s, b)
+    inside = rounded.abs() < 2 ** (b - 1) - 1
+    return g * inside, (g * (q - inside * u)).sum(-1, keepdim=True)
+
+
 def _levels(w, s, b, g):
     return gradients(w, s, b + 1, g)
 
@@ -104,6 +110,11 @@ def gradients(w, s, b, g):
             "3.4 rounds to 3, a mark that exists. Ask where round(w/s) lies, not where w/s does.",
         ),
         Wrong(
+            "the last mark counts as clipped",
+            _open_end,
+            "qmax itself is a mark that exists: what rounds to it still passes. Clipped is what lies beyond: <= qmax.",
+        ),
+        Wrong(
             "times s",
             _variant(weights=lambda g, inside, s: g * inside * s),
             "Going in, w is divided by s; coming out, the code is multiplied by it. Both derivatives cancel.",
@@ -127,6 +138,21 @@ def gradients(w, s, b, g):
             "step: clipped weights only",
             _variant(steps=lambda g, q, inside, r, u: g * q * ~inside),
             "Weights inside have a say in s, too: code − w/s, their rounding error in steps.",
+        ),
+        Wrong(
+            "step: weights inside only",
+            _variant(steps=lambda g, q, inside, r, u: g * (q - u) * inside),
+            "A clipped weight is ±qmax steps: with a larger s it grows. Its part of the step's gradient is its code.",
+        ),
+        Wrong(
+            "step: the sign turned",
+            _variant(steps=lambda g, q, inside, r, u: g * (inside * u - q)),
+            "Right but for the sign: the code counts with plus, w/s with minus.",
+        ),
+        Wrong(
+            "step: without g",
+            _variant(steps=lambda g, q, inside, r, u: q - inside * u),
+            "That is ∂ŵ/∂s. By the chain rule each weight's part is multiplied by its g, then they are added up.",
         ),
         Wrong(
             "step: codes never clipped",

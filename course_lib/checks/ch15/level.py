@@ -38,6 +38,16 @@ def _of_all(passed, rubric):
     return rubric[min(int(share * len(rubric)), len(rubric) - 1)][0]
 
 
+def _pooled(passed, rubric):
+    reached, have, of = rubric[0][0], 0, 0
+    for name, needed in rubric:
+        have, of = have + sum(each in passed for each in needed), of + len(needed)
+        if 3 * have < 2 * of:
+            break
+        reached = name
+    return reached
+
+
 def _place(passed, rubric):
     return [name for name, _ in rubric].index(level(passed, rubric))
 
@@ -127,6 +137,11 @@ def level(passed, rubric):
             "a share of everything",
             _of_all,
             "Twenty exercises on one subject do not make up for none on another: each level is judged by its own.",
+        ),
+        Wrong(
+            "levels pooled",
+            _pooled,
+            "You add up the evidence of all levels so far. What is more than enough below does not count for the next.",
         ),
         Wrong(
             "its place",

@@ -33,6 +33,20 @@ def _no_power(pairs):
     return math.log2(factor), bias
 
 
+def _cancelled(pairs):
+    bias = off_by(pairs)[1]
+    return 2 ** abs(bias), bias
+
+
+def _both_powers(pairs):
+    factor, bias = off_by(pairs)
+    return factor, 2**bias
+
+
+def _mean_factor(pairs):
+    return sum(max(g / o, o / g) for g, o in pairs) / len(pairs), off_by(pairs)[1]
+
+
 def _order(pairs):
     return off_by(pairs)[::-1]
 
@@ -90,6 +104,26 @@ def off_by(pairs):
             "without the absolute value",
             _variant(size=lambda x: x),
             "Twice too much and twice too little cancel to “perfect”. For the factor take |log| first, then the mean.",
+        ),
+        Wrong(
+            "the absolute value too late",
+            _cancelled,
+            "You take | | of the mean. By then too much and too little have cancelled: | | comes first.",
+        ),
+        Wrong(
+            "the bias as a factor",
+            _both_powers,
+            "The bias stays a mean of logarithms: 0 is neither side. Only the factor is a power of 2.",
+        ),
+        Wrong(
+            "mean of the factors",
+            _mean_factor,
+            "You average the factors: one guess that is off by 1000 drowns the rest. Average |log|, then take 2 to it.",
+        ),
+        Wrong(
+            "e instead of 2",
+            _variant(base=math.e),
+            "Your logarithms are in twos, and the power is of e. A mean |log2| of 1 is a factor of 2.",
         ),
         Wrong(
             "a bias without a sign",

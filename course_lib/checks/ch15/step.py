@@ -27,6 +27,11 @@ def _variant(start="w", look="w_hat", after=lambda new, s, b: new, sign=-1.0, ov
     return wrong
 
 
+def _clipped(new, s, b):
+    qmax = 2 ** (b - 1) - 1
+    return torch.minimum(torch.maximum(new, -qmax * s), qmax * s)
+
+
 def _adds_up(run, w, s, b, x, y, rate):
     once = run(w, s, b, x, y, rate) - w
     small = run(w, s, b, x, y, rate / 64) - w
@@ -86,6 +91,16 @@ EXERCISE = Exercise(
             "the loss of the unrounded weights",
             _variant(look="w"),
             "Your error is that of w. It is ŵ that will be served: round on the way forward.",
+        ),
+        Wrong(
+            "clipped at the last mark",
+            _variant(after=_clipped),
+            "You clip the new w. Only ŵ is clipped; w may wander beyond the last mark, and come back.",
+        ),
+        Wrong(
+            "twice as far",
+            _variant(sign=-2.0),
+            "The ½ of the loss takes away the 2 of the square: the gradient is error.T @ x / len(x), once.",
         ),
         Wrong(
             "uphill",
