@@ -15,7 +15,8 @@ def drops(pairs, margin, title="Lost, with its interval: only what ends before t
         color = light("green" if safe else "red")
         axes.plot([low, high], [row, row], color=color, linewidth=3)
         axes.scatter(100 * pair.drop, row, s=60, color=color, marker="o" if safe else "D", zorder=2)
-        axes.annotate(f"{number(100 * pair.drop, 2)}", (high, row), (8, -4), textcoords="offset points")
+        beside = max(high, 100 * margin)  # no number lies on the dashed line
+        axes.annotate(f"{number(100 * pair.drop, 2)}", (beside, row), (8, -4), textcoords="offset points")
     axes.axvline(100 * margin, color=light("ink"), linewidth=1.2, linestyle="--")
     axes.set_ylim(len(pairs) - 0.4, -0.6)
     axes.set_yticks(range(len(pairs)), list(pairs))
