@@ -29,8 +29,8 @@ def _still(got):
     n = int(lost) + 33
     p = 2 * sum(comb(n, k) for k in range(34)) / 2**n
     if p < 0.05:
-        return f"At {lost:.0f} lost p is {p:.3f}: below 0.05, and so it is with fewer."
-    return f"At {lost:.0f} lost p is {p:.3f}, still above 0.05: more must be lost."
+        return f"At {lost:.0f} lost p is {p:.4f}: below 0.05, and so it is with fewer."
+    return f"At {lost:.0f} lost p is {p:.4f}, still above 0.05: more must be lost."
 
 
 EXERCISE = Exercise(
