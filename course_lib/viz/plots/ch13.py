@@ -6,7 +6,7 @@ from course_lib.viz.palette import light
 
 
 @styled
-def drops(pairs, margin, title="Lost, with its interval: only what ends before the margin is shown to be safe"):
+def drops(pairs, margin, title="Lost, with its interval: safe is what ends before the margin"):
     """`pairs` is {"Q4_K_M": Paired, …}; margin is a share; the bars are two-sided 90 % intervals, in points."""
     figure, axes = new_figure(1.2 + 0.34 * len(pairs))
     for row, pair in enumerate(pairs.values()):
