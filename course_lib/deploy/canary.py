@@ -20,7 +20,7 @@ def in_share(user: str, share: float) -> bool:
     every process.)
 
     >>> [in_share("ada", share) for share in (0.0, 0.5, 1.0)]
-    [False, True, True]
+    [False, False, True]
     """
     return int.from_bytes(hashlib.sha256(user.encode()).digest()[:8], "big") < share * 2**64
 

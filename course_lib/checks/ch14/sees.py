@@ -55,7 +55,8 @@ EXERCISE = Exercise(
     spec="sees(user, share): True for a share of users: the first 8 bytes of SHA-256 as a number below share · 2⁶⁴.",
     kind="build",
     stub='''
-import hashlib
+import hashlib  # noqa: F401
+
 
 def sees(user, share):
     """True where the candidate answers this user: the first 8 bytes of SHA-256 of the name (UTF-8), read as a whole
