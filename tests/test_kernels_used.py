@@ -1,7 +1,9 @@
 """QuantLinear takes the kernels, says so, and gives what the reference gives: run here in Triton's interpreter."""
 
 import copy
+import gc
 import pickle
+import weakref
 
 import pytest
 import torch
@@ -11,8 +13,9 @@ from course_lib import Scheme, models, quantize
 from course_lib.artifacts.gguf import llama
 from course_lib.artifacts.gguf.load import load as load_gguf
 from course_lib.calibrate import QuantLinear, quantize_model, ran
+from course_lib.calibrate.targets import linears_of
 from course_lib.formats import microscaling
-from course_lib.kernels import dispatch
+from course_lib.kernels import dispatch, weights
 
 ROW8, FP8 = Scheme.int(8), Scheme("e4m3fn", (1, -1))
 ZEROS = Scheme.int(4, symmetric=False, group=64)
@@ -161,15 +164,112 @@ def test_every_refusal_has_its_reason():
         dispatch.prefer("gpu").__enter__()
 
 
-def test_copies_pack_for_themselves():
-    layer = QuantLinear(quantize(torch.randn(32, 128), ZEROS))
-    x = torch.randn(1, 128)
+def held(module):
+    """Bytes of memory behind the parameters and buffers of a module, each storage once."""
+    stores = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in
+              (*module.parameters(), *module.buffers())}  # fmt: skip
+    return sum(stores.values())
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_layer_whose_kernel_ran_holds_codes_and_scales_only(bot, case):
+    """Zero points in 16 bits, a scale a row, and counters are what kernels hold beyond QTensor.nbytes: 5 % at 256."""
+    scheme, inputs, kernel = CASES[case]
+    w = bot[0].model.layers[0].mlp.up_proj.weight.detach()
+    before = quantize(w, scheme)
+    layer = QuantLinear(quantize(w, scheme), None, inputs)
+    x, wanted = torch.randn(2, 256), layer.weight.clone()
+    layer(x)
+    assert held(layer) >= before.nbytes + 4 * w.numel()  # torch multiplied: the decoded weight is kept
+    gone = [weakref.ref(layer.weight), weakref.ref(layer.qtensor)]
     with dispatch.prefer("kernels"):
+        layer(x)
+        assert layer.ran == kernel
+        assert not any(ref() is not None for ref in gone)
+        assert before.nbytes <= held(layer) <= 1.05 * before.nbytes
+    assert "decoded" not in dict(layer.named_buffers())
+    assert weights.same(layer.qtensor, before) and torch.equal(layer.weight, wanted)
+
+
+def tensors_alive():
+    gc.collect()
+    return {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in gc.get_objects() if type(t) in
+            (torch.Tensor, nn.Parameter) and t.device.type == "cpu"}  # fmt: skip
+
+
+def test_a_model_whose_kernels_ran_holds_no_second_copy(bot):
+    """Every storage that torch has, before and after: `.qtensors` and the routes keep nothing alive."""
+    model, tokenizer = bot
+    start, rest = tensors_alive(), held(model) - sum(4 * module.weight.numel() for module in linears_of(model).values())
+    result = quantize_model(model, ZEROS)
+    with dispatch.prefer("kernels"), torch.no_grad():
+        result(input_ids=ids(tokenizer))
+    stored = sum(q.nbytes for q in result.qtensors.values())
+    more = sum(size for at, size in tensors_alive().items() if at not in start)
+    assert stored + rest <= more <= 1.05 * stored + 1.01 * rest
+    assert sum(layer.qtensor.nbytes for layer in result.modules() if isinstance(layer, QuantLinear)) == stored
+    assert held(result) - rest <= 1.05 * stored
+
+
+def test_keeping_the_decoded_weight_is_a_choice(monkeypatch):
+    layer, x = QuantLinear(quantize(torch.randn(32, 128), ZEROS)), torch.randn(1, 128)
+    assert "decoded" not in dict(layer.named_buffers())
+    wanted = layer(x)
+    assert layer.weight is layer.weight
+    monkeypatch.setattr(QuantLinear, "keep", False)
+    assert torch.equal(layer(x), wanted) and "decoded" not in dict(layer.named_buffers())
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_copies_hold_what_the_layer_holds(packed):
+    layer = QuantLinear(quantize(torch.randn(32, 128), ZEROS), torch.randn(32))
+    x = torch.randn(1, 128)
+    with dispatch.prefer("kernels" if packed else "auto"):
         wanted = layer(x)
-        assert layer._routes
         for other in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
-            assert not other._routes
-            assert torch.equal(other(x), wanted)
+            assert held(other) == held(layer)
+            assert not {t.data_ptr() for t in other.buffers()} & {t.data_ptr() for t in layer.buffers()}
+            assert torch.equal(other(x), wanted) and weights.same(other.qtensor, layer.qtensor)
+            assert held(other) == held(layer)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_another_dtype_leaves_codes_and_scales_alone(packed):
+    layer = QuantLinear(quantize(torch.randn(32, 128), ZEROS), torch.randn(32))
+    before, x = layer.qtensor, torch.randn(1, 128)
+    with dispatch.prefer("kernels" if packed else "auto"):
+        layer(x)
+        half = copy.deepcopy(layer).half()
+        assert half.bias.dtype == half.weight.dtype == half(x.half()).dtype == torch.float16
+        assert weights.same(half.qtensor, before)
+        assert torch.equal(half.double().weight, before.dequantize().double())
+    assert {t.device.type for t in layer.to("meta").buffers()} == {"meta"}
+
+
+def test_state_dicts_hold_the_decoded_weight_and_refuse_another():
+    layer = QuantLinear(quantize(torch.randn(32, 128), ZEROS), torch.randn(32))
+    plain = layer.state_dict()
+    with dispatch.prefer("kernels"):
+        layer(torch.randn(1, 128))
+    packed = layer.state_dict()
+    assert list(plain) == list(packed) == ["bias", "weight"] and torch.equal(plain["weight"], packed["weight"])
+    layer.load_state_dict(plain)
+    layer.load_state_dict({name: t.half() for name, t in plain.items()})
+    with pytest.raises(RuntimeError, match="weight is not what this layer's codes decode to"):
+        layer.load_state_dict(plain | {"weight": plain["weight"] + 1})
+    with pytest.raises(RuntimeError, match="Missing key.*weight"):
+        layer.load_state_dict({"bias": plain["bias"]})
+    assert layer.load_state_dict({}, strict=False).missing_keys == ["bias", "weight"]
+
+
+def test_what_a_packing_would_lose_is_held_beside_it():
+    """MXFP4 scales of a row that lie more than 2¹²⁷ apart: the kernel's are relative to the largest, in 8 bits."""
+    q = microscaling.quantize(torch.ones(2, 64), "mxfp4")
+    q.scale.view(torch.uint8).copy_(torch.tensor([[1, 140], [127, 127]]))
+    layer = QuantLinear(q)
+    with dispatch.prefer("kernels"):
+        layer(torch.ones(1, 64))
+    assert layer.ran == "mxfp4" and layer.qtensor is q
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -12,7 +12,7 @@ from course_lib import models
 from course_lib.artifacts.layout import Layout, expect
 from course_lib.artifacts.layouts import of_config
 from course_lib.artifacts.state import untied
-from course_lib.calibrate import QuantLinear, quantized_fraction
+from course_lib.calibrate import QuantLinear, quantized, quantized_fraction
 from course_lib.qtensor import QTensor
 
 _CONFIG_BYTES = 2**24  # no config.json comes near
@@ -147,7 +147,7 @@ def _build(skeleton, rest: dict[str, Tensor], qtensors: dict[str, QTensor], fold
         model.set_submodule(name, QuantLinear(q, model.get_submodule(name).bias, None, dtype))
     if (folder / "generation_config.json").is_file():
         model.generation_config = GenerationConfig.from_pretrained(folder)
-    model.qtensors, model.quantized_fraction = qtensors, quantized_fraction(model)
+    model.qtensors, model.quantized_fraction = quantized(model), quantized_fraction(model)
     return model.to(device).eval()
 
 

@@ -78,5 +78,5 @@ def with_outlier_split(model: nn.Module) -> nn.Module:
         raise ValueError("model must have int8 linears: quantize_model(model, Scheme.int(8)) makes them")
     for name, part in linears.items():
         parent, _, leaf = name.rpartition(".")
-        setattr(result.get_submodule(parent), leaf, SplitLinear(part.qtensor, part.bias, dtype=part.weight.dtype))
+        setattr(result.get_submodule(parent), leaf, SplitLinear(part.qtensor, part.bias, dtype=part.dtype))
     return result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -97,14 +97,30 @@ def map_weights(
     return result
 
 
-def quantized(model: nn.Module) -> dict[str, QTensor]:
+class QTensors(Mapping):
+    """Name -> QTensor of every QuantLinear in a model, read off its layer when asked for: no second copy is held."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._layers = {name: module for name, module in model.named_modules() if isinstance(module, QuantLinear)}
+
+    def __getitem__(self, name: str) -> QTensor:
+        return self._layers[name].qtensor
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._layers)
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+
+def quantized(model: nn.Module) -> QTensors:
     """Name -> QTensor of every QuantLinear in `model`."""
-    return {name: module.qtensor for name, module in model.named_modules() if isinstance(module, QuantLinear)}
+    return QTensors(model)
 
 
 def quantized_fraction(model: nn.Module) -> float:
     """Share of the parameters that are stored as codes; a tied weight counts once."""
-    coded = sum(q.shape[0] * q.shape[1] for q in quantized(model).values())
+    coded = sum(part.out_features * part.in_features for part in model.modules() if isinstance(part, QuantLinear))
     return coded / (coded + sum(p.numel() for p in model.parameters()))
 
 

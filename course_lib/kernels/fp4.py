@@ -22,6 +22,7 @@ from course_lib.kernels import ON_GPU, interpreter, packing  # noqa: F401  inter
 from course_lib.kernels.gemm import finish
 from course_lib.kernels.tune import quickest
 from course_lib.qtensor import QTensor
+from course_lib.scheme import Scheme
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,15 +75,32 @@ def pack(q: QTensor) -> PackedFp4:
     return PackedFp4(words, scale, row, locks, tuple(q.shape), block)
 
 
+def codes_and_scales(packed: PackedFp4) -> tuple[Tensor, Tensor]:
+    """(codes (n, k) int32, scales (n, k / block) uint8 as they are stored)."""
+    n, k = packed.shape
+    codes = packing.unpack_words(packed.words.transpose(0, 1).reshape(n, -1), 128, pairs=True)[:, :k]
+    bytes_ = packed.scale.contiguous()[..., None].view(torch.uint8).permute(2, 0, 3, 1).reshape(n, -1)
+    return codes, bytes_[:, : k // packed.block]
+
+
 def unpack(packed: PackedFp4) -> Tensor:
     """The weight (n, k) in float32."""
-    n, k = packed.shape
-    codes = packing.unpack_words(packed.words.transpose(0, 1).reshape(n, -1), 128, pairs=True)[:, :k].long()
+    codes, scale = codes_and_scales(packed)
     values = torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6], device=codes.device)
     kind = torch.float8_e8m0fnu if packed.block == 32 else torch.float8_e4m3fn
-    bytes_ = packed.scale.contiguous()[..., None].view(torch.uint8).permute(2, 0, 3, 1).reshape(n, -1)
-    scale = bytes_.view(kind).float().repeat_interleave(packed.block, 1)[:, :k]
-    return values[codes] * scale * packed.row[:, None]
+    scale = scale.contiguous().view(kind).float().repeat_interleave(packed.block, 1)
+    return values[codes.long()] * scale * packed.row[:, None]
+
+
+def restored(packed: PackedFp4, scheme: Scheme) -> QTensor:
+    """The QTensor that `pack` took, unless a row's scales lie more than 2¹²⁷ apart."""
+    codes, scale = codes_and_scales(packed)
+    third = packed.row[0] if packed.block == 16 else None
+    if packed.block == 32:
+        top = torch.frexp(packed.row).exponent[:, None] + 126
+        scale = torch.where(scale == 255, scale, (scale.int() + top - 127).to(torch.uint8))
+    scale = scale.contiguous().view(scheme.scale_dtype)
+    return QTensor(codes.to(torch.uint8), scale, None, scheme, packed.shape, tensor_scale=third)
 
 
 def text(kind: str, up: int, j: int) -> str:

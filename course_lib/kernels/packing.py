@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from course_lib.qtensor import QTensor
+from course_lib.scheme import Scheme
 
 BLOCK = 128  # columns in a block of four runs of 32
 
@@ -129,13 +130,34 @@ def unpack_words(words: Tensor, block: int, pairs: bool = False) -> Tensor:
     return nibbles.reshape(words.shape[0], -1)
 
 
+def codes_of(packed: PackedInt4) -> Tensor:
+    """(n, k) codes 0…15, int32, in the columns' packed order."""
+    n, k = packed.shape
+    return unpack_words(packed.words.transpose(0, 1).reshape(n, -1), 4 * packed.run, pairs=True)[:, :k]
+
+
 def unpack(packed: PackedInt4) -> Tensor:
     """The weights (n, k) in float32, columns in their first order."""
-    n, k = packed.shape
-    words = packed.words.transpose(0, 1).reshape(n, -1)
-    codes = unpack_words(words, 4 * packed.run, pairs=True).float()
+    codes = codes_of(packed).float()
     groups = torch.arange(codes.shape[1], device=codes.device) // packed.group
-    groups = groups.clamp(max=len(packed.scale) - 1)  # padding
     zero = 8.0 if packed.zero is None else packed.zero.float()[groups].T
-    w = ((codes - zero) * packed.scale.float()[groups].T)[:, :k]
+    w = (codes - zero) * packed.scale.float()[groups].T
     return w if packed.order is None else w[:, torch.argsort(packed.order)]
+
+
+def restored(packed: PackedInt4, scheme: Scheme) -> QTensor:
+    """The QTensor that `pack` took, of which only the scheme is not in the packing.
+
+    >>> from course_lib import quantize
+    >>> q = quantize(torch.randn(8, 256), Scheme.int(4, group=64))
+    >>> torch.equal(restored(pack(q, torch.float32), q.scheme).codes, q.codes)
+    True
+    """
+    codes, scale, g_idx = codes_of(packed), packed.scale.T.to(scheme.scale_dtype).contiguous(), None
+    if packed.order is not None:
+        position = torch.argsort(packed.order)
+        codes, g_idx = codes[:, position], (position // packed.group).to(torch.int32)
+    if scheme.symmetric is True:
+        return QTensor((codes - 8).to(torch.int8), scale, None, scheme, packed.shape, g_idx)
+    zero = torch.full_like(scale, 8) if packed.zero is None else packed.zero.T.contiguous()
+    return QTensor(codes.to(torch.uint8), scale, zero.to(torch.uint8), scheme, packed.shape, g_idx)
