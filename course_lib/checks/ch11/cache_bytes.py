@@ -33,8 +33,8 @@ def _layer(heads, kv_heads, head_dim, window=None):
     return {"heads": heads, "kv_heads": kv_heads, "head_dim": head_dim, "window": window}
 
 
-def _mla(heads, rank, rope):
-    return {"heads": heads, "rank": rank, "rope": rope, "window": None}
+def _mla(heads, rank, rope, window=None):
+    return {"heads": heads, "rank": rank, "rope": rope, "window": window}
 
 
 def _adds_up(run, layers, tokens, batch):
@@ -71,6 +71,7 @@ def cache_bytes(layers, tokens, batch):
         Case("MLA", [_mla(4, 20, 8)], 10, 2),
         Case("a window that is full", [_layer(4, 2, 8, 6)], 10, 1),
         Case("a window that is not", [_layer(4, 2, 8, 60)], 10, 1),
+        Case("MLA with a window", [_mla(4, 20, 8, 6)], 10, 1),
         Case("a hybrid", [_layer(4, 2, 8, 6), _layer(4, 2, 8), _mla(4, 20, 8), _layer(4, 1, 8)], 100, 2),
         Case("Llama 3 8B", [_layer(32, 8, 128)] * 32, 8192, 32),
     ],
@@ -129,6 +130,13 @@ def cache_bytes(layers, tokens, batch):
             "no window",
             _variant(kept=lambda n, w: n),
             "A layer with a window forgets what has left it: it keeps min(tokens, window).",
+        ),
+        Wrong(
+            "no window for MLA",
+            lambda layers, tokens, batch: sum(
+                cache_bytes([x | {"window": None} if "rank" in x else x], tokens, batch) for x in layers
+            ),
+            "Every layer may have a window, one with MLA, too: it keeps min(tokens, window).",
         ),
         Wrong(
             "the longer of text and window",

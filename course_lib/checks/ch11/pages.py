@@ -49,6 +49,11 @@ def _one_more(lengths, shared, block):
     return common + sum(n // block + 1 - common for n in lengths)
 
 
+def _own_block(lengths, shared, block):
+    common = shared // block
+    return common + sum(max(1, -(-n // block) - common) for n in lengths)
+
+
 def _enough(got, lengths, shared, block):
     need = shared + sum(n - shared for n in lengths)
     return (
@@ -76,6 +81,7 @@ def pages(lengths, shared, block):
         Case("exactly two blocks", [32], 0, 16),
         Case("two sequences, nothing shared", [17, 40], 0, 16),
         Case("a shared block, and more", [40, 40], 16, 16),
+        Case("one ends where the other goes on", [32, 40], 32, 16),
         Case("they part inside a block", [40, 40], 20, 16),
         Case("they part just before a block ends", [40, 40], 31, 16),
         Case("a prefix shorter than a block", [40, 40, 40], 5, 16),
@@ -111,6 +117,11 @@ def pages(lengths, shared, block):
             "common tokens of a private block",
             _rest_alone,
             "Common tokens after the last whole common block lie in everybody's own block: they need room there, too.",
+        ),
+        Wrong(
+            "a block of one's own for everybody",
+            _own_block,
+            "A sequence that ends with the common blocks has no block of its own.",
         ),
         Wrong(
             "one long sequence",

@@ -75,6 +75,7 @@ def dequantize(words, scale, zero, w, k, W: tl.constexpr, GB: tl.constexpr):
         Case("two rows that end inside a block", words([[15] * 5, [1] * 5], 1), _f([1], [2]), _f([0], [5]), 5, 1),
         Case("groups of two blocks", words(codes(0, 1, 32), 1), _f([1.0, 3.0]), _f([8.0, 4.0]), 32, 1),
         Case("two rows, groups of two blocks", words(codes(1, 2, 32), 1), randn(2, 2, 2), _f([8, 7], [6, 9]), 32, 1),
+        Case("two rows, a group not full", words(codes(5, 2, 24), 1), randn(6, 2, 2), _f([8, 7], [6, 9]), 24, 1),
         Case("three rows, odd width", words(codes(3, 3, 29), 2), randn(4, 3, 2), _f([8, 7], [6, 9], [3, 4]), 29, 2),
     ],
     properties=[
@@ -122,6 +123,11 @@ def dequantize(words, scale, zero, w, k, W: tl.constexpr, GB: tl.constexpr):
             "scale of the block, not of the group",
             [("+ b // GB", "+ b")],
             "A group is GB blocks long. Block b lies in group b // GB.",
+        ),
+        (
+            "groups rounded down",
+            [("tl.cdiv(blocks, GB)", "(blocks // GB)")],
+            "Three blocks in groups of two are two groups: the last one need not be full. Round up: cdiv.",
         ),
         (
             "every row the first row's scale",

@@ -70,6 +70,7 @@ def gemv(x, words, scale, y, n, k, W: tl.constexpr, GB: tl.constexpr, BN: tl.con
         Case("two words", _h(*range(16)), words([ALL], 2), _s([1.0]), 2, 1),
         Case("two groups", _h(*range(16)), words([ALL], 1), _s([1.0, 0.25]), 1, 1),
         Case("x ends inside a block", _h(1, 2, 3), words([[15, 0, 9]], 1), _s([1.0]), 1, 1),
+        Case("other codes behind the end", _h(1, 2, 3), words([[15, 0, 9, *[15] * 5]], 1), _s([1.0]), 1, 1),
         Case("x ends in the second block", _h(*[1] * 10), words([ALL[6:]], 1), _s([1.0]), 1, 1),
         Case("large sums", _h(*[9000] * 8), words([[15] * 8], 1), _s([1.0]), 1, 1),
         Case("small after large", _h(4096, 1, 1, 1, 1, 1, 1, 1), words([[15] + [9] * 7], 1), _s([1.0]), 1, 1),
@@ -100,6 +101,11 @@ def gemv(x, words, scale, y, n, k, W: tl.constexpr, GB: tl.constexpr, BN: tl.con
             [("mask=column < k, other=0.0", "mask=column < k")],
             "A masked lane without other may hold anything; here it is NaN. Give x other=0.0: then the code does not "
             "matter.",
+        ),
+        (
+            "a one for each masked lane of x",
+            [("mask=column < k, other=0.0", "mask=column < k, other=1.0")],
+            "What lies behind the end of a row is no weight, whatever its code says. Give x other=0.0 there.",
         ),
         (
             "rows beyond the matrix are read",

@@ -82,6 +82,10 @@ def _open_ones(figures, limits):
     return [key for key in limits if key not in shut]
 
 
+def _rounded(figures, limits):
+    return judge({name: value if value != value else round(value, 1) for name, value in figures.items()}, limits)
+
+
 def _names(figures, limits):
     return [key.rsplit("_", 1)[0] for key in judge(figures, limits)]
 
@@ -126,6 +130,7 @@ def judge(figures, limits):
         Case("AWQ-4bit", {"accuracy": 0.92, "p95_ms": 49.0, "vram_gib": 4.1}, SOURCE),
         Case("aggressive-3bit", {"accuracy": 0.85, "p95_ms": 43.0, "vram_gib": 3.2}, SOURCE),
         Case("exactly at both limits", {"accuracy": 0.9, "vram_gib": 8.0}, SOURCE),
+        Case("just below, as shown 90 %", {"accuracy": 0.8996, "vram_gib": 7.9}, SOURCE),
         Case("nobody measured the memory", {"accuracy": 0.95}, SOURCE),
         Case("nobody measured the accuracy", {"vram_gib": 1.0}, SOURCE),
         Case("not a number", {"kl": float("nan"), "top1": float("nan")}, {"kl_max": 0.1, "top1_min": 0.9}),
@@ -155,6 +160,7 @@ def judge(figures, limits):
         Wrong("NaN passes", _nan_passes,
               "NaN > limit is False, and so is NaN < limit. Ask whether the limit holds, not whether it is broken."),
         Wrong("the limit itself refused", _strict, "A limit is allowed itself: at most 8 means 8, too."),
+        Wrong("rounded first", _rounded, "0.8996 is shown as 90 %, and is below 0.9. Compare what was measured."),
         Wrong("every limit an upper one", _all_are_max, "A _min asks for at least that much: value >= limit."),
         Wrong("only the first reason", _first_only,
               "You stop at the first limit that fails. Who has to mend the artifact wants to know them all."),

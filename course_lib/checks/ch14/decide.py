@@ -53,6 +53,7 @@ def decide(pairs, planned, may_lose, errors):
         Case("a died process", [OK, OK], 4, 1, 1),
         Case("a died process, at the end", [OK] * 4, 4, 1, 1),
         Case("more than planned", [OK] * 5, 4, 1, 0),
+        Case("lost in the last of more than planned", [LOST, OK, OK, OK, LOST], 4, 1, 0),
         Case("nothing may be lost", [OK, LOST], 4, 0, 0),
         Case("a long canary", [OK] * 58 + [LOST, LOST], 60, 2, 0),
     ],
@@ -101,6 +102,11 @@ def decide(pairs, planned, may_lose, errors):
             "exactly as many as planned",
             _variant(lambda p, lost, won, n, m, e: _usual(e or lost - won > m, len(p) == n)),
             "Replies come several at a time: there may be more pairs than planned. They are enough as well.",
+        ),
+        Wrong(
+            "pairs beyond the plan overlooked",
+            _variant(lambda p, lost, won, n, m, e: decide(p[:n], n, m, e)),
+            "A pair that came late counts, too: look at all that are there, not at the first `planned`.",
         ),
         Wrong(
             "never promoted",

@@ -15,9 +15,7 @@ def first(weights, cache, room, gpu, fp8):
     return "gguf, offloaded"
 
 
-def _tree(
-    eight=8.0, four=4.5, cached=1.0, fp8_always=False, fp8_never=False, cache_first=False, strict=False, gguf=False
-):
+def _tree(eight=8.0, four=4.5, cached=1.0, half=0.5, fp8_always=False, cache_first=False, strict=False, gguf=False):
     """The reference with one branch bent."""
 
     def wrong(weights, cache, room, gpu, fp8):
@@ -26,13 +24,13 @@ def _tree(
 
         if not gpu and not gguf:
             return "gguf"
-        if (fp8 or fp8_always) and not fp8_never and fits(weights * eight / 16 + cached * cache):
+        if (fp8 or fp8_always) and fits(weights * eight / 16 + cached * cache):
             return "fp8"
         if cache_first and fits(weights * four / 16 + cache / 2):
             return "awq, fp8 cache"
         if fits(weights * four / 16 + cached * cache):
             return "awq"
-        if fits(weights * four / 16 + cached * cache / 2):
+        if fits(weights * four / 16 + cached * cache * half):
             return "awq, fp8 cache"
         return "gguf, offloaded"
 
@@ -81,6 +79,9 @@ def first(weights, cache, room, gpu, fp8):
         Case("70B on a 24 GB card", 131, 2, 21, True, True),
         Case("just so", 16, 4, 8.5, True, False),
         Case("scales count", 16, 4, 8.2, True, False),
+        Case("all of them", 16, 4, 8.45, True, False),
+        Case("half a cache, just so", 16, 8, 8.5, True, False),
+        Case("a laptop that is too small", 131, 2, 12, False, False),
         Case("the cache alone is too much", 15, 60, 21, True, True),
     ],
     properties=[equals_reference(why="Five answers, in the order of the questions.")],
@@ -99,6 +100,23 @@ def first(weights, cache, room, gpu, fp8):
             "the smallest first",
             _smallest,
             "You went to 4 bits although 8 fit on a machine that multiplies FP8. Take the mildest step that is enough.",
+        ),
+        Wrong(
+            "4 bits and a little",
+            _tree(four=4.25),
+            "4.25 bits are those of groups of 64 or MXFP4. The docstring reckons with 4.5.",
+        ),
+        Wrong(
+            "a little less cache",
+            _tree(half=0.6),
+            "An FP8 cache takes half of one of 16 bits: cache / 2.",
+        ),
+        Wrong(
+            "offloaded without a GPU",
+            lambda weights, cache, room, gpu, fp8: (
+                "gguf, offloaded" if not gpu and weights > room else first(weights, cache, room, gpu, fp8)
+            ),
+            'Where there is no GPU nothing can be offloaded to one. The first question ends it: "gguf".',
         ),
         Wrong(
             "FP8 without FP8 units",

@@ -65,7 +65,10 @@ def sees(user, share):
     ...
 ''',
     reference=sees,
-    cases=[Case(f"{user}, {share}", user, share) for user in USERS for share in (0.05, 0.2, 0.5)],
+    cases=[
+        *(Case(f"{user}, {share}", user, share) for user in USERS for share in (0.05, 0.2, 0.5)),
+        Case("ada, a hair below her number", "ada", _number("ada") * (1 - 2**-40)),
+    ],
     properties=[
         relation("a larger share keeps the smaller's users", _grows, "Nobody is sent back and forth while it grows."),
         relation("nobody at 0, everybody at 1", _ends, "The number lies from 0 to 2⁶⁴ − 1."),
@@ -87,6 +90,11 @@ def sees(user, share):
             "one byte",
             _variant(lambda user, share: _number(user, length=1) < share),
             "One byte has 256 values, so a share of 0.1 % would be 0.4 % or nothing. Take 8 bytes.",
+        ),
+        Wrong(
+            "eight hexadecimal digits",
+            _variant(lambda user, share: _number(user, length=4) < share),
+            "Four bytes: hexdigest() has two digits for each. Take 16 of them, or 8 bytes of digest().",
         ),
         Wrong(
             "share in percent",

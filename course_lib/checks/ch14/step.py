@@ -56,6 +56,10 @@ def _replaced(state, event, name=None):
     return state | {"candidate": name} if event == "canary" else step(state, event, name)
 
 
+def _not_itself(state, event, name=None):
+    return dict(state) if event == "canary" and name == state["serving"] else step(state, event, name)
+
+
 def _at_once(state, event, name=None):
     if event == "canary" and state["candidate"] is None:
         return {"serving": name, "candidate": None, "previous": state["serving"]}
@@ -94,6 +98,7 @@ def step(state, event, name=None):
     reference=step,
     cases=[
         Case("a canary begins", _state("f16"), "canary", "q4"),
+        Case("a canary of what serves", _state("f16"), "canary", "f16"),
         Case("a second one", _state("f16", "q4"), "canary", "q3"),
         Case("promote", _state("f16", "q4"), "promote"),
         Case("promote, again later", _state("q4", "q3", "f16"), "promote"),
@@ -144,6 +149,11 @@ def step(state, event, name=None):
             "one canary throws out the other",
             _replaced,
             "A canary is running. Its pairs would be mixed with another artifact's: the new one has to wait.",
+        ),
+        Wrong(
+            "never against itself",
+            _not_itself,
+            "What serves may be its own candidate: that is the control, and nobody but a candidate is in its way.",
         ),
         Wrong(
             "served at once",

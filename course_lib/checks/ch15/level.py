@@ -64,6 +64,7 @@ def _more_never_hurts(run, passed, rubric):
 
 RUBRIC = [("A", []), ("B", ["b1", "b2", "b3"]), ("C", ["c1", "c2", "c3"]), ("D", ["d1", "d2"])]
 FOUR = [("none", []), ("some", ["f1", "f2", "f3", "f4"])]
+FIVE = [("none", []), ("some", ["e1", "e2", "e3", "e4", "e5"])]
 
 EXERCISE = Exercise(
     id="ch15.level",
@@ -89,6 +90,8 @@ def level(passed, rubric):
         Case("all of two levels", ["b1", "b2", "b3", "c1", "c2", "c3"], RUBRIC),
         Case("a gap below", ["c1", "c2", "c3", "d1", "d2"], RUBRIC),
         Case("three of four", ["f1", "f2", "f4"], FOUR),
+        Case("two of five", ["e1", "e3"], FIVE),
+        Case("three of five", ["e1", "e3", "e4"], FIVE),
         Case("half of two", ["b1", "b2", "c1", "c2", "d2"], RUBRIC),
         Case("everything", ["b1", "b2", "b3", "c1", "c2", "c3", "d1", "d2"], RUBRIC),
         Case("exercises that no level asks for", ["x", "y", "z", "b1"], RUBRIC),
@@ -122,6 +125,16 @@ def level(passed, rubric):
             "half is enough",
             _variant(enough=lambda have, needed: 2 * have >= needed),
             "Half is not two thirds.",
+        ),
+        Wrong(
+            "most of them",
+            _variant(enough=lambda have, needed: needed == 0 or 2 * have > needed),
+            "Three of five are more than half and less than two thirds: four are needed.",
+        ),
+        Wrong(
+            "two, whatever is asked",
+            _variant(enough=lambda have, needed: have >= min(2, needed)),
+            "Two are enough of three only. Two thirds of five are four.",
         ),
         Wrong(
             "any passes, whichever",
