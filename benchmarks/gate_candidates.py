@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.record import command, datetime, machine, versions  # noqa: E402
 from course_lib import models  # noqa: E402
-from course_lib.calibrate import quantize  # noqa: E402
+from course_lib.artifacts import quantize  # noqa: E402
 from course_lib.evaluate import examine, recorded  # noqa: E402
 from course_lib.files import write_atomic  # noqa: E402
 

@@ -33,7 +33,7 @@ def main() -> None:
 
     from course_lib import models
     from course_lib.kvcache import QuantizedKVCache
-    from course_lib.kvcache.stored import FORMATS
+    from course_lib.kvcache.format import FORMATS
 
     parser = argparse.ArgumentParser(description=__doc__)
     for name, default in (("tokens", 1024), ("prompt", 64), ("repeat", 3)):

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from course_lib import Scheme
 from course_lib import evaluate as ev
 from course_lib.calibrate import quantize_model
-from course_lib.calibrate.progress import bar
 from course_lib.evaluate import corpus
+from course_lib.progress import bar
 from tests import tiny
 
 TEXTS = ["the mug is broken", "please send é ü money", "", '{"do":"refund"} ' * 20, "x", "back to my card.\n" * 9]

@@ -8,7 +8,7 @@ import torch
 from course_lib import models
 from course_lib.kernels import dispatch
 from course_lib.kvcache import KVFormat, QuantizedKVCache, attend
-from course_lib.kvcache.pages import PageStore, joined, why_not
+from course_lib.kvcache.page_store import PageStore, joined, why_not
 from course_lib.kvcache.store import store
 
 FORMATS = {

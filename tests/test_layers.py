@@ -12,7 +12,9 @@ from course_lib.cli import COMMANDS
 
 ROOT = Path(course_lib.__file__).parent
 LAYERS = [
+    "lazy",
     "files",
+    "progress",
     "scheme",
     "observers",
     "qtensor",
@@ -30,8 +32,8 @@ LAYERS = [
     "grading",
     "cli",
 ]
-TOP = {"environment", "workspace", "lab", "doctor", "__main__"}  # the rest of `course`; beside cli
-# A command's own module may use the whole library, wherever it lies; nothing else may import it.
+TOP = {"environment", "workspace", "lab", "doctor", "site", "__main__"}  # the rest of `course`; beside cli
+# A command's own module prints and reads the command line: no other module imports it.
 ENTRIES = {module for module, _, _ in COMMANDS.values()}
 REGISTRY = "course_lib.formats.registry"  # scheme, observers and qtensor may load this one, inside a function
 HEAVY = {"transformers", "triton", "xllamacpp", "gguf", "matplotlib", "ipywidgets", "IPython", "nbformat", "scipy"}
@@ -51,7 +53,7 @@ def modules():
 def layer(module):
     """Return the index of a module's layer in LAYERS."""
     name = module.split(".")[1]
-    if name in TOP or module in ENTRIES:
+    if name in TOP:
         return LAYERS.index("cli")
     assert name in LAYERS, f"{module} has no layer: add {name!r} to LAYERS in {Path(__file__).name}"
     return LAYERS.index(name)
@@ -93,7 +95,7 @@ def resolve(home, name):
     if home == "course_lib" and name in course_lib._NAMES:
         return f"course_lib.{course_lib._NAMES[name] or name}"
     path = ROOT.parent.joinpath(*home.split("."), name)
-    return f"{home}.{name}" if path.is_dir() or path.with_suffix(".py").exists() else home
+    return f"{home}.{name}" if path.is_dir() or path.with_suffix(".py").exists() or name.startswith("_") else home
 
 
 def violations(source, module, is_package=False):
@@ -104,8 +106,10 @@ def violations(source, module, is_package=False):
             found.append(f"{module}:{line} imports the whole of course_lib: name the module it needs")
         elif target == REGISTRY and lazy and module.split(".")[1] in ("scheme", "observers", "qtensor"):
             continue
-        elif target in ENTRIES and layer(module) < LAYERS.index("cli"):
+        elif target in ENTRIES and module not in ENTRIES and module.split(".")[1] not in {*TOP, "cli"}:
             found.append(f"{module}:{line} imports {target}, which is a command's own module")
+        elif target.split(".")[-1].startswith("_") and not target.endswith("__"):
+            found.append(f"{module}:{line} imports {target}, a name that its module keeps to itself")
         elif layer(target) > layer(module):
             found.append(f"{module}:{line} imports {target}, which lies below it")
     return found
@@ -129,8 +133,11 @@ def test_a_module_imports_only_from_above(path):
         ("course_lib.scheme", "from course_lib.formats.registry import get", False),
         ("course_lib.models.llama", "from course_lib import evaluate", False),
         ("course_lib.models.llama", "import importlib\nimportlib.import_module('course_lib.viz')", False),
-        ("course_lib.models.llama", "from course_lib.models.card import main", False),
-        ("course_lib.models.card", "from course_lib import evaluate", True),
+        ("course_lib.deploy.canary", "from course_lib.evaluate.card import main", False),
+        ("course_lib.models.train", "from course_lib import evaluate", False),
+        ("course_lib.evaluate.card", "from course_lib import calibrate", True),
+        ("course_lib.calibrate.babai", "from course_lib.calibrate.gptq import prepared", True),
+        ("course_lib.calibrate.babai", "from course_lib.calibrate.gptq import _solve", False),
         ("course_lib.viz.plots", "import course_lib", False),
         ("course_lib.viz.plots", "import numpy, torch", True),
         ("course_lib.checks.prove", "from course_lib import viz", True),

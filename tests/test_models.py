@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from course_lib import evaluate, models
-from course_lib.models import card, task, texts
+from course_lib.evaluate import card
+from course_lib.models import task, texts
 
 
 @pytest.fixture(scope="module")

@@ -13,14 +13,14 @@ from course_lib.calibrate import quantize_model
 from course_lib.capacity import DEVICES, device, mixed_bytes
 from course_lib.capacity.offload_file import needs_of_config
 from course_lib.capacity.plan import plan
-from course_lib.capacity.plan_advice import last_resort, max_batch, max_context, native, remedies, verdict
-from course_lib.capacity.plan_command import gpus_of, main
-from course_lib.capacity.plan_figures import Assumptions, Figure
-from course_lib.capacity.plan_formats import FORMATS, stored, weight_format
-from course_lib.capacity.plan_log import read, reconcile
-from course_lib.capacity.plan_models import config_of, known
-from course_lib.capacity.plan_speed import bound, crossover, figures, first_tokens, read_bytes
-from course_lib.capacity.plan_tensors import parts
+from course_lib.capacity.plan.advice import last_resort, max_batch, max_context, native, remedies, verdict
+from course_lib.capacity.plan.command import gpus_of, main
+from course_lib.capacity.plan.figures import Assumptions, Figure
+from course_lib.capacity.plan.formats import FORMATS, stored, weight_format
+from course_lib.capacity.plan.log import read, reconcile
+from course_lib.capacity.plan.models import config_of, known
+from course_lib.capacity.plan.speed import bound, crossover, figures, first_tokens, read_bytes
+from course_lib.capacity.plan.tensors import parts
 from course_lib.kvcache import crossover_tokens, kv_bytes
 from course_lib.scheme import Scheme
 from course_lib.viz import explorers

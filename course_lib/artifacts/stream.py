@@ -14,14 +14,15 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from course_lib.artifacts.layouts import by_name
-from course_lib.artifacts.write import _config
+from course_lib.artifacts.state import stored, untied
+from course_lib.artifacts.write import checkpoint_config
 from course_lib.calibrate.blocks import Flow, blocks_of
 from course_lib.calibrate.calibration import check_tokens
-from course_lib.calibrate.progress import bar
 from course_lib.calibrate.sequential import ONE_BLOCK
 from course_lib.calibrate.stats import evaluating
 from course_lib.calibrate.targets import DEFAULT_SKIP, check_fit, linears_of
 from course_lib.files import write_atomic
+from course_lib.progress import bar
 from course_lib.qtensor import QTensor
 from course_lib.scheme import Scheme
 
@@ -169,26 +170,14 @@ def _shard(block: nn.Module, name: str, done: dict[str, QTensor], lay, scheme: S
     packed = {f"{n}.{suffix}": part for n, q in done.items() for suffix, part in lay.pack(n, q).items()}
     codes = {f"{n}.weight" for n in done}
     rest = {f"{name}.{n}": t for n, t in block.state_dict().items()}
-    return packed | {n: _stored(n, t, scheme.scale_dtype) for n, t in rest.items() if n not in codes}
-
-
-def _stored(name: str, t: Tensor, dtype: torch.dtype) -> Tensor:
-    """A tensor that stays as it is, in the dtype of the scales; ValueError where that overflows."""
-    small = (t.detach().to(dtype) if t.is_floating_point() else t.detach()).contiguous()
-    if not torch.isfinite(small).all():
-        raise ValueError(f"{name}: its largest value, {t.abs().max().item():.4g}, does not fit {dtype}")
-    return small
+    return packed | {n: stored(n, t, scheme.scale_dtype) for n, t in rest.items() if n not in codes}
 
 
 def _finish(model, blocks, linears, example, lay, scheme, work: Path, out: Path, source: Path, tokenizer) -> Path:
     """The rest of the model, the index and the configuration; then the directory gets its name."""
     inside = tuple(f"{name}." for name in blocks)
-    seen: set[int] = set()
-    rest = {}
-    for name, tensor in model.state_dict(keep_vars=True).items():
-        if not name.startswith(inside) and id(tensor) not in seen:
-            rest[name] = _stored(name, tensor, scheme.scale_dtype)
-            seen.add(id(tensor))
+    outside = {name: tensor for name, tensor in untied(model).items() if not name.startswith(inside)}
+    rest = {name: stored(name, tensor, scheme.scale_dtype) for name, tensor in outside.items()}
     write_atomic(work / f"model-{len(blocks) + 1:05}.safetensors", save(rest, {"format": "pt"}))
     weight_map, size = {}, 0
     for file in sorted(work.glob("model-*.safetensors")):
@@ -199,9 +188,9 @@ def _finish(model, blocks, linears, example, lay, scheme, work: Path, out: Path,
     write_atomic(work / "model.safetensors.index.json", json.dumps(index, indent=1) + "\n")
     quantized = [name for part in blocks.values() for name in part]
     one = next((q for q in example.values() if q.g_idx is not None), next(iter(example.values())))
-    for name in quantized:  # the linears that are left are those that _config names as not quantized
+    for name in quantized:  # the linears that are left are those that the config names as not quantized
         model.set_submodule(name, nn.Identity())
-    config = _config(model, lay, dict.fromkeys(quantized, one), scheme.scale_dtype)
+    config = checkpoint_config(model, lay, dict.fromkeys(quantized, one), scheme.scale_dtype)
     write_atomic(work / "config.json", json.dumps(config, indent=2) + "\n")
     if (source / "generation_config.json").exists():
         write_atomic(work / "generation_config.json", (source / "generation_config.json").read_bytes())

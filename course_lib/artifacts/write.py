@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from course_lib.artifacts.layout import Layout
 from course_lib.artifacts.layouts import by_name
-from course_lib.artifacts.state import untied
+from course_lib.artifacts.state import stored, untied
 from course_lib.calibrate import QuantLinear
 from course_lib.calibrate.experts import Experts
 from course_lib.files import write_atomic
@@ -42,11 +42,11 @@ def save(model: nn.Module, out, layout: str = "gptq", tokenizer=None) -> Path:
     if not out.parent.is_dir():
         raise FileNotFoundError(f"out: its parent directory {str(out.parent)!r} does not exist")
     quantized = _quantized(model)
-    scheme = lay.check({name: linear.qtensor for name, linear in quantized.items()})
-    tensors = {f"{name}.{suffix}": part for name, linear in quantized.items()
-               for suffix, part in lay.pack(name, linear.qtensor).items()}  # fmt: skip
+    qtensors = {name: linear.qtensor for name, linear in quantized.items()}
+    scheme = lay.check(qtensors)
+    tensors = {f"{name}.{suffix}": part for name, q in qtensors.items() for suffix, part in lay.pack(name, q).items()}
     tensors |= _rest(model, quantized, scheme.scale_dtype)
-    config = _config(model, lay, {name: linear.qtensor for name, linear in quantized.items()}, scheme.scale_dtype)
+    config = checkpoint_config(model, lay, qtensors, scheme.scale_dtype)
     _write(out, config, tensors, model, tokenizer)
     return out
 
@@ -78,14 +78,11 @@ def _rest(model: nn.Module, quantized: dict[str, QuantLinear], dtype: torch.dtyp
             continue
         if tensor.dim() > 2:
             raise ValueError(f"{name}: fused expert weights of shape {tuple(tensor.shape)} cannot be written yet")
-        small = tensor.detach().cpu().to(dtype) if tensor.is_floating_point() else tensor.detach().cpu()
-        if small.is_floating_point() and not torch.isfinite(small).all():
-            raise ValueError(f"{name}: its largest value, {tensor.abs().max().item():.4g}, does not fit {dtype}")
-        rest[name] = small.clone(memory_format=torch.contiguous_format)
+        rest[name] = stored(name, tensor, dtype).clone()  # safetensors refuses tensors that share memory
     return rest
 
 
-def _config(model: nn.Module, layout: Layout, qtensors: dict[str, QTensor], dtype: torch.dtype) -> dict:
+def checkpoint_config(model: nn.Module, layout: Layout, qtensors: dict[str, QTensor], dtype: torch.dtype) -> dict:
     """config.json: the model's own, with the class, the dtype and what the layout has to say."""
     left = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
     config = json.loads(model.config.to_json_string(use_diff=False))

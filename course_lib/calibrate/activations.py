@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from course_lib.calibrate.targets import _matches
+from course_lib.calibrate.targets import matches
 from course_lib.qtensor import quantize
 from course_lib.scheme import Scheme
 
@@ -25,7 +25,7 @@ def changed(model: nn.Module, ending: str, change: Callable[[Tensor, str], Tenso
     ...     pair(torch.ones(1, 2)).tolist()
     [[0.0, 0.0]]
     """
-    modules = {name: module for name, module in model.named_modules() if name and _matches(ending, name)}
+    modules = {name: module for name, module in model.named_modules() if name and matches(ending, name)}
     if not modules:
         raise ValueError(f"ending must be the end of a module's name, such as 'act_fn'; none ends in {ending!r}")
     handles = [m.register_forward_hook(lambda _, __, x, name=name: change(x, name)) for name, m in modules.items()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from course_lib.calibrate.gptq import _prepared
+from course_lib.calibrate.gptq import prepared
 from course_lib.qtensor import QTensor, quantize
 from course_lib.scheme import Scheme
 
@@ -27,7 +27,7 @@ def babai(w: Tensor, H: Tensor, scheme: Scheme, percdamp: float = 0.01) -> QTens
     >>> babai(torch.tensor([[1.0, 0.4, 0.4]]), H, Scheme.int(2)).codes.tolist()
     [[1, 0, 1]]
     """
-    w, H = _prepared(w, H, scheme, percdamp, block_size=1)
+    w, H = prepared(w, H, scheme, percdamp, block_size=1)
     grids, A = quantize(w, scheme), lower_factor(H, percdamp)
     pull = A / A.diagonal()[:, None]
     codes, lost = torch.zeros_like(grids.codes), torch.zeros_like(w, dtype=torch.float64)  # lost: w - ŵ

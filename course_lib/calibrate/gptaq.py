@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from course_lib.calibrate.babai import by_weight
-from course_lib.calibrate.gptq import _prepared, inverse_factor
+from course_lib.calibrate.gptq import inverse_factor, prepared
 from course_lib.calibrate.stats import hessian
 from course_lib.qtensor import QTensor, quantize
 from course_lib.scheme import Scheme
@@ -28,7 +28,7 @@ def gptaq(w: Tensor, x: Tensor, x_hat: Tensor, scheme: Scheme, percdamp: float =
     if x.shape != x_hat.shape or x.dim() != 2:
         raise ValueError(f"x and x_hat must have one shape (tokens, in), got {tuple(x.shape)} and {tuple(x_hat.shape)}")
     x, x_hat = x.float(), x_hat.float()
-    w, H = _prepared(w, hessian(x_hat), scheme, percdamp, block_size=1)
+    w, H = prepared(w, hessian(x_hat), scheme, percdamp, block_size=1)
     U, C = inverse_factor(H, percdamp), 2 / len(x) * (x - x_hat).T @ x_hat
     P = alpha * (C @ U.T).triu(diagonal=1) @ U
     grids = quantize(w, scheme)

@@ -48,7 +48,7 @@ def gptq(
     >>> quantize(w, s).codes.tolist(), gptq(w, H, s).codes.tolist()
     ([[1, 0, 0]], [[1, 0, 1]])
     """
-    w, H = _prepared(w, H, scheme, percdamp, block_size)
+    w, H = prepared(w, H, scheme, percdamp, block_size)
     order = torch.argsort(H.diagonal(), descending=True) if act_order else torch.arange(len(H), device=w.device)
     U = inverse_factor(H[order][:, order] if act_order else H, percdamp)
     grids = _Grids(w, scheme, order, static_groups, _MSE if mse else None)
@@ -156,7 +156,7 @@ def _blocks(columns: int, group: int, block_size: int) -> list[tuple[int, int]]:
     return list(zip([0, *ends[:-1]], ends, strict=True))
 
 
-def _prepared(w, H, scheme, percdamp, block_size) -> tuple[Tensor, Tensor]:
+def prepared(w, H, scheme, percdamp, block_size) -> tuple[Tensor, Tensor]:
     """Float32 copies of w and H in which dead columns are 0 in w and 1 on H's diagonal; or one clear sentence."""
     if not isinstance(w, Tensor) or w.dim() != 2 or not w.is_floating_point():
         raise ValueError(f"w must be a floating-point matrix (out, in), got {_said(w)}")

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from course_lib.calibrate.experts import unfused
 from course_lib.calibrate.linear import QuantLinear
-from course_lib.calibrate.progress import each
 from course_lib.calibrate.qat import by_qat
 from course_lib.calibrate.rtn import rtn
 from course_lib.calibrate.sequential import by_awq, by_gptq
 from course_lib.calibrate.solve import check_scheme, named, own, said
 from course_lib.calibrate.targets import DEFAULT_SKIP, check_activations, linears_of, skips
+from course_lib.progress import each
 from course_lib.qtensor import QTensor
 from course_lib.scheme import Scheme
 

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from course_lib.calibrate.calibration import batches_for
-from course_lib.calibrate.progress import bar
 from course_lib.calibrate.targets import check_fit
 from course_lib.formats.integer import Integer
+from course_lib.progress import bar
 from course_lib.qtensor import QTensor, quantize, split_blocks, spread
 from course_lib.scheme import Scheme
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from course_lib.calibrate.smoothquant import _check_norm
+from course_lib.calibrate.smoothquant import check_norm
 from course_lib.calibrate.targets import DEFAULT_SKIP, linears_of
 from course_lib.models.outliers import readers
 
@@ -107,7 +107,7 @@ def rotate_residual(model: nn.Module, seed: int | None = 0) -> nn.Module:
     result.config.tie_word_embeddings = False
     pairs = [pair for layer in inner.layers for pair in readers(layer)] + [(inner.norm, (head,))]
     for norm, linears in pairs:
-        _check_norm(norm, "a norm of the model")
+        check_norm(norm, "a norm of the model")
         for linear in linears:
             linear.weight.copy_((linear.weight.float() * norm.weight.float()) @ R)
         norm.weight.fill_(1)

@@ -10,11 +10,11 @@ from course_lib.calibrate.awq import rescale
 from course_lib.calibrate.blocks import Flow, blocks_of, inputs_of, order_of
 from course_lib.calibrate.calibration import batches_for
 from course_lib.calibrate.gptq import gptq
-from course_lib.calibrate.progress import each
 from course_lib.calibrate.rtn import rtn
 from course_lib.calibrate.solve import named, own, round_in_place
 from course_lib.calibrate.stats import Running, collect, evaluating, require_all
 from course_lib.calibrate.targets import check_fit
+from course_lib.progress import each
 from course_lib.qtensor import QTensor
 
 # (flow, linears of the block in front of which it stands, scheme, **options) -> QTensors; the block is rounded in place

@@ -42,7 +42,7 @@ def smoothquant(model: nn.Module, stats: Mapping[str, Stats], alpha: float = 0.5
     factors = []  # found on the model itself, so that nothing is copied before all is known to fit
     for layer in model.model.layers:
         for norm, linears in readers(layer):
-            _check_norm(norm, names[norm])
+            check_norm(norm, names[norm])
             factors.append(_factor(linears, [names[part] for part in linears], stats, alpha))
     result = copy.deepcopy(model)
     pairs = (pair for layer in result.model.layers for pair in readers(layer))
@@ -68,7 +68,7 @@ def _factor(linears, names: list[str], stats: Mapping[str, Stats], alpha: float)
     return migration_scales(x_max.to(w_max.device), w_max, alpha)
 
 
-def _check_norm(norm: nn.Module, name: str) -> None:
+def check_norm(norm: nn.Module, name: str) -> None:
     """An RMSNorm gives ones · weight for ones. Gemma's gives 1 + weight, and dividing its weight would be wrong."""
     weight = norm.weight.detach()
     if not torch.allclose(norm(torch.ones_like(weight)).float(), weight.float(), rtol=0.02, atol=1e-4):

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from course_lib.calibrate.calibration import batches_for
-from course_lib.calibrate.progress import bar
 from course_lib.calibrate.targets import linears_of
+from course_lib.progress import bar
 
 SAMPLE_ROWS = 512
 

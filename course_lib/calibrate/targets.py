@@ -23,14 +23,15 @@ def linears_of(model: nn.Module, skip: Iterable[str] = DEFAULT_SKIP) -> dict[str
     """
     skip = (skip,) if isinstance(skip, str) else tuple(skip)
     names = [name for name, _ in model.named_modules() if name]
-    unused = [entry for entry in skip if not any(_matches(entry, name) for name in names)]
+    unused = [entry for entry in skip if not any(matches(entry, name) for name in names)]
     if unused and skip != DEFAULT_SKIP:  # a model without a head is no mistake
         raise ValueError(f"skip names {unused[0]!r}, which matches no module; modules are named like {names[-1]!r}")
     _refuse_fused_experts(model, skip)
+    left_out = skips(skip)
     found = {
         name: module
         for name, module in model.named_modules()
-        if name and isinstance(module, nn.Linear) and not any(_matches(entry, name) for entry in skip)
+        if name and isinstance(module, nn.Linear) and not left_out(name)
     }
     if not found:
         done = any(isinstance(module, QuantLinear) for module in model.modules())
@@ -42,7 +43,7 @@ def linears_of(model: nn.Module, skip: Iterable[str] = DEFAULT_SKIP) -> dict[str
 def skips(skip: Iterable[str]) -> Callable[[str], bool]:
     """Name -> whether an entry of `skip` names it."""
     entries = (skip,) if isinstance(skip, str) else tuple(skip)
-    return lambda name: any(_matches(entry, name) for entry in entries)
+    return lambda name: any(matches(entry, name) for entry in entries)
 
 
 def check_activations(scheme: Scheme | None, linears: dict[str, nn.Linear]) -> None:
@@ -71,13 +72,15 @@ def check_fit(scheme: Scheme, linears: dict[str, nn.Linear]) -> None:
             raise ValueError(f"{name}: {error}") from error
 
 
-def _matches(entry: str, name: str) -> bool:
+def matches(entry: str, name: str) -> bool:
+    """Whether `entry` names a module: its dotted name, the end of it, or a regular expression for all of it."""
     return name == entry or name.endswith("." + entry) or re.fullmatch(entry, name) is not None
 
 
 def _refuse_fused_experts(model: nn.Module, skip: tuple[str, ...]) -> None:
+    left_out = skips(skip)
     for name, module in model.named_modules():
-        if isinstance(module, nn.modules.conv._ConvNd) or any(_matches(entry, name) for entry in skip):
+        if isinstance(module, nn.modules.conv._ConvNd) or left_out(name):
             continue
         for leaf, weight in module.named_parameters(recurse=False):
             if weight.dim() == 3:

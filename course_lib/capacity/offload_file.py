@@ -9,8 +9,7 @@ import math
 from collections.abc import Mapping
 
 from course_lib.artifacts.gguf import GGUFFile
-from course_lib.artifacts.gguf.mixes import Model, tensor_type
-from course_lib.artifacts.gguf.tensors import kind, type_id
+from course_lib.artifacts.gguf.mixes import Model, size_of, tensor_type
 from course_lib.capacity.offload import Needs
 
 CACHE_TYPES = {16: ("f16", 16), 8: ("q8_0", 8.5), 4: ("q4_0", 4.5)}  # --kv-bits: llama.cpp's name, stored bits
@@ -99,8 +98,8 @@ def _by_place(sizes: Mapping[str, int]) -> dict[str, int]:
 
 
 def _stored(shape: tuple[int, ...], name: str) -> int:
-    k = kind(type_id(name))
-    return math.prod(shape) // k.elements * k.bytes
+    size = size_of(name)
+    return math.prod(shape) // size.elements * size.bytes
 
 
 def _kv_heads(keys: Mapping, arch: str, layers: int) -> list[int]:

@@ -41,7 +41,7 @@ class Mine:
         if not isinstance(recipe, Recipe):  # chapter 11's pieces make a cache, not weights
             return recipe()
         scheme = recipe.scheme if scheme is None else scheme
-        model, whose, problem = _quantize(recipe, scheme, pieces.load())
+        model, whose, problem = quantized(recipe, scheme, pieces.load())
         point = curve.measure(model)
         point |= {"name": chapter, "scheme": str(scheme), "own": all(w == "yours" for w in whose.values())}
         notes = [problem] if problem else []
@@ -77,7 +77,7 @@ def recipe_of(chapter: str) -> Recipe:
 def model_of(chapter: str) -> tuple:
     """(the bundled model quantized as `mine(chapter)` does, whose piece each was, a sentence if theirs failed)."""
     recipe = recipe_of(chapter)
-    return _quantize(recipe, recipe.scheme, pieces.load())
+    return quantized(recipe, recipe.scheme, pieces.load())
 
 
 def _has_recipe(chapter: str) -> bool:
@@ -85,7 +85,7 @@ def _has_recipe(chapter: str) -> bool:
     return hasattr(package, "__path__") and importlib.util.find_spec(f"{package.__name__}.mine") is not None
 
 
-def _quantize(recipe: Recipe, scheme, own: pieces.Pieces):
+def quantized(recipe: Recipe, scheme, own: pieces.Pieces):
     """(model, whose piece each was, a sentence if the learner's pieces could not do it)."""
     whose = {name: own.whose[name] for name in recipe.pieces}
     curve.base()  # loaded and measured before the clock starts: that is not the learner's time

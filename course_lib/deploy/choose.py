@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from course_lib.capacity.plan import Plan, plan
-from course_lib.capacity.plan_models import config_of
-from course_lib.capacity.plan_speed import bound, figures
+from course_lib.capacity.plan.models import config_of
+from course_lib.capacity.plan.speed import bound, figures
 
 LOCAL = ("ddr5-laptop", "m4-max")  # llama.cpp's home; vLLM's INT4 and FP8 kernels are written for GPUs of servers
 PATHS = (  # key, artifact, runtime, weights as capacity.plan calls them, bits of a cached number

@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from course_lib.calibrate.progress import bar
 from course_lib.evaluate import corpus
 from course_lib.evaluate.bootstrap import DRAWS, cluster_bootstrap, weighted_quantile
 from course_lib.evaluate.corpus import DEFAULT_BYTES
 from course_lib.evaluate.language import LanguageScore
 from course_lib.evaluate.stats import cluster_ratio
+from course_lib.progress import bar
 
 _CHUNK_NUMBERS = 2**17  # double-precision numbers worked on at a time: these, too, stay in cache
 _CACHE_BYTES = 2**30

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from course_lib.calibrate.progress import bar
 from course_lib.evaluate.corpus import running
+from course_lib.progress import bar
 
 
 def generate(model: nn.Module, tokenizer, prompt: str, max_new_tokens: int = 256, stop: str | None = "\n") -> str:

@@ -67,9 +67,9 @@ def run(options) -> list:
     if options.items < 1 or options.runs < 1:
         raise ValueError(f"--items and --runs must be at least 1, got {options.items} and {options.runs}")
     from course_lib import models
-    from course_lib.calibrate.progress import bar
     from course_lib.evaluate.examine import Base
     from course_lib.evaluate.gate import judge
+    from course_lib.progress import bar
 
     began, verdicts = time.perf_counter(), []
     model, tokenizer = models.load(options.against)

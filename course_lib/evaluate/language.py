@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import nn
 
-from course_lib.calibrate.progress import bar
 from course_lib.evaluate import corpus
 from course_lib.evaluate.corpus import DEFAULT_BYTES
+from course_lib.progress import bar
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from course_lib.calibrate.progress import bar
+from course_lib.progress import bar
 
 WORKER = Path(__file__).with_name("serving_worker.py")
 LOG_BYTES = 4096
@@ -132,7 +132,11 @@ def _one_run(task: dict, timeout_s: float) -> dict[str, float]:
             process.wait()
         if first.strip() != b"first" or code or not line:
             raise Crashed(_last_words(log, f"it took longer than {timeout_s:g} s" if late else _ending(code)))
-    found = json.loads(line)
+    return _figures(json.loads(line)) | {"cold_start_s": cold}
+
+
+def _figures(found: dict) -> dict[str, float]:
+    """A worker's own measurements under the names of gate.FIGURES."""
     between = found["between_s"]
     return {
         "tokens_per_s": len(between) / sum(between),
@@ -140,7 +144,6 @@ def _one_run(task: dict, timeout_s: float) -> dict[str, float]:
         "p50_ms": 1e3 * percentile(between, 0.5),
         "p95_ms": 1e3 * percentile(between, 0.95),
         "memory_gib": found["peak_bytes"] / 2**30,
-        "cold_start_s": cold,
         "context": found["context"],
     }
 

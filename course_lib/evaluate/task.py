@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from course_lib.calibrate.progress import bar
 from course_lib.evaluate import corpus
 from course_lib.evaluate.decode import generate_many, prompt_tokens
 from course_lib.evaluate.stats import share_stderr, wilson
+from course_lib.progress import bar
 
 
 @dataclass(frozen=True)

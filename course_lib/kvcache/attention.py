@@ -15,8 +15,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from course_lib.kvcache.format import KVFormat
 from course_lib.kvcache.store import round_trip
-from course_lib.kvcache.stored import KVFormat
 
 
 @dataclass(frozen=True)
@@ -83,11 +83,6 @@ class Outcome:
     @cached_property
     def output(self) -> Tensor:
         return self.weights @ self.values
-
-    @property
-    def key_error(self) -> float:
-        """‖K̂ - K‖ / ‖K‖."""
-        return float((self.keys - self.sample.keys).norm() / self.sample.keys.norm())
 
     @property
     def weight_error(self) -> float:

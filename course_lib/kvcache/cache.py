@@ -18,10 +18,10 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 
 from course_lib.kernels import dispatch
 from course_lib.kvcache import attend
+from course_lib.kvcache.format import KVFormat, stored_bytes
 from course_lib.kvcache.layers import layers
-from course_lib.kvcache.pages import PageStore, joined, why_not
+from course_lib.kvcache.page_store import PageStore, joined, why_not
 from course_lib.kvcache.store import store
-from course_lib.kvcache.stored import KVFormat, stored_bytes
 
 
 class QuantizedKVLayer(CacheLayerMixin):

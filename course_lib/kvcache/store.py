@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from course_lib.formats.packing import pack
-from course_lib.kvcache.stored import KVFormat, channel_group
+from course_lib.kvcache.format import KVFormat, channel_group
 
 FP8 = torch.float8_e4m3fn
 FP8_MAX = torch.finfo(FP8).max

@@ -8,7 +8,7 @@ SEED = 38_260_417
 MASKS = {
     "q1": ("course_lib.kvcache.paging",),
     "q2": ("course_lib.kvcache.layers", "course_lib.kvcache.sizing"),
-    "q5": ("course_lib.capacity.plan", "course_lib.capacity.plan_speed", "course_lib.capacity.plan_advice"),
+    "q5": ("course_lib.capacity.plan",),
 }
 
 

@@ -5,9 +5,11 @@ A mix such as Q4_K_M is a base type and a few exceptions: tensors whose errors h
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
-from course_lib.artifacts.gguf.tensors import kind, type_id
+from course_lib.artifacts.gguf.tensors import Kind, kind, type_id
+from course_lib.formats.ggml import iq3
 
 
 class Model(NamedTuple):
@@ -34,7 +36,6 @@ BASE = {  # mix: (base type, llama.cpp's number in general.file_type)
 WRITTEN = tuple(mix for mix, (base, _) in BASE.items() if base != "IQ3_S")  # the course has no IQ3_S quantizer
 FALLBACK = {"Q2_K": "Q4_0", "Q3_K": "Q4_0", "Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0", "IQ4_XS": "IQ4_NL",
             "IQ3_S": "IQ4_NL"}  # fmt: skip
-_IDS = {"IQ3_S": 21}  # written by llama.cpp only; the mixes know its size
 
 
 def use_more_bits(layer: int, layers: int) -> bool:
@@ -64,27 +65,29 @@ def tensor_type(name: str, shape: tuple[int, ...], mix: str, model: Model) -> st
     if base in ("F32", "F16", "BF16"):
         return base
     if name == "output.weight" or (model.tied and name == "token_embd.weight"):
-        chosen = "Q8_0" if base == "Q8_0" or shape[-1] % _size(base).elements else "Q6_K"
+        chosen = "Q8_0" if base == "Q8_0" or shape[-1] % size_of(base).elements else "Q6_K"
     else:
         chosen = _exception(name, mix, model) or base
-    if shape[-1] % _size(chosen).elements:
+    if shape[-1] % size_of(chosen).elements:
         chosen = FALLBACK.get(chosen, "F16")
-    return chosen if shape[-1] % _size(chosen).elements == 0 else "F16"
+    return chosen if shape[-1] % size_of(chosen).elements == 0 else "F16"
 
 
 def bits_per_weight(shapes: dict[str, tuple[int, ...]], mix: str, model: Model) -> float:
     """Bits of all tensors over their number of weights: shapes by tensor name."""
     bits = weights = 0
     for name, shape in shapes.items():
-        n, k = 1, _size(tensor_type(name, shape, mix, model))
+        n, k = 1, size_of(tensor_type(name, shape, mix, model))
         for axis in shape:
             n *= axis
         bits, weights = bits + 8 * n // k.elements * k.bytes, weights + n
     return bits / weights
 
 
-def _size(name: str):
-    return kind(_IDS[name] if name in _IDS else type_id(name))
+@functools.cache
+def size_of(name: str) -> Kind:
+    """How many bytes hold how many weights of a type; also of IQ3_S, which the course reads and does not write."""
+    return kind(iq3.DECODED.type_id if name == iq3.DECODED.name else type_id(name))
 
 
 def _exception(name: str, mix: str, model: Model) -> str | None:

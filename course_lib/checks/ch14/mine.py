@@ -24,7 +24,7 @@ def trial(chapter, bits, group, own):
     """(point of my curve, whose pieces, verdict) of one artifact."""
     recipe = quantizer.recipe_of(chapter)
     scheme = Scheme.int(bits, group=group, scale_dtype=torch.float16)
-    model, whose, problem = quantizer._quantize(recipe, scheme, own)
+    model, whose, problem = quantizer.quantized(recipe, scheme, own)
     point = curve.measure(model)
     point |= {"name": "ch14", "scheme": f"{chapter} {scheme}", "own": all(w == "yours" for w in whose.values())}
     report = Report(f"{chapter} {scheme.name}", {"kl": point["kl"], "accuracy": point["exact"] / point["n"]})

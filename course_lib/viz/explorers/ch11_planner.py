@@ -63,9 +63,9 @@ class CapacityPlanner(Explorer):
 
     def numbers(self, model, gpu, weights, kv_bits, context, batch, gb):
         from course_lib.capacity.plan import plan
-        from course_lib.capacity.plan_advice import remedies
-        from course_lib.capacity.plan_models import config_of
-        from course_lib.capacity.plan_speed import figures, read_bytes
+        from course_lib.capacity.plan.advice import remedies
+        from course_lib.capacity.plan.models import config_of
+        from course_lib.capacity.plan.speed import figures, read_bytes
 
         name, config = config_of(model)
         p = plan(config, gpu, context, batch, weights, kv_bits, name=name)
@@ -74,7 +74,7 @@ class CapacityPlanner(Explorer):
         return Shown(p, (*p.pieces, *figures(p)), read_bytes(p), curve, changes, gb)
 
     def sentence(self, s):
-        from course_lib.capacity.plan_advice import last_resort, verdict
+        from course_lib.capacity.plan.advice import last_resort, verdict
 
         said = verdict(s.plan, s.gb)
         if s.plan.fits:
@@ -102,7 +102,7 @@ _REOPEN = (  # an update replaces the list: what was open stays open
 
 def _figures(s):
     """Each figure as a <details>: its value, opened its formula and source; then how the machine takes the format."""
-    from course_lib.capacity.plan_advice import native
+    from course_lib.capacity.plan.advice import native
 
     lines = "".join(
         f'<details data-key="{f.key}"><summary>{escape(f.title)}: <b>{escape(f.shown(s.gb))}</b></summary>'
@@ -172,7 +172,7 @@ def _step(scene, s):
 
 def _crossing(scene, s, x, flat):
     """The context from which the cache is the larger part."""
-    from course_lib.capacity.plan_speed import first_tokens
+    from course_lib.capacity.plan.speed import first_tokens
 
     n = first_tokens(lambda tokens: s.plan.kv_of(tokens, s.plan.batch) >= s.weights_read)
     if LOW < n < HIGH:

@@ -6,7 +6,6 @@ is why "4 bits" is never 4 bits. GGUF's mixes decide tensor by tensor (artifacts
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,8 +13,7 @@ from fractions import Fraction
 from typing import Any
 
 from course_lib.artifacts.gguf import mixes
-from course_lib.artifacts.gguf.tensors import kind, type_id
-from course_lib.capacity.plan_tensors import EXPERTS, Part, parts, tied
+from course_lib.capacity.plan.tensors import EXPERTS, Part, parts, tied
 from course_lib.kvcache.config import released
 
 LINEAR = ("attention", "mlp", "experts")
@@ -181,12 +179,7 @@ def gguf_type(part: Part, layer: int | None, mix: str, model: mixes.Model) -> st
 def _gguf_bits(part: Part, mix: str, model: mixes.Model) -> Fraction:
     types = [gguf_type(part, layer, mix, model) for layer in (part.layers or (None,))]
     numbers = math.prod(part.shape)
-    return sum(Fraction(8 * numbers * size.bytes, size.elements) for size in map(_size, types))
-
-
-@functools.cache
-def _size(name: str):
-    return kind({"IQ3_S": 21}.get(name) or type_id(name))
+    return sum(Fraction(8 * numbers * size.bytes, size.elements) for size in map(mixes.size_of, types))
 
 
 def gguf_model(config: Mapping[str, Any]) -> mixes.Model:

@@ -18,9 +18,9 @@ from typing import Any
 
 from course_lib.capacity.bytes import GIB
 from course_lib.capacity.devices import Device, device
-from course_lib.capacity.plan_figures import Assumptions, Figure
-from course_lib.capacity.plan_formats import Format, stored, title, weight_format
-from course_lib.capacity.plan_tensors import Part, tied
+from course_lib.capacity.plan.figures import Assumptions, Figure
+from course_lib.capacity.plan.formats import Format, stored, title, weight_format
+from course_lib.capacity.plan.tensors import Part, tied
 from course_lib.kvcache import Layer, layers
 from course_lib.kvcache.config import HEADS, KV_HEADS, WIDTH, optional, released, whole
 from course_lib.kvcache.sizing import bits, count
@@ -192,7 +192,7 @@ def plan(config: Mapping[str, Any] | str | Path | Any, gpu: str | Device, contex
     context, batch  tokens a sequence, sequences at once
     kv_bits         stored bits of one cached number, scales included (4.5 for 4 bits with a 16-bit scale per 32)
 
-    ValueError says which argument is wrong; a plan that does not fit is a Plan all the same (plan_advice says more).
+    ValueError says which argument is wrong; a plan that does not fit is a Plan all the same (advice says more).
 
     >>> llama = dict(model_type="llama", hidden_size=4096, intermediate_size=14336, num_hidden_layers=32,
     ...              num_attention_heads=32, num_key_value_heads=8, vocab_size=128256)

@@ -10,8 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from course_lib.kvcache.format import KVFormat, channel_group
 from course_lib.kvcache.store import FP8, FP8_MAX, encode
-from course_lib.kvcache.stored import KVFormat, channel_group
 
 
 def why_not(format: KVFormat, dim: int) -> str:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from course_lib.capacity.bytes import GIB
 from course_lib.capacity.offload_file import compute_bytes
-from course_lib.capacity.plan import Plan
-from course_lib.capacity.plan_figures import size
-from course_lib.capacity.plan_tensors import tied
+from course_lib.capacity.plan.figures import size
+from course_lib.capacity.plan.memory import Plan
+from course_lib.capacity.plan.tensors import tied
 from course_lib.kvcache.config import HEADS, WIDTH, optional, whole
 
 NUMBER = r"(\d+(?:\.\d+)?)"

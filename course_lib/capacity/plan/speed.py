@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 
-from course_lib.capacity.plan import Plan
-from course_lib.capacity.plan_figures import Figure
-from course_lib.capacity.plan_tensors import tied
+from course_lib.capacity.plan.figures import Figure
+from course_lib.capacity.plan.memory import Plan
+from course_lib.capacity.plan.tensors import tied
 from course_lib.capacity.roofline import roofline
 
 

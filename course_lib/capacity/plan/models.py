@@ -84,6 +84,5 @@ def config_of(model: str | Path | Mapping[str, Any]) -> tuple[str, dict[str, Any
     if path.exists():
         return (path.stem if path.is_file() and path.stem != "config" else path.resolve().name), released(path)
     near = difflib.get_close_matches(name, known(), n=1)
-    hint = f"did you mean {near[0]}?" if near else f"or one of {', '.join(known())}"
-    raise ValueError(f"model must be the path of a config.json {hint if not near else 'or a known name; ' + hint}"
-                     f"{',' if not near else ''} got {str(model)!r}")  # fmt: skip
+    wanted = f"a known name; did you mean {near[0]}?" if near else f"one of {', '.join(known())},"
+    raise ValueError(f"model must be the path of a config.json or {wanted} got {str(model)!r}")

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from course_lib.capacity.devices import DEVICES
-from course_lib.capacity.plan import Plan, plan
-from course_lib.capacity.plan_figures import size
-from course_lib.capacity.plan_formats import Format, title
-from course_lib.capacity.plan_speed import bound, first_tokens
+from course_lib.capacity.plan.figures import size
+from course_lib.capacity.plan.formats import Format, title
+from course_lib.capacity.plan.memory import Plan, plan
+from course_lib.capacity.plan.speed import bound, first_tokens
 
 SMALLER = ("fp8", "Q6_K", "Q5_K_M", "awq", "mxfp4", "Q3_K_M", "Q2_K")  # tried from the widest to the narrowest
 CACHES = (8, 4.5)  # FP8, and 4 bits with a 16-bit scale for 32 numbers

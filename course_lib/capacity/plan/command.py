@@ -12,13 +12,13 @@ from pathlib import Path
 from course_lib.capacity import offload
 from course_lib.capacity.devices import DEVICES, Device, device
 from course_lib.capacity.offload_file import needs_of_config
-from course_lib.capacity.plan import Plan, plan
-from course_lib.capacity.plan_advice import last_resort, max_batch, max_context, native, remedies, verdict
-from course_lib.capacity.plan_figures import Assumptions, size
-from course_lib.capacity.plan_formats import FORMATS, title
-from course_lib.capacity.plan_log import LONGEST, Finding, reconcile
-from course_lib.capacity.plan_models import config_of, known
-from course_lib.capacity.plan_speed import figures
+from course_lib.capacity.plan.advice import last_resort, max_batch, max_context, native, remedies, verdict
+from course_lib.capacity.plan.figures import Assumptions, size
+from course_lib.capacity.plan.formats import FORMATS, title
+from course_lib.capacity.plan.log import LONGEST, Finding, reconcile
+from course_lib.capacity.plan.memory import Plan, plan
+from course_lib.capacity.plan.models import config_of, known
+from course_lib.capacity.plan.speed import figures
 
 
 def gpus_of(text: str) -> tuple[Device, int]:
