@@ -6,7 +6,7 @@ Every public name is loaded on first use, so `import course_lib` itself costs ne
 `from course_lib import quantize` costs little more than `import torch`.
 """
 
-import importlib
+from course_lib.lazy import names
 
 __version__ = "0.1.0"
 
@@ -35,19 +35,4 @@ _NAMES = {
 }
 
 __all__ = ["Scheme", "QTensor", "quantize", "dequantize", "models", "check", "predict", "warmup", "mine"]
-
-
-def __getattr__(name):
-    """Load a public name of the library on its first use."""
-    if name not in _NAMES:
-        raise AttributeError(f"course_lib has no public name {name!r}; it has {', '.join(__all__)}")
-    home = _NAMES[name]
-    module = importlib.import_module("." + (home or name), __name__)
-    value = getattr(module, name) if home else module
-    globals()[name] = value
-    return value
-
-
-def __dir__():
-    """List what is loaded and what can be."""
-    return sorted({*globals(), *_NAMES})
+__getattr__, __dir__ = names(__name__, _NAMES)

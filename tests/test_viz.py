@@ -118,7 +118,7 @@ def test_an_unknown_control_is_named():
 
 
 def test_an_unknown_explorer_or_plot_is_named():
-    with pytest.raises(AttributeError, match="no explorer named 'rular'; there are break_the_bot, ruler"):
+    with pytest.raises(AttributeError, match="has no 'rular'; it has break_the_bot, ruler"):
         _ = explorers.rular
     with pytest.raises(AttributeError, match="has no 'histo'"):
         _ = plots.histo

@@ -3,6 +3,7 @@
     equals_reference(ulps=2, why="one division and one product, each rounded once")
     law("error ≤ s/2", lambda got, w, s, b: …, why="…")        a claim about one result and its inputs
     relation("idempotent", lambda run, w, s, b: …, why="…")    a claim about several calls; run(*args) calls the answer
+    law("the step", near("step", 0.2, {0.4: "…"}))             a figure of an answer that is a dict of numbers
 
 The functions return None or True when the claim holds, False or a sentence when it does not.
 """
@@ -11,6 +12,7 @@ from collections.abc import Callable
 
 from course_lib.checks import compare, shrink
 from course_lib.checks.exercise import Property
+from course_lib.checks.shorten import number
 from course_lib.checks.verdict import Failed
 
 
@@ -64,6 +66,26 @@ def relation(name: str, fn: Callable, why: str = "", points: float = 1.0) -> Pro
                 run.fail(case, said)
 
     return Property(name, test, why, points)
+
+
+def near(key: str, right: float, known, otherwise: str = "", atol: float = 0.0, rtol: float = 0.0) -> Callable:
+    """For `law`: claim[key] is `right` within atol + rtol·|right|; if not, the sentence of the mistake that it is near.
+
+    `known` maps plausible wrong figures to sentences, or lists such pairs; `otherwise` ends the sentence for the rest.
+
+    >>> near("s", 0.2, {0.4: "That is twice as much."}, "Divide by 7.", atol=0.01)({"s": 0.3})
+    'claim["s"] = 0.3 is not it. Divide by 7.'
+    """
+    pairs = list(known.items()) if isinstance(known, dict) else known
+
+    def test(got):
+        value = got[key]
+        for figure, said in ((right, True), *pairs):
+            if abs(value - figure) <= atol + rtol * abs(figure):
+                return said
+        return f'claim["{key}"] = {number(value)} is not it. {otherwise}'.strip()
+
+    return test
 
 
 def _said(fn, *args, **kwargs) -> str | None:

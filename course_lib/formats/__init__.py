@@ -1,5 +1,11 @@
-"""What a few bits can hold: number formats, registered by name, and how their codes are packed."""
+"""What a few bits can hold: number formats, registered by name, and how their codes are packed.
 
-from course_lib.formats import integer, packing, registry
+integer, nf4 and microscaling are codecs of the registry, and minifloat has the elements of microscaling. ggml's whole
+blocks stand for themselves; packing lays codes side by side in bytes.
+"""
 
-__all__ = ["integer", "packing", "registry"]
+from course_lib.lazy import names
+
+_NAMES = dict.fromkeys(("registry", "integer", "nf4", "minifloat", "microscaling", "ggml", "packing"))
+__all__ = list(_NAMES)
+__getattr__, __dir__ = names(__name__, _NAMES)

@@ -1,36 +1,27 @@
 """The course's explorers, one module a chapter, loaded when first named: `viz.explorers.ruler(w=0.73, s=0.1)`."""
 
-import importlib
+from course_lib.lazy import names
 
-_MODULES = {
-    "break_the_bot": ".ch00_bot",
-    "ruler": ".ch01_ruler",
-    "grid": ".ch02_grid",
-    "planner": ".ch03_planner",
-    "heatmap": ".ch04_heatmap",
-    "migrate": ".ch05_migrate",
-    "stepper": ".ch06_stepper",
-    "protect": ".ch07_protect",
-    "inspector": ".ch08_inspector",
-    "offload": ".ch08_offload",
-    "blocks": ".ch09_blocks",
-    "toggler": ".ch10_toggler",
-    "comparer": ".ch10_comparer",
-    "capacity": ".ch11_planner",
-    "attention": ".ch11_attention",
-    "gate": ".ch13_gate",
-    "trace": ".ch12_trace",
-    "decide": ".ch14_decide",
-    "mastery": ".ch15_mastery",
+_NAMES = {
+    "break_the_bot": "ch00_bot",
+    "ruler": "ch01_ruler",
+    "grid": "ch02_grid",
+    "planner": "ch03_planner",
+    "heatmap": "ch04_heatmap",
+    "migrate": "ch05_migrate",
+    "stepper": "ch06_stepper",
+    "protect": "ch07_protect",
+    "inspector": "ch08_inspector",
+    "offload": "ch08_offload",
+    "blocks": "ch09_blocks",
+    "toggler": "ch10_toggler",
+    "comparer": "ch10_comparer",
+    "capacity": "ch11_planner",
+    "attention": "ch11_attention",
+    "gate": "ch13_gate",
+    "trace": "ch12_trace",
+    "decide": "ch14_decide",
+    "mastery": "ch15_mastery",
 }
-__all__ = list(_MODULES)
-
-
-def __getattr__(name):
-    if name not in _MODULES:
-        raise AttributeError(f"no explorer named {name!r}; there are {', '.join(_MODULES)}")
-    return getattr(importlib.import_module(_MODULES[name], __name__), name)
-
-
-def __dir__():
-    return sorted([*globals(), *_MODULES])
+__all__ = list(_NAMES)
+__getattr__, __dir__ = names(__name__, _NAMES)
