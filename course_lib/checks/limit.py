@@ -83,12 +83,16 @@ def _with_timer(fn, seconds: float):
     finally:
         active = False
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, handler_before)
         if sys.gettrace() is not tracer_before:
             sys.settrace(tracer_before)
-        if timer_before[0] > 0:  # somebody else's alarm: give it the time that is left
-            left = max(TICK_S, timer_before[0] - (time.monotonic() - started))
-            signal.setitimer(signal.ITIMER_REAL, left, timer_before[1])
+        _give_back(handler_before, *timer_before, time.monotonic() - started)
+
+
+def _give_back(handler, seconds: float, interval: float, passed: float) -> None:
+    """The alarm to whoever had it before, with the time that is left of it."""
+    signal.signal(signal.SIGALRM, handler)
+    if seconds > 0:
+        signal.setitimer(signal.ITIMER_REAL, max(TICK_S, seconds - passed), interval)
 
 
 def _with_watchdog(fn, seconds: float):

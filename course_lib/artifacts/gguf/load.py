@@ -15,6 +15,7 @@ from course_lib.formats.ggml.weight import Blocks
 ROPE_BASE = 10_000.0  # what llama.cpp takes where the key is missing
 MAX_LAYERS = 512  # as llama.cpp has it
 TENSORS_OF_A_LAYER = 9
+_SPECIAL = {"bos": "bos", "eos": "eos", "pad": "padding"}  # transformers' name of a token: ggml's
 
 
 def load(path, blocks: bool = False):
@@ -47,17 +48,8 @@ def config_of(file: GGUFFile):
     from transformers import LlamaConfig
 
     keys = file.metadata
-    if keys.get("general.architecture") != "llama":
-        raise GGUFError(f"general.architecture must be 'llama', got {keys.get('general.architecture')!r:.60}")
-    if keys.get("split.count", 1) not in (0, 1):
-        raise GGUFError("the file is one part of several: `llama-gguf-split --merge` makes one of them")
-    if "rope_freqs.weight" in file.tensors or any(key.startswith("llama.rope.scal") for key in keys):
-        raise GGUFError("only plain rotary positions are read, the file scales them")
-    tokens = keys.get("tokenizer.ggml.tokens")
-    vocabulary = _number(keys, "llama.vocab_size", int, len(tokens) if isinstance(tokens, list) else None)
-    if isinstance(tokens, list) and len(tokens) > vocabulary:
-        raise GGUFError(f"llama.vocab_size is {vocabulary}, but there are {len(tokens)} tokens")
-    hidden = _number(keys, "llama.embedding_length", int)
+    _check_kind(file)
+    vocabulary, hidden = _vocabulary_size(keys), _number(keys, "llama.embedding_length", int)
     heads = _number(keys, "llama.attention.head_count", int)
     head_dim = _number(keys, "llama.attention.key_length", int, max(1, hidden // heads))
     config = dict(
@@ -75,11 +67,28 @@ def config_of(file: GGUFFile):
         tie_word_embeddings="output.weight" not in file.tensors,
         **{f"{ours}_token_id": _token(keys, theirs, vocabulary) for ours, theirs in _SPECIAL.items()},
     )  # fmt: skip
-    _check(config, keys, file)
+    _check_sizes(config, keys, file)
     return LlamaConfig(**config)
 
 
-_SPECIAL = {"bos": "bos", "eos": "eos", "pad": "padding"}
+def _check_kind(file: GGUFFile) -> None:
+    """GGUFError for a file that is whole and right, and still no llama that can be built here."""
+    keys = file.metadata
+    if keys.get("general.architecture") != "llama":
+        raise GGUFError(f"general.architecture must be 'llama', got {keys.get('general.architecture')!r:.60}")
+    if keys.get("split.count", 1) not in (0, 1):
+        raise GGUFError("the file is one part of several: `llama-gguf-split --merge` makes one of them")
+    if "rope_freqs.weight" in file.tensors or any(key.startswith("llama.rope.scal") for key in keys):
+        raise GGUFError("only plain rotary positions are read, the file scales them")
+
+
+def _vocabulary_size(keys: dict) -> int:
+    """llama.vocab_size, or the number of tokens where the key is missing."""
+    tokens = keys.get("tokenizer.ggml.tokens")
+    size = _number(keys, "llama.vocab_size", int, len(tokens) if isinstance(tokens, list) else None)
+    if isinstance(tokens, list) and len(tokens) > size:
+        raise GGUFError(f"llama.vocab_size is {size}, but there are {len(tokens)} tokens")
+    return size
 
 
 def _number(keys: dict, key: str, kind: type, default=None):
@@ -96,7 +105,7 @@ def _token(keys: dict, name: str, size: int) -> int | None:
     return value if type(value) is int and 0 <= value < size else None
 
 
-def _check(config: dict, keys: dict, file: GGUFFile) -> None:
+def _check_sizes(config: dict, keys: dict, file: GGUFFile) -> None:
     """GGUFError for numbers that do not go together, or for a model that is far larger than the file."""
     hidden, heads, head_dim = (config[name] for name in ("hidden_size", "num_attention_heads", "head_dim"))
     if hidden % heads or heads % config["num_key_value_heads"] or head_dim % 2:
@@ -152,20 +161,14 @@ def tokenizer_of(file: GGUFFile):
     keys = file.metadata
     if keys.get("tokenizer.ggml.model") != "gpt2" or "tokenizer.ggml.merges" not in keys:
         return None
-    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors
+    from tokenizers import AddedToken, Tokenizer, decoders, models, processors
     from transformers import PreTrainedTokenizerFast
 
     tokens, merges = _vocabulary(keys)
     vocabulary, name = {token: number for number, token in enumerate(tokens)}, keys.get("tokenizer.ggml.pre")
     whole = name == "llama-bpe"  # llama.cpp then takes a piece that is a token as it is, without its merges
     bpe = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, ignore_merges=whole))
-    pattern = next((regex for regex, known in PRE_TOKENIZERS.items() if known == name), ...)
-    if pattern is ...:
-        raise GGUFError(f"tokenizer.ggml.pre must be one of {', '.join(PRE_TOKENIZERS.values())}")
-    level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=pattern is None)
-    if pattern is not None:
-        level = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(pattern), "isolated"), level])
-    bpe.pre_tokenizer, bpe.decoder = level, decoders.ByteLevel()
+    bpe.pre_tokenizer, bpe.decoder = _pre_tokenizer(name), decoders.ByteLevel()
     for kind, add in ((3, bpe.add_special_tokens), (4, bpe.add_tokens)):
         add([AddedToken(t, special=kind == 3, normalized=False) for t in _of_kind(tokens, keys, kind)])
     given = {f"{ours}_token": _token(keys, theirs, len(tokens)) for ours, theirs in _SPECIAL.items()}
@@ -181,6 +184,19 @@ def tokenizer_of(file: GGUFFile):
         clean_up_tokenization_spaces=False,
         **{name: tokens[number] for name, number in given.items() if number is not None},
     )
+
+
+def _pre_tokenizer(name):
+    """How text is cut before its bytes are merged, by ggml's name for it; GGUFError for a name that is not known."""
+    from tokenizers import Regex, pre_tokenizers
+
+    pattern = next((regex for regex, known in PRE_TOKENIZERS.items() if known == name), ...)
+    if pattern is ...:
+        raise GGUFError(f"tokenizer.ggml.pre must be one of {', '.join(PRE_TOKENIZERS.values())}, got {name!r:.60}")
+    level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=pattern is None)
+    if pattern is None:
+        return level
+    return pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(pattern), "isolated"), level])
 
 
 def _of_kind(tokens: list[str], keys: dict, kind: int) -> list[str]:

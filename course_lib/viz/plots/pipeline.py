@@ -8,6 +8,8 @@ from course_lib.viz.scene import Scene
 WEIGHTS = (0.15, -1.22, 2.40, -0.45)
 WIDE, GAP, TOP, HIGH = 132, 25, 34, 168
 TITLES = ("weights", "statistics", "codes + metadata", "packed bytes", "runtime")
+NOTES = ("4 × 16 bits: 8 bytes", "the largest |w| sets s", "4 codes of 4 bits, 1 scale", "2 + 2 bytes",
+         "ŵ = s·q, just in time")  # fmt: skip
 
 
 def pipeline():
@@ -21,29 +23,24 @@ def pipeline():
     q = quantize(torch.tensor(WEIGHTS), Scheme.int(4, scale_dtype=torch.float16))
     packed = pack(q.codes, 4, offset=8).tolist()
     scale_bytes = list(np.float16(q.scale.item()).tobytes())
-    scene = Scene(760, 250)
-    for k, title in enumerate(TITLES):
-        x = k * (WIDE + GAP)
-        scene.rect(x + 1, TOP, WIDE - 2, HIGH, fill="card", color="faint", line=1.2)
-        scene.text(x + WIDE / 2, TOP - 11, title, size=14, bold=True)
-        if k:
-            scene.arrow(x - GAP + 3, TOP + HIGH / 2, x - 3, TOP + HIGH / 2, "ink", 2, 9)
-    left = [k * (WIDE + GAP) for k in range(5)]
+    scene, left = Scene(760, 250), [k * (WIDE + GAP) for k in range(len(TITLES))]
+    _stages(scene, left)
     _column(scene, left[0], [number(w) for w in WEIGHTS], "muted")
     _statistics(scene, left[1])
     _column(scene, left[2], [number(c) for c in q.codes.tolist()], "blue", f"s = {number(q.scale.item())}")
     _bytes(scene, left[3], packed, scale_bytes)
     _column(scene, left[4], [number(v) for v in q.dequantize().tolist()], "green", "y = Σ ŵ·x")
-    notes = (
-        "4 × 16 bits: 8 bytes",
-        "the largest |w| sets s",
-        "4 codes of 4 bits, 1 scale",
-        "2 + 2 bytes",
-        "ŵ = s·q, just in time",
-    )
-    for x, note in zip(left, notes, strict=True):
-        scene.text(x + WIDE / 2, TOP + HIGH + 20, note, size=12, color="muted")
     return scene
+
+
+def _stages(scene, left):
+    """The five cards with their titles and notes, and the arrows between them."""
+    for x, title, note in zip(left, TITLES, NOTES, strict=True):
+        scene.rect(x + 1, TOP, WIDE - 2, HIGH, fill="card", color="faint", line=1.2)
+        scene.text(x + WIDE / 2, TOP - 11, title, size=14, bold=True)
+        scene.text(x + WIDE / 2, TOP + HIGH + 20, note, size=12, color="muted")
+        if x:
+            scene.arrow(x - GAP + 3, TOP + HIGH / 2, x - 3, TOP + HIGH / 2, "ink", 2, 9)
 
 
 def _column(scene, x, values, color, extra=None):
