@@ -118,11 +118,6 @@ class Exercise:
         """The source of the exercise's notebook cell: the stub, an empty line, the check line."""
         return f"{self.stub}\n\n{self.check_line}"
 
-    @property
-    def solved_cell(self) -> str:
-        """The cell as a solved notebook has it: the course's solution in place of the stub."""
-        return f"{self.reference_source()}\n\n{self.check_line}"
-
     def reference_source(self) -> str:
         """The solution as source text: it replaces the stub in a solved notebook."""
         if self.solution_source is not None:

@@ -14,8 +14,6 @@ from datetime import date
 from course_lib.checks import namespace, render, store
 from course_lib.checks.shorten import number
 
-BACK = ("one chapter back", "two chapters back", "four or more chapters back")
-
 
 @dataclass(frozen=True)
 class Question:

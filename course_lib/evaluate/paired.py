@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
-from course_lib.evaluate.stats import wilson
-
 
 @dataclass(frozen=True)
 class Paired:
@@ -39,10 +37,6 @@ class Paired:
     def flips(self) -> float:
         """Share of items whose verdict changed, in whichever direction: what a drop of 0 may hide."""
         return (self.lost + self.won) / self.n
-
-    def flip_interval(self, confidence: float = 0.95) -> tuple[float, float]:
-        """Wilson's interval of the flips."""
-        return wilson(self.lost + self.won, self.n, confidence)
 
     @property
     def p_value(self) -> float:

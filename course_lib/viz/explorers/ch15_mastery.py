@@ -9,7 +9,7 @@ from course_lib.viz.scene import Scene
 NAMES = ("symmetric or asymmetric", "GPTQ's second order", "AWQ's protection", "GGUF, a container",
          "calibration and groups", "evaluation", "weights, activations, cache")  # fmt: skip
 COUNT = (("passed unaided", False), ("also with the solution read", True))
-WIDTH, HEIGHT, TOP, ROW, COLUMN = 760, 470, 48, 24, 22
+WIDTH, HEIGHT, TOP, ROW = 760, 470, 48, 24
 MARKS_X, BARS_X, BAR = 92, 470, 200
 # a made-up learner, for the still picture: statement -> chapters, level -> chapters
 _SAMPLE = ((1, 2), (6,), (5, 7), (8, 9), (4, 6), (4, 13), (5, 10, 11))
