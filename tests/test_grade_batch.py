@@ -235,10 +235,13 @@ def test_graded_notebooks_lie_beside_the_gradebook_or_where_nbgrader_looks(cours
         assert batch.graded_folder() == ROOT / ".nbgrader" / "autograded"
 
 
-def test_nbgrader_is_imported_without_a_grammar_that_nobody_uses():
+def test_nbgrader_is_imported_without_a_grammar_and_a_server_that_nobody_uses():
     code = "import sys; from course_lib.grading import quick; quick.nbgrader(); from nbgrader.api import Gradebook\n"
-    code += "assert 'jsonschema' in sys.modules and 'rfc3987_syntax' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+    code += "assert 'jsonschema' in sys.modules and not {'rfc3987_syntax', 'jupyter_server'} & set(sys.modules)\n"
+    code += "from nbgrader.server_extensions import formgrader; import nbgrader\n"
+    code += "formgrader.load_jupyter_server_extension = print; nbgrader.load_formgrader('loaded when wanted')"
+    said = subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True, text=True)
+    assert said.stdout == "loaded when wanted\n"
     with quick.without("json"):  # is loaded already
         assert importlib.import_module("json") is json
     with quick.without("wave"), pytest.raises(ImportError):

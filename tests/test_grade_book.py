@@ -1,6 +1,7 @@
 """The gradebook: nbgrader's own tables and readers on what we write, manual grades, lateness, seeds, whole writes."""
 
 import json
+from contextlib import closing
 from datetime import datetime, timedelta
 
 import pytest
@@ -98,6 +99,21 @@ def test_a_persons_grades_survive_a_regrade(book):
     submission = save(book, "berta", "other", points=(4, 4, 4, 4, 0))
     assert grades(book, "berta")["explain"] == (None, 3.5, False) and grades(book, "berta")["q5-test"][:2] == (0.0, 1.5)
     assert submission.score == 16 + 2 + 3.5 and not submission.needs_manual_grade
+
+
+def test_what_a_person_does_between_two_results_counts(book, url):
+    save(book, "ina")
+    with closing(Book(url, Config())) as other:
+        submission = other.book.find_submission(PS01.name, "ina")
+        next(g for g in submission.notebooks[0].grades if g.name == "q1-test").manual_score = 1.5
+        submission.assignment.duedate = datetime(2026, 5, 1)
+        other.db.commit()
+    assert save(book, "ben").assignment.duedate == datetime(2026, 5, 1)
+    assert save(book, "ina", content="new").score == 7.5
+    change = book.results(PS01.name)["ina"][2]["change"]
+    assert (change["before"], change["after"]) == (7.5, 7.5)
+    book.book.find_assignment(PS01.name).duedate = None
+    book.db.commit()
 
 
 def test_what_could_not_be_graded_is_marked_for_a_person_and_not_zero(book):

@@ -54,6 +54,7 @@ class Book:
         self.config = config
         self.book = Gradebook(url)
         self.db = self.book.db
+        self.kept = ()  # what save need not read again
         OURS.create_all(self.book.engine)
 
     def close(self) -> None:
@@ -86,7 +87,7 @@ class Book:
 
     def results(self, assignment: str) -> dict[str, tuple[str, str, dict]]:
         """{student: (hash, measure, result)}, the latest of each."""
-        return latest(self.db, assignment)
+        return _latest(self.db, assignment)
 
     def save(
         self, assignment: Assignment, student: str, result: dict, content: str, measure: str, at=None, why: str = ""
@@ -97,16 +98,14 @@ class Book:
         """
         times = {"timestamp": at} if at else {}
         try:
+            earlier = _latest(self.db, assignment.name, student).get(student, (None, None, None))[2]
             with self._commits_put_off():
                 self.book.update_or_create_student(student)
                 submission = self.book.update_or_create_submission(assignment.name, student, **times)
-            notebook = self.book.find_submission_notebook(assignment.notebook, assignment.name, student)
-            earlier = latest(self.db, assignment.name, student).get(student, (None, None, None))[2]
             before = total(self.db, submission) if earlier and earlier["score"] is not None else None
-            names = self._names(notebook)
-            with self.db.no_autoflush:
-                self._grades(notebook, names, result, (earlier or {}).get("texts", {}))
-                self._comments(notebook, names, result)
+            with self.db.no_autoflush:  # a new one's scores are then inserted with it
+                notebook = next(one for one in submission.notebooks if one.notebook.name == assignment.notebook)
+                self._fill(notebook, result, (earlier or {}).get("texts", {}))
             self.db.flush()
             assign_penalty(self.db, self.config, submission)
             self.db.flush()
@@ -119,7 +118,7 @@ class Book:
                     result=json.dumps(kept),
                 )
             )  # fmt: skip
-            self.db.commit()
+            self._commit(submission.assignment)
         except BaseException:
             self.db.rollback()
             raise
@@ -127,18 +126,34 @@ class Book:
     @contextlib.contextmanager
     def _commits_put_off(self):
         """Within, what nbgrader commits becomes part of our transaction; a commit waits for the disk."""
-        self.db.commit = self.db.flush
+        self.db.commit = lambda: None
         try:
             yield
         finally:
             del self.db.commit
 
-    def _names(self, notebook) -> dict[str, str]:
-        """{id: name} of a notebook's cells, asked for at once; `grade.name` would ask for each."""
+    def _commit(self, assignment) -> None:
+        """Commit and forget all about students, whom a person may grade meanwhile, but not the set's cells."""
         from nbgrader.api import BaseCell
 
-        cells = select(BaseCell.id, BaseCell.name).where(BaseCell.notebook_id == notebook.notebook_id)
-        return {id: name for id, name in self.db.execute(cells)}
+        self.kept = assignment, *assignment.notebooks  # the session's own references are weak
+        self.db().expire_on_commit = False
+        try:
+            self.db.commit()
+        finally:
+            self.db().expire_on_commit = True
+        for one in list(self.db):
+            if one in self.kept:
+                self.db.expire(one, ["submissions", *["duedate"] * (one is assignment)])
+            elif not isinstance(one, BaseCell):
+                self.db.expire(one)
+
+    def _fill(self, notebook, result: dict, texts: dict) -> None:
+        """Scores and comments of one submitted notebook."""
+        cells = notebook.notebook
+        names = {c.id: c.name for c in (*cells.grade_cells, *cells.solution_cells, *cells.task_cells)}
+        self._grades(notebook, names, result, texts)
+        self._comments(notebook, names, result)
 
     def _grades(self, notebook, names: dict, result: dict, texts: dict) -> None:
         """The automatic scores. A person's score stays; what nobody has scored yet is marked for a person.
@@ -172,8 +187,11 @@ class Book:
 
 def latest(db, assignment: str, student: str | None = None) -> dict[str, tuple[str, str, dict]]:
     """{student: (hash, measure, result)}, the latest of all or of one; none in a gradebook that is only nbgrader's."""
-    if not sqlalchemy.inspect(db.get_bind()).has_table(RESULTS.name):
-        return {}
+    there = sqlalchemy.inspect(db.get_bind()).has_table(RESULTS.name)
+    return _latest(db, assignment, student) if there else {}
+
+
+def _latest(db, assignment: str, student: str | None = None) -> dict[str, tuple[str, str, dict]]:
     last = select(func.max(RESULTS.c.id)).where(RESULTS.c.assignment == assignment).group_by(RESULTS.c.student)
     last = last if student is None else last.where(RESULTS.c.student == student)
     rows = db.execute(select(RESULTS).where(RESULTS.c.id.in_(last))).all()
@@ -208,17 +226,19 @@ def settle(gradebook, config, assignment: str) -> None:
 
 def assign_penalty(db, config, submission) -> None:
     """What nbgrader's plugin takes off for lateness, as its own autograde would do it."""
-    from nbgrader.preprocessors import AssignLatePenalties
-
     due = submission.assignment.duedate is not None  # nbgrader stumbles over an extension of no date
     late = submission.total_seconds_late if due else 0
     for notebook in submission.notebooks:
-        penalty = None
-        if late > 0:
-            rule = AssignLatePenalties(config=config)
-            rule.init_plugin()
-            db.refresh(notebook, ["score"])
-            penalty = rule.plugin_inst.late_submission_penalty(submission.student.id, notebook.score, late)
-            penalty = penalty if penalty is None else rule._check_late_penalty(notebook, penalty)
+        penalty = _penalty(db, config, submission, notebook, late) if late > 0 else None
         if notebook.late_submission_penalty != penalty:
             notebook.late_submission_penalty = penalty
+
+
+def _penalty(db, config, submission, notebook, late: float) -> float | None:
+    from nbgrader.preprocessors import AssignLatePenalties  # and with it nbconvert, which takes a third of a second
+
+    rule = AssignLatePenalties(config=config)
+    rule.init_plugin()
+    db.refresh(notebook, ["score"])
+    penalty = rule.plugin_inst.late_submission_penalty(submission.student.id, notebook.score, late)
+    return penalty if penalty is None else rule._check_late_penalty(notebook, penalty)
