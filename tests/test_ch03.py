@@ -11,7 +11,6 @@ from course_lib.calibrate import quantize_model
 from course_lib.capacity import measure
 from course_lib.checks import pieces
 from course_lib.checks.ch03.mine import RECIPE
-from course_lib.checks.warmups import questions
 from course_lib.viz.plots import ch03
 from tests.tiny import llama
 
@@ -98,15 +97,6 @@ def test_the_recipe_refuses_a_wrong_count():
     found.functions["weight_bytes"] = lambda params, bits, group, scale_bits=16, zero_bits=0: params * bits // 8
     with pytest.raises(ValueError, match="weight_bytes counts 64 bytes where 66 are stored"):
         RECIPE.quantize(found, torch.ones(1, 128), RECIPE.scheme)
-
-
-def test_warm_up_questions_answer_themselves():
-    import random
-
-    for ask in questions("ch03"):
-        for seed in range(20):
-            question = ask(random.Random(seed))
-            assert question.answer > 0 and question.text.endswith("?") and question.because
 
 
 def test_the_story_names_the_budget_of_chapter_00():

@@ -252,12 +252,9 @@ def test_checks_take_show_and_compare_bytes():
 # warm-ups
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_warm_up_answers_follow_from_the_questions(seed):
-    for make in warmup.QUESTIONS:
-        question = make(random.Random(seed))
-        assert question.text.endswith("?") and question.because.endswith(".")
-        assert question.answer == int(question.answer) >= 0
+def test_warm_up_answers_are_whole_numbers():
+    asked = [make(random.Random(seed)) for make in warmup.QUESTIONS for seed in SEEDS]
+    assert all(question.answer == int(question.answer) >= 0 for question in asked)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -251,9 +251,6 @@ def test_the_recipe_is_the_library_s_nvfp4():
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_warm_up_answers_follow_from_the_questions(seed):
-    for make in warmup.QUESTIONS:
-        question = make(random.Random(seed))
-        assert question.text.endswith("?") and question.because.endswith(".") and abs(question.answer) < 1e4
     code = warmup.e2m1_code(random.Random(seed))
     said = int(re.search(r"code (\d{4})", code.text).group(1), 2)
     assert minifloat.get("e2m1").values[said] == code.answer

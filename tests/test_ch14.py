@@ -181,15 +181,9 @@ def test_every_setting_of_the_explorer_draws():
 # warm-ups and mine
 
 
-@pytest.mark.parametrize("question", warmup.QUESTIONS, ids=lambda question: question.__name__)
-def test_warm_up_answers(question):
-    for seed in range(40):
-        asked = question(random.Random(seed))
-        assert asked.answer > 0 and asked.text.endswith("?") | ("?" in asked.text)
-    told = {"rule_of_three": 60, "net": None}
-    if question.__name__ == "rule_of_three":
-        answers = {q.answer for q in map(question, map(random.Random, range(40)))}
-        assert told["rule_of_three"] in answers and 30 in answers  # 5 %, 10 %
+def test_the_warm_up_s_rule_of_three():
+    answers = {warmup.rule_of_three(random.Random(seed)).answer for seed in range(40)}
+    assert {60, 30} <= answers  # 5 %, 10 %
 
 
 def test_mine_takes_the_smallest_that_passes(monkeypatch):
