@@ -35,7 +35,7 @@ COMMANDS = {
     "gate": ("course_lib.evaluate.gate_command", "main", "may these artifacts serve? measured, judged, with reasons"),
     "deploy": ("course_lib.deploy.command", "main", "serve an artifact on 127.0.0.1, with fallback, canary, rollback"),
     "capstone": ("course_lib.deploy.capstone", "main", "from weights to a gate, a service, a canary, a rollback"),
-    "pictures": ("course_lib.viz.pictures", "main", "draw the explorers' still pictures again"),
+    "pictures": ("course_lib.pictures", "main", "draw the explorers' still pictures again"),
     "site": ("course_lib.site", "main", "run every chapter and write it as pages, with an index; works offline"),
     "bench": ("course_lib.kernels.bench", "main", "measure the kernels; sass: what their machine code says"),
     "env": ("course_lib.environment", "main", "prepare .venv, as `make env` does"),

@@ -32,7 +32,7 @@ LAYERS = [
     "grading",
     "cli",
 ]
-TOP = {"environment", "workspace", "lab", "doctor", "site", "__main__"}  # the rest of `course`; beside cli
+TOP = {"environment", "workspace", "lab", "doctor", "site", "pictures", "__main__"}  # the rest of `course`; beside cli
 # A command's own module prints and reads the command line: no other module imports it.
 ENTRIES = {module for module, _, _ in COMMANDS.values()}
 REGISTRY = "course_lib.formats.registry"  # scheme, observers and qtensor may load this one, inside a function

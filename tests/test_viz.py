@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from course_lib.viz import explorers, palette, pictures, plots
+from course_lib import pictures
+from course_lib.viz import explorers, palette, plots
 from course_lib.viz.axis import Axis, nice_step, number
 from course_lib.viz.bot import Bot, compare, faults
 from course_lib.viz.controls import Choice

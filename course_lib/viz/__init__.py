@@ -5,5 +5,5 @@
 
 from course_lib.lazy import names
 
-_NAMES = {"show": "display", "style": "look", "plots": None, "explorers": None, "scene": None, "pictures": None}
+_NAMES = {"show": "display", "style": "look", "plots": None, "explorers": None, "scene": None}
 __getattr__, __dir__ = names(__name__, _NAMES)

@@ -30,7 +30,7 @@ STILLS = {
     "14": ("decide", {"model": "llama-3-70b", "machine": "rtx-4090"}),
     "15": ("mastery", {"statement": 4}),
 }
-FOLDER = Path(__file__).resolve().parents[2] / "notebooks" / "img"
+FOLDER = Path(__file__).resolve().parents[1] / "notebooks" / "img"
 
 
 def draw(chapter, folder=FOLDER):
