@@ -3,7 +3,6 @@
 import contextlib
 import io
 import json
-import math
 import random
 from pathlib import Path
 
@@ -12,8 +11,8 @@ import torch
 
 from course_lib.calibrate.qat import FakeQuant
 from course_lib.calibrate.rotation import hadamard
-from course_lib.checks import history, mastery, namespace, pieces, store
-from course_lib.checks.ch15 import fold, followups, gradients, level, off_by, step, warmup
+from course_lib.checks import curve, history, mastery, namespace, pieces, store
+from course_lib.checks.ch15 import fold, followups, gradients, level, off_by, step
 from course_lib.checks.ch15 import mine as recipe
 from course_lib.checks.ch15.level import RUBRIC
 from course_lib.checks.verdict import PASS
@@ -209,6 +208,21 @@ def test_the_map_says_what_it_shows(statement, upto):
     assert n.level == "Excellent" if upto == 14 else n.level != "Excellent"
 
 
+def test_the_picture_s_learner_is_made_up_and_its_exercises_are_the_course_s(course_home):
+    shown, found = ch15_mastery.sample(), mastery.found()
+    real = dict(zip(shown["states"], found["states"], strict=True))  # "ch01.0" -> "ch01.round_trip"
+    for part in ("statements", "levels"):
+        assert [(name, [real[e] for e in ids]) for name, ids in shown[part]] == found[part]
+    for given, labelled in ((shown, True), (found, False)):
+        explorer = explorers.mastery(given)
+        texts = [m.at[2] for m in explorer.draw(explorer.numbers(None, False, 0)).marks if m.kind == "text"]
+        assert any("an example" in text for text in texts) == labelled
+
+
+def test_a_curve_without_points_says_so(course_home):
+    assert curve.described() == "My curve, bytes against exact replies. No point yet."
+
+
 def test_the_map_refuses_what_is_no_map():
     with pytest.raises(ValueError, match=r"mastery\(found\)"):
         explorers.mastery({"states": {}})
@@ -261,13 +275,6 @@ def test_the_smallest_must_pass_both():
     point = {"bytes": 2, "kl": 0.05, "exact": 9, "n": 10}
     points = [point, point | {"bytes": 1, "kl": 0.5}, point | {"bytes": 1, "exact": 1}, point | {"bytes": 3}]
     assert recipe.smallest(points, 0.1, 0.8) is point and recipe.smallest(points[1:3], 0.1, 0.8) is None
-
-
-@pytest.mark.parametrize("seed", range(40))
-def test_warm_up_answers_follow_from_the_questions(seed):
-    for make in warmup.QUESTIONS:
-        question = make(random.Random(seed))
-        assert question.text.endswith("?") and question.because.endswith(".") and math.isfinite(question.answer)
 
 
 def test_the_hints_compute_what_they_say():

@@ -67,4 +67,4 @@ def figure():
 def described() -> str:
     """My curve in words."""
     said = [f"{p['name']}: {p['bytes'] / 1e6:.2f} MB, {p['exact']} of {p['n']} replies exactly right" for p in points()]
-    return "My curve, bytes against exact replies. " + "; ".join(said) + "."
+    return "My curve, bytes against exact replies. " + ("; ".join(said) or "No point yet") + "."

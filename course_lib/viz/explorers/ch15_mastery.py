@@ -11,10 +11,12 @@ NAMES = ("symmetric or asymmetric", "GPTQ's second order", "AWQ's protection", "
 COUNT = (("passed unaided", False), ("also with the solution read", True))
 WIDTH, HEIGHT, TOP, ROW = 760, 470, 48, 24
 MARKS_X, BARS_X, BAR = 92, 470, 200
-# a made-up learner, for the still picture: statement -> chapters, level -> chapters
-_SAMPLE = ((1, 2), (6,), (5, 7), (8, 9), (4, 6), (4, 13), (5, 10, 11))
-_LEVELS = (("Needs work", ()), ("Developing", (1, 2, 3)), ("Solid", (3, 4, 8)), ("Strong", (6, 7)),
-           ("Excellent", (11, 13, 14)))  # fmt: skip
+# exercises of chapters 01 to 14, and which show each statement and level: a chapter, or chapter.place in it from 0
+_EXERCISES = (4, 5, 6, 6, 6, 6, 5, 5, 6, 6, 6, 6, 6, 6)
+_STATEMENTS = ("01 02", "06", "05.2 05.3 05.4 07", "08 09", "04.0 04.3 06.1 06.5 09.4", "04.2 13 14",
+               "05.0 05.1 10.2 11 12.5")  # fmt: skip
+_LEVELS = (("Needs work", ""), ("Developing", "01 02.0 02.3 03.1 03.3"), ("Solid", "03.0 03.2 04.0 08.1 08.4 11.0"),
+           ("Strong", "06.1 06.2 06.5 07 12.1 12.3"), ("Excellent", "11.2 11.5 13 14"))  # fmt: skip
 
 
 def reached(passed, rubric):
@@ -28,14 +30,15 @@ def reached(passed, rubric):
 
 
 def sample():
-    """A learner who has done most of chapters 01 to 07, in the form that `Mastery` takes."""
-    states = {f"ch{c:02d}.{k}": "not attempted" for c in range(1, 15) for k in range(5)}
-    for c in range(1, 8):
-        states |= {f"ch{c:02d}.{k}": "passed" for k in range(4 if c % 2 else 5)}
-    states |= {"ch03.4": "passed, solution seen", "ch07.3": "not yet", "ch05.4": "not yet"}
-    of = lambda chapters: [each for each in states if int(each[2:4]) in chapters]  # noqa: E731
-    statements = [(name, of(chapters)) for name, chapters in zip(NAMES, _SAMPLE, strict=True)]
-    return {"states": states, "statements": statements, "levels": [(name, of(c)) for name, c in _LEVELS]}
+    """A made-up learner of chapters 01 to 07, in the form that `Mastery` takes; the exercises are the course's."""
+    every = [f"ch{c:02d}.{k}" for c, n in enumerate(_EXERCISES, 1) for k in range(n)]
+    done = [each for each in every if each < "ch08"]
+    states = dict.fromkeys(every, "not attempted") | dict.fromkeys(done, "passed")
+    states |= dict.fromkeys(done[5::9], "not yet") | dict.fromkeys(done[8::9], "passed, solution seen")
+    of = lambda places: [e for e in every if e[2:] in places.split() or e[2:4] in places.split()]  # noqa: E731
+    statements = [(name, of(places)) for name, places in zip(NAMES, _STATEMENTS, strict=True)]
+    levels = [(name, of(places)) for name, places in _LEVELS]
+    return {"states": states, "statements": statements, "levels": levels, "example": True}
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,8 @@ def _mark(scene, x, y, state, counts):
 
 def _marks(scene, n, found):
     """One row a chapter, one mark an exercise; those of the chosen statement stand in a box."""
-    scene.text(10, 20, "exercises, a row a chapter", size=14, bold=True, anchor="start")
+    whose = " (an example)" if found.get("example") else ""
+    scene.text(10, 20, f"exercises, a row a chapter{whose}", size=14, bold=True, anchor="start")
     chosen = set(found["statements"][n.chosen][1]) if n.chosen is not None else set()
     rows = {}
     for each in found["states"]:
