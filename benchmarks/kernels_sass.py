@@ -10,7 +10,7 @@ from dataclasses import asdict
 
 from record import record
 
-from course_lib.kernels.aot import ARCHES, table
+from course_lib.kernels.compiled.aot import ARCHES, table
 
 
 def main():

@@ -37,7 +37,7 @@ COMMANDS = {
     "capstone": ("course_lib.deploy.capstone", "main", "from weights to a gate, a service, a canary, a rollback"),
     "pictures": ("course_lib.pictures", "main", "draw the explorers' still pictures again"),
     "site": ("course_lib.site", "main", "run every chapter and write it as pages, with an index; works offline"),
-    "bench": ("course_lib.kernels.bench", "main", "measure the kernels; sass: what their machine code says"),
+    "bench": ("course_lib.kernels.measure.bench", "main", "measure the kernels; sass: what their machine code says"),
     "env": ("course_lib.environment", "main", "prepare .venv, as `make env` does"),
 }
 

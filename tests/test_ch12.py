@@ -16,8 +16,9 @@ from course_lib.checks.ch12.words import words
 from course_lib.checks.launched import Launched, poisoned
 from course_lib.checks.launched import compiled as from_text
 from course_lib.checks.verdict import FAIL, NOT_ATTEMPTED, PASS
-from course_lib.kernels import interpreter, recorded
-from course_lib.kernels import trace as tracing
+from course_lib.kernels import interpreter
+from course_lib.kernels.interpreter import trace as tracing
+from course_lib.kernels.measure import recorded
 from course_lib.viz import explorers
 from course_lib.viz.plots import ch12
 

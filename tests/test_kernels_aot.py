@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from course_lib.kernels import aot
-from course_lib.kernels.builds import BUILDS
+from course_lib.kernels.compiled import aot, sass
+from course_lib.kernels.compiled.builds import BUILDS
 
 ARCHES = ("sm_80", "sm_90", "sm_100", "gfx942")
 
@@ -51,7 +51,7 @@ LISTING = """
 
 def test_counting_takes_the_loop():
     build = aot.Build("toy", "toy.toy", {}, {}, weights=64, warps=1)
-    code = aot.count(build, "sm_90", 40, aot.sass_operations(LISTING))
+    code = sass.count(build, "sm_90", 40, sass.sass_operations(LISTING))
     assert (code.instructions, code.per_weight, code.matrix, code.spilled) == (4, 2.0, "HMMA", 1)
 
 

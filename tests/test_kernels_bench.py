@@ -1,9 +1,17 @@
 """What `course bench kernels` checks before it times: right kernels pass, and a wrong one is seen."""
 
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
-from course_lib.kernels import contest, families, kv, kv_contest
+import course_lib
+from course_lib.kernels import kv
+from course_lib.kernels.measure import contest, families, kv_contest
 
 SMALL = (96, 512)
 
@@ -72,3 +80,38 @@ def test_without_a_gpu_the_command_says_so(capsys):
     if torch.cuda.is_available():
         pytest.skip("there is a GPU here")
     assert contest.main([]) == 2 and "finds none here" in capsys.readouterr().out
+
+
+BARE = """
+import sys
+from importlib.metadata import packages_distributions
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in missing:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+missing = {name for name, of in packages_distributions().items() if set(of) & set(sys.argv[1:])}
+assert "ml_dtypes" in missing and "torch" not in missing
+sys.meta_path.insert(0, Missing())
+from course_lib.cli import main
+for what in ("kernels", "decode"):
+    assert main(["bench", what]) == 2
+from course_lib.kernels.compiled import builds
+from course_lib.kernels.measure import decode_models, families, kv_contest, rivals
+families.families()["nvfp4"].draw(32, 128)
+print(main(["bench", "sass", "--arch", "sm_80", "--kernel", "gemv-1"]))
+"""
+
+
+def test_a_machine_with_torch_and_triton_only_can_run_it(tmp_path):
+    """A GPU machine often has no more: every other package that the course names is hidden from the imports."""
+    from importlib.metadata import requires
+
+    named = {re.match(r"[\w.-]+", line)[0] for line in requires("llm-quantization-course")}
+    needed = {re.match(r"[\w.-]+", line)[0] for line in ("torch", "triton", "numpy", *requires("torch"))}
+    words = [sys.executable, "-c", BARE, *named - needed]
+    env = os.environ | {"TRITON_INTERPRET": "0", "PYTHONPATH": str(Path(course_lib.__file__).parents[1])}
+    done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, env=env | {"CUDA_VISIBLE_DEVICES": ""})
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "0" and "gemv-1" in done.stdout

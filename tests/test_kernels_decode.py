@@ -6,8 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from course_lib.kernels import bench, bench_decode, decode_models, fused, glue, kv
+from course_lib.kernels import fused, glue, kv
 from course_lib.kernels.decoder import Decoder, Dense, Full, Layer, Paged, Shape, kv_bytes
+from course_lib.kernels.measure import bench, bench_decode, decode_models
 
 SHAPE = Shape(hidden=64, layers=2, heads=4, kv_heads=2, width=32, inner=96, vocabulary=128, base=10000.0)
 TOKENS, PAGE = 64, 16
@@ -213,7 +214,7 @@ def test_without_a_gpu_the_command_says_so(capsys):
 
 def test_each_shape_takes_the_tile_that_was_quickest(monkeypatch, capsys):
     """The clock is ours: the third candidate is the quickest for all but `down`, which takes the first."""
-    from course_lib.kernels import clock
+    from course_lib.kernels.measure import clock
 
     shape = Shape(hidden=64, layers=2, heads=4, kv_heads=2, width=32, inner=96, vocabulary=128)
     decoder, _ = decode_models.model("bf16", shape)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from course_lib.kernels import measured
+from course_lib.kernels.measure import measured
 from course_lib.viz import plots
 
 

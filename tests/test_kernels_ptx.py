@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from course_lib.kernels import gemm, ptx
+from course_lib.kernels import gemm
+from course_lib.kernels.interpreter import ptx
 from course_lib.kernels.packing import pack_words
 
 ALL = np.arange(65536, dtype=np.uint16)

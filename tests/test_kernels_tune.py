@@ -4,7 +4,7 @@ import pytest
 import torch
 from triton.runtime.errors import OutOfResources
 
-from course_lib.kernels import clock, tune
+from course_lib.kernels.measure import clock, tune
 
 
 @pytest.fixture

@@ -121,6 +121,30 @@ def test_a_module_imports_only_from_above(path):
     assert not found, "\n".join(found)
 
 
+KERNELS = {  # part of course_lib.kernels ("" is the kernels themselves): what it may import of the package
+    "interpreter": ("interpreter",),
+    "": ("", "interpreter", "measure.tune"),
+    "compiled": ("", "interpreter", "compiled"),
+    "measure": ("", "interpreter", "measure"),
+}
+
+
+def part(module):
+    """Return what a module of course_lib.kernels is named inside of it, without the kernels' own names."""
+    names = module.split(".")[2:]
+    return ".".join(names) if names and names[0] in KERNELS else ""
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "kernels").rglob("*.py")), ids=module_name)
+def test_kernels_know_neither_the_compiler_nor_the_contest(path):
+    module = module_name(path)
+    allowed = KERNELS[part(module).split(".")[0]]
+    found = imports(ast.parse(path.read_text(encoding="utf-8")), module, path.name == "__init__.py")
+    targets = {t for t, _, _ in found if t.startswith("course_lib.kernels.")}
+    beyond = {t for t in targets if not any(part(t) == a or (a and part(t).startswith(f"{a}.")) for a in allowed)}
+    assert not beyond, f"{module} imports {', '.join(beyond)}"
+
+
 @pytest.mark.parametrize(
     "module, source, ok",
     [

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from course_lib.kernels import ON_GPU, interpreter, packing  # noqa: F401  interpreter is mended by its import
 from course_lib.kernels.gemm import finish
-from course_lib.kernels.tune import quickest
+from course_lib.kernels.measure.tune import quickest
 from course_lib.qtensor import QTensor
 from course_lib.scheme import Scheme
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from course_lib.kernels import ON_GPU, digits, interpreter  # noqa: F401  interpreter is mended by its import
 from course_lib.kernels.digits import dot4, number, quarters
-from course_lib.kernels.tune import quickest
+from course_lib.kernels.measure.tune import quickest
 
 BLOCKS = {"Q4_0": (32, 18), "Q8_0": (32, 34), "Q4_K": (256, 144), "Q6_K": (256, 210)}  # elements, bytes
 

@@ -20,7 +20,7 @@ import triton.language as tl
 from torch import Tensor
 
 from course_lib.kernels import ON_GPU, digits, interpreter  # noqa: F401  interpreter is mended by its import
-from course_lib.kernels.tune import quickest
+from course_lib.kernels.measure.tune import quickest
 
 KINDS = {torch.int8: 8, torch.uint8: 4, torch.float8_e4m3fn: 8}  # uint8: two 4-bit codes, d and d + D/2
 

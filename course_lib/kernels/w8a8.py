@@ -17,8 +17,8 @@ from torch import Tensor
 
 from course_lib.kernels import ON_GPU, interpreter  # noqa: F401  interpreter is mended by its import
 from course_lib.kernels.digits import ASM, dot4
+from course_lib.kernels.measure.tune import quickest
 from course_lib.kernels.tokens import quantize_tokens
-from course_lib.kernels.tune import quickest
 
 BLOCK = 128
 

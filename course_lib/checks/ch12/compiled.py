@@ -17,7 +17,7 @@ SIGNATURE = {"x": "*fp16", "words": "*i32", "scale": "*fp16", "y": "*fp32", "n":
 
 def count(source: str, arch: str = "sm_90"):
     """(Code, None), or (None, one sentence) where the text cannot be compiled for `arch`."""
-    from course_lib.kernels.aot import Code
+    from course_lib.kernels.compiled.aot import Code
 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "gemv.py")
@@ -37,7 +37,7 @@ def main(file: str, arch: str = "sm_90") -> None:
     """Compile gemv of a file and print its Code as JSON."""
     import importlib.util
 
-    from course_lib.kernels.aot import Build, compile_kernel
+    from course_lib.kernels.compiled.aot import Build, compile_kernel
 
     spec = importlib.util.spec_from_file_location("learner", file)
     module = importlib.util.module_from_spec(spec)

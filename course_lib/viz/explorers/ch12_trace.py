@@ -48,7 +48,7 @@ def traced(version, rows):
     import torch
 
     from course_lib.kernels import gemv, packing
-    from course_lib.kernels.trace import trace
+    from course_lib.kernels.interpreter.trace import trace
     from course_lib.qtensor import quantize
     from course_lib.scheme import Scheme
 
@@ -86,8 +86,8 @@ class Trace(Explorer):
     )
 
     def numbers(self, version, rows, access):
-        from course_lib.kernels import recorded
-        from course_lib.kernels.trace import touched
+        from course_lib.kernels.interpreter.trace import touched
+        from course_lib.kernels.measure import recorded
 
         accesses, sizes = traced(version, rows)
         at = min(int(access), len(accesses)) - 1
@@ -100,7 +100,7 @@ class Trace(Explorer):
         return Traced(version, rows, at, accesses, sizes, before, per_weight, recorded.budget())
 
     def sentence(self, t):
-        from course_lib.kernels.trace import SECTOR, asked, sectors, totals
+        from course_lib.kernels.interpreter.trace import SECTOR, asked, sectors, totals
 
         now, whole = t.now, totals(t.accesses)
         program = now.program[0] if t.version != 5 else f"{now.program[0]}, part {now.program[1]},"
@@ -147,7 +147,7 @@ def _cells(scene, t, argument, x, y, columns, wide, high, size, order=None):
 
     order: where each element stands in the picture, if not in the order of memory.
     """
-    from course_lib.kernels.trace import touched
+    from course_lib.kernels.interpreter.trace import touched
 
     now = set((touched(t.now) // size).tolist()) if t.now.argument == argument else set()
     done = t.before[argument][::size]

@@ -1,6 +1,6 @@
 """Plots of recorded GPU times: how many times as fast as torch's bf16, by tokens."""
 
-from course_lib.kernels import measured
+from course_lib.kernels.measure import measured
 from course_lib.viz.axis import number
 from course_lib.viz.look import new_figure, styled
 from course_lib.viz.palette import CYCLE, light

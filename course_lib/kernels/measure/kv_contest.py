@@ -10,8 +10,9 @@ import math
 import torch
 from torch import Tensor
 
-from course_lib.kernels import clock, families, kv
-from course_lib.kernels.families import DEVICE
+from course_lib.kernels import kv
+from course_lib.kernels.measure import clock, families
+from course_lib.kernels.measure.families import DEVICE
 
 KV_HEADS, SHARED, WIDTH, PAGE = 8, 4, 128, 64
 KINDS = {"kv_fp8": torch.float8_e4m3fn, "kv_int8": torch.int8, "kv_int4": torch.uint8}

@@ -1,6 +1,6 @@
 """The kernels as they are launched on a GPU: what `aot` compiles and the tests hold."""
 
-from course_lib.kernels.aot import ARCHES, Build
+from course_lib.kernels.compiled.aot import ARCHES, Build
 
 GEMV = {
     "x": "*fp16",

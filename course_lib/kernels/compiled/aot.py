@@ -1,6 +1,6 @@
 """Kernels compiled ahead of time for GPUs that are not here, and what their machine code says.
 
-    python -m course_lib.kernels.aot [--arch sm_90 …] [--kernel NAME …] [--json FILE]
+    python -m course_lib.kernels.compiled.aot [--arch sm_90 …] [--kernel NAME …] [--json FILE]
 
 Triton needs no GPU to compile: it makes PTX, its own ptxas makes a cubin, cuobjdump lists the instructions. From them
 come the registers of a thread, what spilled out of them, the matrix instruction, and what a loop spends
@@ -12,16 +12,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
-from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from course_lib.kernels.compiled.sass import Code, read_amd, read_sass
+
 ARCHES = ("sm_80", "sm_89", "sm_90", "sm_100", "gfx942")
-MATRIX = ("HGMMA", "QGMMA", "IGMMA", "HMMA", "IMMA", "QMMA", "UTCHMMA", "UTCQMMA", "UTCIMMA")  # SASS; AMD has v_mfma
 
 
 @dataclass(frozen=True)
@@ -36,25 +35,6 @@ class Build:
     warps: int = 4
     tensor_cores: bool = False
     arches: tuple[str, ...] = ARCHES  # those whose hardware has the number formats
-
-
-@dataclass(frozen=True)
-class Code:
-    """What the machine code of a Build says."""
-
-    name: str
-    arch: str
-    registers: int
-    spilled: int  # loads and stores of local memory
-    matrix: str  # the matrix instruction, or ""
-    instructions: int  # in the loop, or in all where there is none
-    per_weight: float | None
-
-    @property
-    def row(self) -> str:
-        each = f"{self.per_weight:6.2f}" if self.per_weight else "     –"
-        return (f"{self.name:24} {self.arch:7} {self.registers:4} registers {self.spilled:3} spilled "
-                f"{self.matrix or '–':8} {self.instructions:5} instructions {each} a weight")  # fmt: skip
 
 
 def compile_build(build: Build, arch: str) -> Code:
@@ -90,55 +70,9 @@ def aligned(name: str, kind: str) -> bool:
     return kind.startswith("*") or name in ("n", "k")
 
 
-def read_sass(build: Build, arch: str, cubin: bytes) -> Code:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "kernel.cubin")
-        path.write_bytes(cubin)
-        usage, listing = cuobjdump("--dump-resource-usage", path), cuobjdump("-sass", path)
-    return count(build, arch, int(re.search(r"REG:(\d+)", usage)[1]), sass_operations(listing))
-
-
-def cuobjdump(option: str, path: Path) -> str:
-    import triton
-
-    tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
-    return subprocess.run([tool, option, path], capture_output=True, text=True, check=True).stdout
-
-
-def sass_operations(listing: str) -> list[tuple[int, str, int | None]]:
-    """(address, opcode, branch target) of each instruction."""
-    found = re.findall(r"^\s+/\*([0-9a-f]{4,})\*/\s+(?:@!?U?P\w+ )?\s*([A-Z][\w.]*)([^;]*);", listing, re.MULTILINE)
-    return [(int(at, 16), op, branch_target(op, rest)) for at, op, rest in found]
-
-
-def branch_target(op: str, rest: str) -> int | None:
-    match = re.search(r"0x([0-9a-f]+)", rest) if op.startswith("BRA") else None
-    return int(match[1], 16) if match else None
-
-
-def count(build: Build, arch: str, registers: int, operations) -> Code:
-    """Weigh the biggest loop: all instructions between a branch backwards and its target."""
-    loops = [(to, at) for at, _, to in operations if to is not None and to < at]
-    first, last = max(loops, key=lambda loop: loop[1] - loop[0], default=(0, 1 << 40))
-    body = [op for at, op, _ in operations if first <= at <= last]
-    kinds = Counter(op.split(".")[0] for _, op, _ in operations)
-    matrix = next((m for m in MATRIX if kinds[m]), "")
-    spilled = kinds["STL"] + kinds["LDL"]
-    each = len(body) * 32 * build.warps / build.weights if build.weights and loops else None
-    return Code(build.name, arch, registers, spilled, matrix, len(body), each and round(each, 2))
-
-
-def read_amd(build: Build, arch: str, text: str) -> Code:
-    number = {k: int(v) for k, v in re.findall(r"\.(vgpr_count|vgpr_spill_count):\s+(\d+)", text)}
-    matrix = re.search(r"v_mfma_\w+", text)
-    lines = [line for line in text.splitlines() if re.match(r"\s+[vsdbg]\w+_\w+", line)]
-    return Code(build.name, arch, number["vgpr_count"], number["vgpr_spill_count"], matrix[0][:6] if matrix else "",
-                len(lines), None)  # fmt: skip
-
-
 def run(arches=ARCHES, kernels=()) -> list[Code]:
     """Compile every build (or those whose name begins with one of `kernels`) for every architecture that can."""
-    from course_lib.kernels.builds import BUILDS
+    from course_lib.kernels.compiled.builds import BUILDS
 
     chosen = [b for b in BUILDS if not kernels or b.name.startswith(tuple(kernels))]
     return [compile_build(build, arch) for arch in arches for build in chosen if arch in build.arches]
@@ -148,7 +82,7 @@ def table(arches=ARCHES, kernels=()) -> list[Code]:
     """`run` in a process that compiles, whatever this one does; RuntimeError with its last words where it fails."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "codes.json")
-        words = [sys.executable, "-m", "course_lib.kernels.aot", "--json", file, "--arch", *arches]
+        words = [sys.executable, "-m", "course_lib.kernels.compiled.aot", "--json", file, "--arch", *arches]
         words += ["--kernel", *kernels] if kernels else []
         env = os.environ | {"TRITON_INTERPRET": "0"}
         done = subprocess.run([str(w) for w in words], env=env, capture_output=True, text=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from triton.runtime.errors import OutOfResources
 
-from course_lib.kernels import clock
+from course_lib.kernels.measure import clock
 
 FOUND: dict[tuple, dict] = {}
 

@@ -73,7 +73,7 @@ def operation(name: str):
         return INTEGERS[name]
     verb, *_, kind = name.split(".")
     if verb not in FLOATS or kind not in HALVES:
-        raise NotImplementedError(f"{name} cannot be interpreted on a CPU; course_lib.kernels.ptx knows "
+        raise NotImplementedError(f"{name} cannot be interpreted on a CPU; course_lib.kernels.interpreter.ptx knows "
                                   f"{', '.join(INTEGERS)} and add, sub, mul, fma of {', '.join(HALVES)}")  # fmt: skip
 
     def floats(*registers):

@@ -10,7 +10,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from course_lib.kernels import ON_GPU, clock, ggml, packing, w4a16
+from course_lib.kernels import ON_GPU, ggml, packing, w4a16
+from course_lib.kernels.measure import clock
 from course_lib.qtensor import QTensor
 from course_lib.scheme import Scheme
 

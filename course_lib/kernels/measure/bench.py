@@ -4,12 +4,9 @@ import argparse
 import importlib
 
 WHAT = {
-    "sass": ("course_lib.kernels.aot", "compile for GPUs that are not here and read the machine code"),
-    "kernels": ("course_lib.kernels.contest", "check and time every kernel on the GPU that is here, beside its peers"),
-    "decode": (
-        "course_lib.kernels.bench_decode",
-        "time whole decode steps of a Llama-3-8B's shape, beside the roofline",
-    ),
+    "sass": ("course_lib.kernels.compiled.aot", "compile for GPUs that are not here and read the machine code"),
+    "kernels": ("course_lib.kernels.measure.contest", "check and time every kernel on this GPU, beside its peers"),
+    "decode": ("course_lib.kernels.measure.bench_decode", "time decode steps of Llama-3-8B's shape, and the roofline"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Other people's kernels on the same products: `python -m course_lib.kernels.rivals NAME FILE [--quick]`.
+"""Other people's kernels on the same products: `python -m course_lib.kernels.measure.rivals NAME FILE [--quick]`.
 
 One process for each, since some tune for minutes and some may fail; a row is written as soon as it is measured. They
 run at the largest shape, the tokens of the goals first, so that a time limit cuts what matters least.
@@ -24,7 +24,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from course_lib.kernels.contest import QUICK, SHAPES, TOKENS
+from course_lib.kernels.measure.contest import QUICK, SHAPES, TOKENS
 
 Layer = Callable[[Tensor], Tensor]
 GROUP = 128
@@ -115,7 +115,7 @@ RIVALS |= {"scaled_mm": (scaled_mm, "fp8-row"), "int_mm": (int_mm, "int8-w8a8")}
 
 
 def main(argv=None) -> int:
-    from course_lib.kernels import clock
+    from course_lib.kernels.measure import clock
 
     parser = argparse.ArgumentParser(description="Time one peer.")
     parser.add_argument("name", choices=RIVALS)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-RECORD = Path(__file__).parents[2] / "benchmarks/results/kernels-h200.json"
+from course_lib.files import repository
+
+RECORD = repository() / "benchmarks/results/kernels-h200.json"
 
 
 def record(path: Path | None = None) -> dict:

@@ -45,7 +45,7 @@ def points(family, quick: bool):
 
 def check(name: str, quick: bool) -> dict:
     """The largest relative error of a family over its checks; its kernels are compiled for the timed points, too."""
-    from course_lib.kernels import families as known
+    from course_lib.kernels.measure import families as known
 
     family = known.families()[name]
     torch.manual_seed(0)
@@ -71,7 +71,7 @@ def check_all(names: list[str], quick: bool, jobs: int) -> list[dict]:
     """`check` of each family in its own process; one that dies has its last words in "reason"."""
 
     def one(name: str) -> dict:
-        words = [sys.executable, "-m", "course_lib.kernels.contest", "--check", name] + ["--quick"] * quick
+        words = [sys.executable, "-m", "course_lib.kernels.measure.contest", "--check", name] + ["--quick"] * quick
         done = subprocess.run(words, capture_output=True, text=True)
         if done.returncode:
             last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
@@ -84,7 +84,7 @@ def check_all(names: list[str], quick: bool, jobs: int) -> list[dict]:
 
 def time_torch(wanted: set[tuple[int, int, int]]) -> dict[tuple[int, int, int], float]:
     """µs of torch's bf16 product at each (m, n, k)."""
-    from course_lib.kernels import clock, families
+    from course_lib.kernels.measure import clock, families
 
     found = {}
     for n, k in sorted({point[1:] for point in wanted}):
@@ -97,7 +97,7 @@ def time_torch(wanted: set[tuple[int, int, int]]) -> dict[tuple[int, int, int], 
 
 def time_family(family, quick: bool, torch_us: dict, bandwidth: float) -> list[dict]:
     """Rows of a family: µs, torch's µs, per cent of the copy bandwidth that its own bytes would need."""
-    from course_lib.kernels import clock, families
+    from course_lib.kernels.measure import clock, families
 
     rows = []
     for n, k in sorted({point[1:] for point in points(family, quick)}):
@@ -136,7 +136,7 @@ def run_peers(names: list[str], quick: bool, seconds: float) -> tuple[list[dict]
     for name in names:
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder, "rows.jsonl")
-            words = [sys.executable, "-m", "course_lib.kernels.rivals", name, str(out)] + ["--quick"] * quick
+            words = [sys.executable, "-m", "course_lib.kernels.measure.rivals", name, str(out)] + ["--quick"] * quick
             try:
                 done = subprocess.run(words, capture_output=True, text=True, timeout=seconds)
                 reason = (done.stderr.strip().splitlines() or ["no output"])[-1] if done.returncode else None
@@ -174,7 +174,7 @@ def command(args) -> str:
 
 def measure(args, save: Callable[[dict], object]) -> dict:
     """All phases; the entry is saved after each, so that a run that is stopped leaves what it had."""
-    from course_lib.kernels import clock, families, kv_contest, tune
+    from course_lib.kernels.measure import clock, families, kv_contest, tune
 
     began = time.perf_counter()
     known = families.families()

@@ -20,11 +20,13 @@ def matrix(kind: str, n: int, k: int):
         w = torch.randn(n, k, dtype=torch.bfloat16, device=DEVICE) * k**-0.5
         return Full(w), 2 * n * k
     if kind == "fp8":
-        from course_lib.kernels import families, w8a8
+        from course_lib.kernels import w8a8
+        from course_lib.kernels.measure import families
 
         codes, scale = families.fp8_codes(n, k), torch.full((n, 1), k**-0.5 / 128, device=DEVICE)
         return partial(_fp8, w8a8.fp8_linear, codes, scale), n * k + 4 * n
-    from course_lib.kernels import families, w4a16
+    from course_lib.kernels import w4a16
+    from course_lib.kernels.measure import families
 
     packed = families.draw_int4(n, k)
     packed = replace(packed, scale=torch.full_like(packed.scale, k**-0.5 / 4.6))
@@ -61,7 +63,8 @@ def dense_cache(shape: Shape, batch: int, context: int, way) -> Dense:
 
 
 def paged_cache(shape: Shape, batch: int, context: int, table: torch.Tensor) -> Paged:
-    from course_lib.kernels import families, kv
+    from course_lib.kernels import kv
+    from course_lib.kernels.measure import families
 
     pages, heads = table.numel(), shape.kv_heads
     keys, values = (families.fp8_codes(pages, PAGE, heads, shape.width) for _ in "kv")
@@ -74,7 +77,7 @@ def paged_cache(shape: Shape, batch: int, context: int, table: torch.Tensor) -> 
 
 def attention_way(decoder: Decoder, batch: int, context: int):
     """The quickest way to attend in bf16 at this size: ours, or one of torch's."""
-    from course_lib.kernels import clock, kv_contest
+    from course_lib.kernels.measure import clock, kv_contest
 
     shape = decoder.shape
     qkv = torch.randn(batch, shape.linears["qkv"][0], device=DEVICE).bfloat16()
@@ -113,7 +116,7 @@ def cache_bytes(shape: Shape, batch: int, context: int, paged: bool) -> int:
 
 def choose_tiles(decoder: Decoder) -> None:
     """Let each product of a bf16 model take the tile that is quickest for its shape, weights of all layers in turn."""
-    from course_lib.kernels import clock
+    from course_lib.kernels.measure import clock
 
     def microseconds(name: str, linears: list, tile: dict) -> float:
         fused.CHOSEN[tuple(linears[0].w.shape)] = tile

@@ -28,8 +28,8 @@ import torch.nn.functional as F
 
 from course_lib.files import write_atomic
 from course_lib.kernels import ON_GPU, fused
-from course_lib.kernels.decode_models import DEVICE, PAGE, cache_bytes, choose_tiles, fill, model
 from course_lib.kernels.decoder import Decoder, Dense, Shape
+from course_lib.kernels.measure.decode_models import DEVICE, PAGE, cache_bytes, choose_tiles, fill, model
 
 VARIANTS = ("bf16", "w4a16", "fp8", "w4a16+kv_fp8")
 BATCHES, CONTEXTS = (1, 4, 16, 64), (1024, 4096, 16384, 65536)
@@ -46,7 +46,7 @@ def likeliest(logits: torch.Tensor) -> torch.Tensor:
 
 def milliseconds(decoder: Decoder, tokens: torch.Tensor, budget_ms: float = 150.0) -> float:
     """Median time of a step as one CUDA graph that feeds itself."""
-    from course_lib.kernels import clock
+    from course_lib.kernels.measure import clock
 
     def step():
         tokens.copy_(likeliest(decoder.step(tokens)))
@@ -121,7 +121,7 @@ def compile_all(variants, points, jobs: int) -> list[str]:
     """
 
     def one(what: tuple[str, int, int]) -> str:
-        words = [sys.executable, "-m", "course_lib.kernels.bench_decode", "--compile", *map(str, what)]
+        words = [sys.executable, "-m", "course_lib.kernels.measure.bench_decode", "--compile", *map(str, what)]
         done = subprocess.run(words, capture_output=True, text=True)
         last = (done.stderr.strip().splitlines() or ["no output"])[-1]
         return f"{what[0]} at batch {what[1]}: {last}" if done.returncode else ""
@@ -138,7 +138,7 @@ def compile_one(variant: str, batch: int, tile: int) -> None:
 
     tile: which of the fused products' candidates.
     """
-    from course_lib.kernels import clock
+    from course_lib.kernels.measure import clock
 
     fused.TILE = dict(zip(("BN", "BK", "num_warps"), fused.CANDIDATES[tile], strict=True))
 
@@ -164,7 +164,7 @@ def compile_one(variant: str, batch: int, tile: int) -> None:
 
 def measure(args) -> dict:
     """Compile and check, measure the ceilings, then every variant; the entry that is written."""
-    from course_lib.kernels import clock, contest
+    from course_lib.kernels.measure import clock, contest
 
     began = time.perf_counter()
     points = args.points or (QUICK if args.quick else [(b, c) for c in CONTEXTS for b in BATCHES])
