@@ -12,7 +12,6 @@ sequence, one KV head with the query heads that share it, and one part of the pa
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 import triton
@@ -20,48 +19,8 @@ import triton.language as tl
 from torch import Tensor
 
 from course_lib.kernels import ON_GPU, digits, interpreter  # noqa: F401  interpreter is mended by its import
+from course_lib.kernels.kv_pages import KINDS, Pages, check
 from course_lib.kernels.measure.tune import quickest
-
-KINDS = {torch.int8: 8, torch.uint8: 4, torch.float8_e4m3fn: 8}  # uint8: two 4-bit codes, d and d + D/2
-
-
-@dataclass(frozen=True, eq=False)
-class Pages:
-    """A paged cache of codes.
-
-    ===============  ==================================  =========================================
-    keys, values     (pages, size, heads, D or D/2)      int8, float8_e4m3fn, or uint8 (two 4-bit codes a byte)
-    key_scale, _zero (pages, heads, D) float32           per channel of a page
-    value_scale, _z  (pages, size, heads) float32        per token
-    table            (sequences, pages of one) int32     which pages a sequence has, in its order
-    lengths          (sequences,) int32                  tokens of each
-    ===============  ==================================  =========================================
-    """
-
-    keys: Tensor
-    values: Tensor
-    key_scale: Tensor
-    key_zero: Tensor
-    value_scale: Tensor
-    value_zero: Tensor
-    table: Tensor
-    lengths: Tensor
-
-    def to(self, device) -> Pages:
-        return Pages(**{name: value.to(device) for name, value in vars(self).items()})
-
-    def check(self) -> None:
-        """ValueError where a length is beyond its pages or a page is not there; waits for a GPU that holds them."""
-        count, size = self.keys.shape[:2]
-        room = self.table.shape[1] * size
-        if len(self.lengths) and not 0 <= int(self.lengths.min()) <= int(self.lengths.max()) <= room:
-            raise ValueError(
-                f"lengths must lie in 0…{room}, what a row of the table has room for, got {self.lengths.tolist()}"
-            )
-        if self.table.numel() and not 0 <= int(self.table.min()) <= int(self.table.max()) < count:
-            raise ValueError(
-                f"the table must name pages 0…{count - 1}, got {int(self.table.min())}…{int(self.table.max())}"
-            )
 
 
 def text(how: str, less: str) -> str:
@@ -267,15 +226,3 @@ def split(rows: int, most: int, programs: int) -> int:
 
 def halfwords(codes: Tensor) -> Tensor:
     return codes.contiguous().view(torch.int16)
-
-
-def check(q: Tensor, pages: Pages) -> None:
-    _, size, heads, stored = pages.keys.shape
-    if pages.keys.dtype not in KINDS or pages.values.dtype != pages.keys.dtype:
-        got = f"{pages.keys.dtype} and {pages.values.dtype}"
-        raise ValueError(f"keys and values must both be int8, float8_e4m3fn or uint8, got {got}")
-    width = stored * (2 if pages.keys.dtype == torch.uint8 else 1)
-    if q.dim() != 3 or q.shape[2] != width or q.shape[1] % heads or len(q) != len(pages.lengths):
-        raise ValueError(f"q must be ({len(pages.lengths)}, a multiple of {heads}, {width}), got {tuple(q.shape)}")
-    if width < 32 or width & (width - 1) or size < 16 or size & (size - 1):
-        raise ValueError(f"channels and page size must be powers of two from 32 and 16 on, got {width} and {size}")

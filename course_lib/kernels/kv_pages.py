@@ -1,0 +1,61 @@
+"""A KV cache of codes in pages, as `kv` reads it, and the sentences for what does not fit it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+KINDS = {torch.int8: 8, torch.uint8: 4, torch.float8_e4m3fn: 8}  # uint8: two 4-bit codes, d and d + D/2
+
+
+@dataclass(frozen=True, eq=False)
+class Pages:
+    """A paged cache of codes.
+
+    ===============  ==================================  =========================================
+    keys, values     (pages, size, heads, D or D/2)      int8, float8_e4m3fn, or uint8 (two 4-bit codes a byte)
+    key_scale, _zero (pages, heads, D) float32           per channel of a page
+    value_scale, _z  (pages, size, heads) float32        per token
+    table            (sequences, pages of one) int32     which pages a sequence has, in its order
+    lengths          (sequences,) int32                  tokens of each
+    ===============  ==================================  =========================================
+    """
+
+    keys: Tensor
+    values: Tensor
+    key_scale: Tensor
+    key_zero: Tensor
+    value_scale: Tensor
+    value_zero: Tensor
+    table: Tensor
+    lengths: Tensor
+
+    def to(self, device) -> Pages:
+        return Pages(**{name: value.to(device) for name, value in vars(self).items()})
+
+    def check(self) -> None:
+        """ValueError where a length is beyond its pages or a page is not there; waits for a GPU that holds them."""
+        count, size = self.keys.shape[:2]
+        room = self.table.shape[1] * size
+        if len(self.lengths) and not 0 <= int(self.lengths.min()) <= int(self.lengths.max()) <= room:
+            raise ValueError(
+                f"lengths must lie in 0…{room}, what a row of the table has room for, got {self.lengths.tolist()}"
+            )
+        if self.table.numel() and not 0 <= int(self.table.min()) <= int(self.table.max()) < count:
+            raise ValueError(
+                f"the table must name pages 0…{count - 1}, got {int(self.table.min())}…{int(self.table.max())}"
+            )
+
+
+def check(q: Tensor, pages: Pages) -> None:
+    _, size, heads, stored = pages.keys.shape
+    if pages.keys.dtype not in KINDS or pages.values.dtype != pages.keys.dtype:
+        got = f"{pages.keys.dtype} and {pages.values.dtype}"
+        raise ValueError(f"keys and values must both be int8, float8_e4m3fn or uint8, got {got}")
+    width = stored * (2 if pages.keys.dtype == torch.uint8 else 1)
+    if q.dim() != 3 or q.shape[2] != width or q.shape[1] % heads or len(q) != len(pages.lengths):
+        raise ValueError(f"q must be ({len(pages.lengths)}, a multiple of {heads}, {width}), got {tuple(q.shape)}")
+    if width < 32 or width & (width - 1) or size < 16 or size & (size - 1):
+        raise ValueError(f"channels and page size must be powers of two from 32 and 16 on, got {width} and {size}")
