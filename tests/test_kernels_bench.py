@@ -1,10 +1,12 @@
 """What `course bench kernels` checks before it times: right kernels pass, and a wrong one is seen."""
 
+import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -74,6 +76,33 @@ def test_peers_are_written_beside_what_they_compete_with():
     rows = [{"kernel": k, "m": 1, "n": 2, "k": 3, "peers": {}} for k in ("w4a16-g128", "w4a16-g128-fp16", "fp8-row")]
     contest.join_peers(rows, [{"peer": "humming", "against": "w4a16-g128", "m": 1, "n": 2, "k": 3, "us": 7.0}])
     assert [row["peers"] for row in rows] == [{"humming": 7.0}, {"humming": 7.0}, {}]
+
+
+def test_a_run_that_is_stopped_leaves_what_it_had(monkeypatch, capsys):
+    """The phases with a clock and a GPU of our own: what fails its check is not timed, and each phase is saved."""
+    names = ["w4a16-g128", "fp8-row"]
+    checks = [{"family": name, "passed": name == names[0]} for name in names]
+    row = {"kernel": "w4a16-g128", "m": 1, "n": 2, "k": 3, "us": 1.0, "torch_bf16_us": 2.0, "percent_of_copy": 50.0}
+    peer = {"peer": "humming", "against": "w4a16-g128", "m": 1, "n": 2, "k": 3, "us": 7.0}
+    monkeypatch.setattr(families, "families", lambda: {name: SimpleNamespace(name=name, most=1) for name in names})
+    monkeypatch.setattr(contest, "check_all", lambda *_: checks)
+    monkeypatch.setattr(contest, "machine", dict)
+    monkeypatch.setattr(contest, "time_torch", lambda points: {point: 2.0 for point in points})
+    monkeypatch.setattr(contest, "time_family", lambda family, *_: [row | {"kernel": family.name, "peers": {}}])
+    monkeypatch.setattr(
+        contest, "run_peers", lambda which, *_: ([peer], {}) if which == ["humming"] else ([], {"x": "gone"})
+    )
+    monkeypatch.setattr(kv_contest, "measure", lambda *_: ([row | {"kernel": "kv_fp8", "peers": {}}], []))
+    for name in ("copy_bandwidth", "matmul_flops"):
+        monkeypatch.setattr(families.clock, name, lambda: 1e12)
+    args, saved = SimpleNamespace(family=[], peer=["humming", "x"], quick=True, jobs=1, seconds=9.0), []
+    contest.measure(args, lambda found: saved.append(json.loads(json.dumps(found))))
+    kernels = [[found["kernel"] for found in entry["rows"]] for entry in saved]
+    assert kernels == [["w4a16-g128"], *[["w4a16-g128", "kv_fp8"]] * 3]
+    assert [entry["rows"][0]["peers"] for entry in saved] == [{}, {}, {"humming": 7.0}, {"humming": 7.0}]
+    assert saved[-1]["peers_missing"] == {"x": "gone"} and saved[-1]["checks"] == checks
+    assert saved[0]["command"] == "course bench kernels --quick --peer humming x --seconds 9"
+    assert "w4a16-g128            1 x     2 x      3       1.0 us" in capsys.readouterr().out
 
 
 def test_without_a_gpu_the_command_says_so(capsys):

@@ -172,6 +172,21 @@ def command(args) -> str:
     return " ".join([*words, f"--seconds {args.seconds:g}"])
 
 
+def entry(args, checks: list[dict], bandwidth: float, flops: float) -> dict:
+    """What is written, with no rows yet."""
+    return {
+        "benchmark": "kernels",
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": command(args),
+        "machine": machine(),
+        "copy_tb_per_s": round(bandwidth / 1e12, 3),
+        "matmul_tflops": round(flops / 1e12, 1),
+        "checks": checks,
+        "peers_missing": {},
+        "rows": [],
+    }
+
+
 def measure(args, save: Callable[[dict], object]) -> dict:
     """All phases; the entry is saved after each, so that a run that is stopped leaves what it had."""
     from course_lib.kernels.measure import clock, families, kv_contest, tune
@@ -183,42 +198,31 @@ def measure(args, save: Callable[[dict], object]) -> dict:
     print(*checks, f"checked after {time.perf_counter() - began:.0f} s", sep="\n", flush=True)
     bandwidth, flops = clock.copy_bandwidth(), clock.matmul_flops()
     print(f"copy {bandwidth / 1e12:.2f} TB/s, bf16 matmul {flops / 1e12:.0f} TFLOP/s", flush=True)
-    rows: list[dict] = []
-    entry = {
-        "benchmark": "kernels",
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": command(args),
-        "machine": machine(),
-        "copy_tb_per_s": round(bandwidth / 1e12, 3),
-        "matmul_tflops": round(flops / 1e12, 1),
-        "checks": checks,
-        "peers_missing": {},
-        "rows": rows,
-    }
+    found = entry(args, checks, bandwidth, flops)
 
     def done(phase: str) -> None:
-        entry["tuned"] = {" ".join(map(str, key)): str(choice) for key, choice in tune.FOUND.items()}
-        entry["seconds"] = round(time.perf_counter() - began, 1)
-        save(entry)
-        print(f"{phase} after {entry['seconds']:.0f} s", flush=True)
+        found["tuned"] = {" ".join(map(str, key)): str(choice) for key, choice in tune.FOUND.items()}
+        found["seconds"] = round(time.perf_counter() - began, 1)
+        save(found)
+        print(f"{phase} after {found['seconds']:.0f} s", flush=True)
 
     passed = [known[one["family"]] for one in checks if one["passed"]]
     torch_us = time_torch({point for family in passed for point in points(family, args.quick)})
     for family in passed:
-        rows += time_family(family, args.quick, torch_us, bandwidth)
+        found["rows"] += time_family(family, args.quick, torch_us, bandwidth)
     done("products")
     if "kv_" in args.family or not args.family:
         attention, about = kv_contest.measure(args.quick, bandwidth)
-        rows += attention
+        found["rows"] += attention
         checks += about
         done("attention")
     for name in args.peer:
         measured, missing = run_peers([name], args.quick, args.seconds)
-        join_peers(rows, measured)
-        entry["peers_missing"] |= missing
+        join_peers(found["rows"], measured)
+        found["peers_missing"] |= missing
         done(name)
-    print(*(row_text(row) for row in rows if row["peers"]), sep="\n")
-    return entry
+    print(*(row_text(row) for row in found["rows"] if row["peers"]), sep="\n")
+    return found
 
 
 def main(argv=None) -> int:
@@ -239,8 +243,8 @@ def main(argv=None) -> int:
         return 0
     from course_lib.files import write_atomic
 
-    entry = measure(args, lambda entry: args.json and write_atomic(args.json, json.dumps(entry, indent=1) + "\n"))
-    return 0 if all(one["passed"] for one in entry["checks"]) else 1
+    found = measure(args, lambda found: args.json and write_atomic(args.json, json.dumps(found, indent=1) + "\n"))
+    return 0 if all(one["passed"] for one in found["checks"]) else 1
 
 
 if __name__ == "__main__":
