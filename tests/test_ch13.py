@@ -218,7 +218,7 @@ def measured():
 
 
 def test_a_learner_s_gate_is_heard(monkeypatch):
-    monkeypatch.setattr(recipe.quantizer, "model_of", lambda chapter: (None, {"per_group": "yours"}, None))
+    monkeypatch.setattr(recipe.quantizer, "model_of", lambda chapter: (None, {"per_group": "yours"}, []))
     monkeypatch.setattr(recipe, "measure", lambda model: measured())
     run = recipe.RECIPE()
     assert run.verdict == {"p": 1.0, "needed": 344, "shut": []} and "it may serve" in run.text()

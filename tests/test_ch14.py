@@ -191,11 +191,9 @@ def test_mine_takes_the_smallest_that_passes(monkeypatch):
     base = SimpleNamespace(exact=23)
     monkeypatch.setattr(curve, "base", lambda: base)
     kept = []
-    monkeypatch.setattr(recipe.store, "append", lambda kind, **record: kept.append(record))
+    monkeypatch.setattr(curve, "keep", lambda point: kept.append(point) or [])
     monkeypatch.setattr(recipe.render, "show", lambda run: run)
-    monkeypatch.setattr(
-        recipe.quantizer, "_quantize", lambda r, scheme, own: (scheme.bits, {"per_group": "yours"}, None)
-    )
+    monkeypatch.setattr(recipe.quantizer, "quantized", lambda r, scheme, own: (scheme.bits, {"per_group": "yours"}, []))
 
     def measure(bits):
         size, kl, exact = figures[bits]

@@ -306,7 +306,7 @@ def test_a_broken_piece_is_said_and_replaced(course_home, monkeypatch):
 
     monkeypatch.setattr(recipe.TrainRecipe, "train", train)
     run = recipe.RECIPE()
-    assert run.whose == {"gradients": "the course's"} and "the course's was used" in run.notes[0]
+    assert run.whose == {"gradients": "the course's"} and "the course's were used" in run.notes[0]
     assert store.records("curve")[0]["own"] is False
 
 

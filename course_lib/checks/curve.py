@@ -43,6 +43,15 @@ def measure(model) -> dict:
     return figures | {"exact": sum(task.correct), "n": task.n}
 
 
+def keep(point: dict) -> list[str]:
+    """Put one more point on the curve; returns a note where that was not possible."""
+    try:
+        store.append("curve", **point)
+    except store.StoreError as err:
+        return [f"Note: {err}."]
+    return []
+
+
 def points() -> list[dict]:
     """The latest run of each chapter and scheme, as `viz.plots.my_curve` takes them: name, bytes, kl, task, own."""
     found = {}

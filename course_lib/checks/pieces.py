@@ -133,6 +133,24 @@ def references() -> Pieces:
     return found
 
 
+def tried(names, work, seconds: float, own: Pieces | None = None) -> tuple:
+    """(`work(pieces)`, whose piece each of `names` was, notes): with the learner's pieces for at most so many seconds.
+
+    Where theirs take longer or raise, the course's do the work, and the one note says why. `own` is `load()`.
+    """
+    own = load() if own is None else own
+    whose = {name: own.whose[name] for name in names}
+    try:
+        return limit.within(lambda: work(own), seconds), whose, []
+    except limit.TimeUp:
+        why = f"Your pieces took longer than {seconds:g} s, so the course's were used."
+    except Exception as err:
+        if all(w != "yours" for w in whose.values()):
+            raise
+        why = f"With your pieces it {run.sentence(err)}; so the course's were used."
+    return work(references()), dict.fromkeys(whose, "the course's"), [why]
+
+
 def _one(exercise, earlier: dict):
     try:
         source = (folder() / f"{exercise.id}.py").read_text(encoding="utf-8")

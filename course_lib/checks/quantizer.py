@@ -9,7 +9,7 @@ import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from course_lib.checks import curve, limit, namespace, pieces, render, run, store
+from course_lib.checks import curve, namespace, pieces, render
 
 TRY_S = 60.0  # the learner's pieces get this long for the whole model
 
@@ -41,15 +41,10 @@ class Mine:
         if not isinstance(recipe, Recipe):  # chapter 11's pieces make a cache, not weights
             return recipe()
         scheme = recipe.scheme if scheme is None else scheme
-        model, whose, problem = quantized(recipe, scheme, pieces.load())
+        model, whose, notes = quantized(recipe, scheme, pieces.load())
         point = curve.measure(model)
         point |= {"name": chapter, "scheme": str(scheme), "own": all(w == "yours" for w in whose.values())}
-        notes = [problem] if problem else []
-        try:
-            store.append("curve", **point)
-        except store.StoreError as err:
-            notes.append(f"Note: {err}.")
-        return MineRun(recipe, point, whose, notes).show()
+        return MineRun(recipe, point, whose, [*notes, *curve.keep(point)]).show()
 
     def pieces(self) -> pieces.Pieces:
         """The learner's functions as attributes, the course's where there is none; `whose` says which."""
@@ -75,7 +70,7 @@ def recipe_of(chapter: str) -> Recipe:
 
 
 def model_of(chapter: str) -> tuple:
-    """(the bundled model quantized as `mine(chapter)` does, whose piece each was, a sentence if theirs failed)."""
+    """(the bundled model quantized as `mine(chapter)` does, whose piece each was, notes)."""
     recipe = recipe_of(chapter)
     return quantized(recipe, recipe.scheme, pieces.load())
 
@@ -86,18 +81,9 @@ def _has_recipe(chapter: str) -> bool:
 
 
 def quantized(recipe: Recipe, scheme, own: pieces.Pieces):
-    """(model, whose piece each was, a sentence if the learner's pieces could not do it)."""
-    whose = {name: own.whose[name] for name in recipe.pieces}
+    """(model, whose piece each was, notes): the bundled model, rounded with the learner's pieces if they can do it."""
     curve.base()  # loaded and measured before the clock starts: that is not the learner's time
-    try:
-        return limit.within(lambda: _apply(recipe, scheme, own), TRY_S), whose, None
-    except limit.TimeUp:
-        problem = f"Your pieces took longer than {TRY_S:g} s, so the course's were used."
-    except Exception as err:
-        if all(w != "yours" for w in whose.values()):
-            raise
-        problem = f"With your pieces it {run.sentence(err)}; so the course's were used."
-    return _apply(recipe, scheme, pieces.references()), dict.fromkeys(whose, "the course's"), problem
+    return pieces.tried(recipe.pieces, lambda functions: _apply(recipe, scheme, functions), TRY_S, own)
 
 
 def _apply(recipe: Recipe, scheme, functions: pieces.Pieces):
@@ -108,7 +94,7 @@ def _apply(recipe: Recipe, scheme, functions: pieces.Pieces):
     return quantize_model(model, scheme, lambda w, s: recipe.quantize(functions, w, s), progress=False)
 
 
-class MineRun(render.Shown):
+class MineRun(render.Sheet):
     """One run of *mine*: `point` holds its figures, `figure` is a matplotlib figure of my curve."""
 
     def __init__(self, recipe: Recipe, point: dict, whose: dict[str, str], notes: list[str]):
@@ -138,16 +124,6 @@ class MineRun(render.Shown):
             *[(name, whose) for name, whose in self.whose.items()],
         ]
 
-    def _title(self) -> str:
+    def title(self) -> str:
         own = self.point["scheme"] == str(self.recipe.scheme)
         return f"Mine, {self.point['name']}: {self.recipe.title if own else self.point['scheme']}"
-
-    def html(self) -> str:
-        title = self._title()
-        rest = "".join(map(render.paragraph, self.notes))
-        inside = f"<strong>{render.escape(title)}</strong>{render.table(self.rows())}{rest}"
-        return render.box(title, render.BARS["card"], inside)
-
-    def text(self) -> str:
-        lines = [self._title()] + [f"    {name}: {value}" for name, value in self.rows()]
-        return "\n".join(lines + self.notes)

@@ -52,6 +52,26 @@ class Shown:
             show(self)
 
 
+class Sheet(Shown):
+    """One run of *mine*: a title, rows of (name, value), and notes below them. Subclasses have `notes`."""
+
+    notes: list[str]
+
+    def title(self) -> str:
+        raise NotImplementedError
+
+    def rows(self) -> list[tuple[str, object]]:
+        raise NotImplementedError
+
+    def html(self) -> str:
+        rest = "".join(map(paragraph, self.notes))
+        inside = f"<strong>{escape(self.title())}</strong>{table(self.rows())}{rest}"
+        return box(self.title(), BARS["card"], inside)
+
+    def text(self) -> str:
+        return "\n".join([self.title()] + [f"    {name}: {value}" for name, value in self.rows()] + self.notes)
+
+
 def show(shown):
     """Display now where there is a notebook; returns its argument."""
     if in_notebook():

@@ -7,7 +7,7 @@ import functools
 
 import torch
 
-from course_lib.checks import curve, limit, pieces, render, run
+from course_lib.checks import curve, pieces, render
 
 BITS, WINDOW, BLOCK = 2, 32, 32
 TEXTS, PREFIX, STEPS, MESSAGES = 4, 256, 32, 4
@@ -80,7 +80,7 @@ def measure(functions):
     return compared, right
 
 
-class CacheRun(render.Shown):
+class CacheRun(render.Sheet):
     """One run of *mine* of this chapter; `compared` holds KL and top-1, `right` the replies that are exactly right."""
 
     def __init__(self, compared, right, whose, notes):
@@ -101,17 +101,8 @@ class CacheRun(render.Shown):
             *self.whose.items(),
         ]
 
-    def _title(self):
+    def title(self):
         return f"Mine, ch11: a cache of {BITS} bits, the last {WINDOW} tokens as they are"
-
-    def html(self):
-        rest = "".join(map(render.paragraph, self.notes))
-        title = self._title()
-        inside = f"<strong>{render.escape(title)}</strong>{render.table(self.rows())}{rest}"
-        return render.box(title, render.BARS["card"], inside)
-
-    def text(self):
-        return "\n".join([self._title()] + [f"    {name}: {value}" for name, value in self.rows()] + self.notes)
 
 
 class CacheRecipe:
@@ -120,21 +111,8 @@ class CacheRecipe:
     pieces = ("leave", "squeeze")
 
     def __call__(self):
-        own = pieces.load()
-        whose = {name: own.whose[name] for name in self.pieces}
         _bot()  # loaded before the clock starts: that is not the learner's time
-        notes = []
-        try:
-            compared, right = limit.within(lambda: measure(own), TRY_S)
-        except limit.TimeUp:
-            notes = [f"Your pieces took longer than {TRY_S:g} s, so the course's were used."]
-        except Exception as err:
-            if all(w != "yours" for w in whose.values()):
-                raise
-            notes = [f"With your pieces it {run.sentence(err)}; so the course's were used."]
-        if notes:
-            whose = dict.fromkeys(whose, "the course's")
-            compared, right = measure(pieces.references())
+        (compared, right), whose, notes = pieces.tried(self.pieces, measure, TRY_S)
         return render.show(CacheRun(compared, right, whose, notes))
 
 

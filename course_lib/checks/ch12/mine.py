@@ -10,7 +10,7 @@ import functools
 import torch
 from torch import nn
 
-from course_lib.checks import curve, limit, pieces, render, run
+from course_lib.checks import curve, pieces, render
 from course_lib.checks.ch12 import compiled
 from course_lib.checks.ch12.words import words
 
@@ -83,7 +83,7 @@ def measure(gemv):
     return tokenizer.decode(mine), same, float((theirs - want).abs().max()), float(want.abs().max())
 
 
-class KernelRun(render.Shown):
+class KernelRun(render.Sheet):
     """One run of *mine* of this chapter; `code` says what the machine code costs, `same` counts equal tokens."""
 
     def __init__(self, measured, code, whose, notes):
@@ -102,15 +102,7 @@ class KernelRun(render.Shown):
             rows.append((f"compiled for {c.arch}", f"{c.per_weight} instructions a weight, {c.registers} registers"))
         return [*rows, *self.whose.items()]
 
-    def html(self):
-        title, rest = self._title(), "".join(map(render.paragraph, self.notes))
-        inside = f"<strong>{render.escape(title)}</strong>{render.table(self.rows())}{rest}"
-        return render.box(title, render.BARS["card"], inside)
-
-    def text(self):
-        return "\n".join([self._title()] + [f"    {name}: {value}" for name, value in self.rows()] + self.notes)
-
-    def _title(self):
+    def title(self):
         return "Mine, ch12: 28 linear layers in 4 bits, one token at a time through the kernel"
 
 
@@ -120,22 +112,9 @@ class KernelRecipe:
     pieces = ("gemv",)
 
     def __call__(self):
-        own = pieces.load()
-        whose = {name: own.whose[name] for name in self.pieces}
         _bot()  # loaded before the clock starts: that is not the learner's time
-        notes = []
-        try:
-            measured = limit.within(lambda: measure(own.gemv), TRY_S)
-        except limit.TimeUp:
-            notes = [f"Your kernel took longer than {TRY_S:g} s, so the course's was used."]
-        except Exception as err:
-            if all(w != "yours" for w in whose.values()):
-                raise
-            notes = [f"With your kernel it {run.sentence(err)}; so the course's was used."]
-        if notes:
-            own, whose = pieces.references(), dict.fromkeys(whose, "the course's")
-            measured = measure(own.gemv)
-        code, problem = compiled.count(own.gemv.source())
+        (measured, kernel), whose, notes = pieces.tried(self.pieces, lambda own: (measure(own.gemv), own.gemv), TRY_S)
+        code, problem = compiled.count(kernel.source())
         return render.show(KernelRun(measured, code, whose, [*notes, *filter(None, [problem])]))
 
 

@@ -6,7 +6,7 @@ and lets their `mcnemar`, `items` and `judge` say whether it may serve.
 
 import functools
 
-from course_lib.checks import curve, limit, pieces, quantizer, render, run
+from course_lib.checks import curve, pieces, quantizer, render
 
 MESSAGES, SEED, CHAPTER = 60, 1313, "ch04"
 LIMITS = {"kl_max": 0.1, "drop_high_max": 0.03, "mib_max": 2.0}
@@ -48,7 +48,7 @@ def judged(functions, measured) -> dict:
     }
 
 
-class GateRun(render.Shown):
+class GateRun(render.Sheet):
     """One run of *mine* of this chapter; `verdict` holds p, the items needed and the limits that hold it shut."""
 
     def __init__(self, measured, verdict, whose, notes):
@@ -70,15 +70,7 @@ class GateRun(render.Shown):
             *self.whose.items(),
         ]
 
-    def html(self):
-        title, rest = self._title(), "".join(map(render.paragraph, self.notes))
-        inside = f"<strong>{render.escape(title)}</strong>{render.table(self.rows())}{rest}"
-        return render.box(title, render.BARS["card"], inside)
-
-    def text(self):
-        return "\n".join([self._title()] + [f"    {name}: {value}" for name, value in self.rows()] + self.notes)
-
-    def _title(self):
+    def title(self):
         return "Mine, ch13: your gate in front of your own 4-bit bot"
 
 
@@ -88,22 +80,10 @@ class GateRecipe:
     pieces = ("mcnemar", "items", "judge")
 
     def __call__(self):
-        own = pieces.load()
-        whose = {name: own.whose[name] for name in self.pieces}
-        model, rounded, problem = quantizer.model_of(CHAPTER)
-        measured, notes = measure(model), [problem] if problem else []
-        try:
-            verdict = limit.within(lambda: judged(own, measured), TRY_S)
-        except limit.TimeUp:
-            verdict, said = None, f"Your pieces took longer than {TRY_S:g} s, so the course's were used."
-        except Exception as err:
-            if all(w != "yours" for w in whose.values()):
-                raise
-            verdict, said = None, f"With your pieces it {run.sentence(err)}; so the course's were used."
-        if verdict is None:
-            notes, whose = [*notes, said], dict.fromkeys(whose, "the course's")
-            verdict = judged(pieces.references(), measured)
-        return render.show(GateRun(measured, verdict, rounded | whose, notes))
+        model, rounded, notes = quantizer.model_of(CHAPTER)
+        measured = measure(model)
+        verdict, whose, more = pieces.tried(self.pieces, lambda own: judged(own, measured), TRY_S)
+        return render.show(GateRun(measured, verdict, rounded | whose, notes + more))
 
 
 RECIPE = GateRecipe()

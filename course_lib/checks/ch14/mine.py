@@ -6,7 +6,7 @@ file upwards and the first that it lets through is it. Every artifact that was a
 
 import torch
 
-from course_lib.checks import curve, pieces, quantizer, render, store
+from course_lib.checks import curve, pieces, quantizer, render
 from course_lib.evaluate.gate import Gate, Report, judge
 from course_lib.scheme import Scheme
 
@@ -21,17 +21,17 @@ def gate():
 
 
 def trial(chapter, bits, group, own):
-    """(point of my curve, whose pieces, verdict) of one artifact."""
+    """(point of my curve, whose pieces, verdict, notes) of one artifact."""
     recipe = quantizer.recipe_of(chapter)
     scheme = Scheme.int(bits, group=group, scale_dtype=torch.float16)
-    model, whose, problem = quantizer.quantized(recipe, scheme, own)
+    model, whose, notes = quantizer.quantized(recipe, scheme, own)
     point = curve.measure(model)
     point |= {"name": "ch14", "scheme": f"{chapter} {scheme}", "own": all(w == "yours" for w in whose.values())}
     report = Report(f"{chapter} {scheme.name}", {"kl": point["kl"], "accuracy": point["exact"] / point["n"]})
-    return point, whose, judge(report, gate()), problem
+    return point, whose, judge(report, gate()), notes
 
 
-class CapstoneRun(render.Shown):
+class CapstoneRun(render.Sheet):
     """What was asked, from the smallest up; `chosen` is the point that passed, or None."""
 
     def __init__(self, trials, notes):
@@ -54,18 +54,10 @@ class CapstoneRun(render.Shown):
         ]
         return [*told, *(self.trials[-1][1].items() if self.trials else ())]
 
-    def _title(self):
+    def title(self):
         if self.chosen is None:
             return "Mine, ch14: none of these passes"
         return f"Mine, ch14: {self.chosen['bytes'] / 1e6:.2f} MB is the smallest that passes"
-
-    def html(self):
-        rest = "".join(map(render.paragraph, self.notes))
-        inside = f"<strong>{render.escape(self._title())}</strong>{render.table(self.rows())}{rest}"
-        return render.box(self._title(), render.BARS["card"], inside)
-
-    def text(self):
-        return "\n".join([self._title()] + [f"    {name}: {value}" for name, value in self.rows()] + self.notes)
 
 
 class CapstoneRecipe:
@@ -77,11 +69,7 @@ class CapstoneRecipe:
         own, trials, notes = pieces.load(), [], []
         for asked in TRIALS:
             trials.append(trial(*asked, own))
-            notes += [trials[-1][3]] if trials[-1][3] else []
-            try:
-                store.append("curve", **trials[-1][0])
-            except store.StoreError as err:
-                notes.append(f"Note: {err}.")
+            notes += trials[-1][3] + curve.keep(trials[-1][0])
             if trials[-1][2].approved:
                 break
         run = render.show(CapstoneRun(trials, notes))

@@ -3,7 +3,7 @@
 import torch
 
 from course_lib.calibrate.qat import FakeQuant, rows_of
-from course_lib.checks import curve, limit, pieces, run, store
+from course_lib.checks import curve, pieces
 from course_lib.checks.quantizer import MineRun
 from course_lib.qtensor import gather_blocks, split_blocks
 from course_lib.scheme import Scheme
@@ -65,26 +65,11 @@ class TrainRecipe:
                               rate=RATE, fake=fake_of(functions.gradients))  # fmt: skip
 
     def __call__(self):
-        own = pieces.load()
-        whose, notes = {"gradients": own.whose["gradients"]}, []
         curve.base()  # loaded before the clock starts: that is not the learner's time
-        try:
-            model = limit.within(lambda: self.train(own), TRY_S)
-        except limit.TimeUp:
-            notes = [f"Your piece took longer than {TRY_S:g} s, so the course's was used."]
-        except Exception as err:
-            if whose["gradients"] != "yours":
-                raise
-            notes = [f"With your piece it {run.sentence(err)}; so the course's was used."]
-        if notes:
-            whose, model = {"gradients": "the course's"}, self.train(pieces.references())
+        model, whose, notes = pieces.tried(self.pieces, self.train, TRY_S)
         point = curve.measure(model)
         point |= {"name": "ch15", "scheme": str(self.scheme), "own": whose["gradients"] == "yours"}
-        try:
-            store.append("curve", **point)
-        except store.StoreError as err:
-            notes.append(f"Note: {err}.")
-        return MineRun(self, point, whose, notes).show()
+        return MineRun(self, point, whose, [*notes, *curve.keep(point)]).show()
 
 
 def smallest(points, kl_max, exact_min):
