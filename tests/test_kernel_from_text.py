@@ -7,6 +7,7 @@ import torch
 import triton
 import triton.language as tl
 
+from course_lib.checks.kernel import Known
 from course_lib.kernels import ON_GPU, interpreter  # noqa: F401 - importing it mends the interpreter
 
 pytestmark = pytest.mark.skipif(ON_GPU, reason="bounds and poison are the interpreter's")
@@ -69,3 +70,21 @@ def test_a_single_masked_lane_takes_its_zero_too(lanes):
     y = torch.full((lanes,), 7.0)
     space["lanes"][(1,)](torch.ones(lanes), y, B=lanes)
     assert not y.any()
+
+
+def test_a_kernel_of_the_course_is_launched_once_for_the_same_arguments():
+    launches = []
+
+    def launch(kernel, x, k):
+        launches.append(k)
+        if k == 2:
+            x += 1  # this one changes its argument, so it must not be kept
+        return x + k
+
+    known = Known("@triton.jit\ndef add(x):\n    pass\n", launch)
+    x = torch.zeros(2, dtype=torch.bfloat16)
+    known(x, 1).fill_(7)
+    assert known(x, 1).tolist() == [1, 1] and known(torch.zeros(2), 1).dtype == torch.float32
+    assert launches == [1, 1]
+    assert known(x, 2).tolist() == [3, 3] and known(torch.zeros_like(x), 2).tolist() == [3, 3]
+    assert launches == [1, 1, 2, 2] and x.tolist() == [1, 1]
