@@ -62,6 +62,29 @@ def browser():
         instance.close()
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Deal long tests out to the workers, to be run first: what is left for the end is short, so all end together.
+
+    `--dist worksteal` gives each worker a run of equal length; who is done takes the end of another's. Long tests
+    of one `xdist_group` stay together, since they share a dear fixture.
+    """
+    if not (workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0))):
+        return
+    groups, short, order = {}, [], []
+    for item in items:
+        mark = item.get_closest_marker("xdist_group")
+        group = groups.setdefault(mark.args[0] if mark else item.nodeid, [])
+        (group if item.get_closest_marker("long") else short).append(item)
+    for worker in range(workers):
+        share = (len(items) - len(order)) // (workers - worker)
+        first = [item for group in list(filter(None, groups.values()))[worker::workers] for item in group]
+        rest = max(0, share - len(first))
+        order += first + short[:rest]
+        del short[:rest]
+    items[:] = order + short
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
     """Skip a marked test whose program is missing; with CI=true that is a failure."""

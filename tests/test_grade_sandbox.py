@@ -188,20 +188,20 @@ def f(seconds):
         pass
     return seconds
 
-f(0.6)
+f(0.3)
 """
 
 
 @needs_schedule
 def test_waiting_for_a_processor_does_not_count(ask, template, monkeypatch):
-    monkeypatch.setattr(proxy, "CALL_S", 1.5)
+    monkeypatch.setattr(proxy, "CALL_S", 0.7)
     monkeypatch.setattr(template, "limits", replace(SMALL, life_s=600.0))
     with one_crowded_processor(pids_below(template.process.pid)):
         started = time.monotonic()
-        answers = ask(COMPUTES, names="f", cell_s=1.0)
+        answers = ask(COMPUTES, names="f", cell_s=0.6)
         f = answers.names()["f"]
         assert not answers.outcome.errors
-        assert f(0.6) == 0.6 and time.monotonic() - started > 4  # longer than all limits together
+        assert f(0.3) == 0.3 and time.monotonic() - started > 2  # longer than all limits together
         with pytest.raises(TimeUp):
             f(9.0)
 
