@@ -100,6 +100,25 @@ def tile(at, there, W: tl.constexpr):
 
 
 @triton.jit
+def with_new_token(m, sums, acc0, acc1, q0, q1, own, apart, keys, values, slot, c, s, W: tl.constexpr):
+    """The running softmax with the new token, whose key is at `own`, its value `apart` further; both are cached."""
+    first, second = tl.load(own).to(tl.float32), tl.load(own + W).to(tl.float32)
+    my_k0, my_k1 = (first * c - second * s).to(q0.dtype), (second * c + first * s).to(q0.dtype)
+    my_v0, my_v1 = tl.load(own + apart), tl.load(own + apart + W)
+    tl.store(keys + slot, my_k0)
+    tl.store(keys + slot + W, my_k1)
+    tl.store(values + slot, my_v0)
+    tl.store(values + slot + W, my_v1)
+    both = q0.to(tl.float32) * my_k0.to(tl.float32)[None, :] + q1.to(tl.float32) * my_k1.to(tl.float32)[None, :]
+    last = tl.sum(both, axis=1)
+    most = tl.maximum(m, last)
+    shrink, mine_p = tl.exp2(m - most), tl.exp2(last - most)
+    acc0 = acc0 * shrink[:, None] + mine_p[:, None] * my_v0.to(tl.float32)[None, :]
+    acc1 = acc1 * shrink[:, None] + mine_p[:, None] * my_v1.to(tl.float32)[None, :]
+    return most, sums * shrink + mine_p, acc0, acc1
+
+
+@triton.jit
 def _attention(qkv, cos, sin, positions, keys, values, out, top, total, room, heads, scale, SHARED: tl.constexpr,
                G: tl.constexpr, D: tl.constexpr, SIZE: tl.constexpr, PDL: tl.constexpr):  # fmt: skip
     """One part of a sequence and KV head -> out (sequences, heads, SHARED, parts, D), top, total; in base 2."""
@@ -143,24 +162,10 @@ def _attention(qkv, cos, sin, positions, keys, values, out, top, total, room, he
         acc0 = tl.dot(p, v0, acc0 * old[:, None], input_precision="ieee")
         acc1 = tl.dot(p, v1, acc1 * old[:, None], input_precision="ieee")
         m, k0, k1, v0, v1 = new, next_k0, next_k1, next_v0, next_v1
-    if part == parts - 1:  # the new token itself
+    if part == parts - 1:
         own = line + (heads * SHARED + head) * D + d
-        first, second = tl.load(own).to(tl.float32), tl.load(own + W).to(tl.float32)
-        my_k0, my_k1 = (first * c - second * s).to(kind), (second * c + first * s).to(kind)
-        my_v0, my_v1 = tl.load(own + heads * D), tl.load(own + heads * D + W)
         slot = base + position.to(tl.int64) * D + d
-        tl.store(keys + slot, my_k0)
-        tl.store(keys + slot + W, my_k1)
-        tl.store(values + slot, my_v0)
-        tl.store(values + slot + W, my_v1)
-        both = q0.to(tl.float32) * my_k0.to(tl.float32)[None, :] + q1.to(tl.float32) * my_k1.to(tl.float32)[None, :]
-        last = tl.sum(both, axis=1)
-        most = tl.maximum(m, last)
-        shrink, mine_p = tl.exp2(m - most), tl.exp2(last - most)
-        sums = sums * shrink + mine_p
-        acc0 = acc0 * shrink[:, None] + mine_p[:, None] * my_v0.to(tl.float32)[None, :]
-        acc1 = acc1 * shrink[:, None] + mine_p[:, None] * my_v1.to(tl.float32)[None, :]
-        m = most
+        m, sums, acc0, acc1 = with_new_token(m, sums, acc0, acc1, q0, q1, own, heads * D, keys, values, slot, c, s, W)
     at_out = ((sequence * heads + head) * SHARED + g) * parts + part
     tl.store(out + at_out[:, None] * D + d[None, :], acc0, mask=mine)
     tl.store(out + at_out[:, None] * D + W + d[None, :], acc1, mask=mine)
