@@ -22,7 +22,7 @@ from course_lib.checks.ch09 import mine as recipe
 from course_lib.formats import ggml
 from course_lib.formats.ggml import anatomy, search
 from course_lib.viz import explorers
-from course_lib.viz.explorers.ch09_blocks import GROUP, arithmetic
+from course_lib.viz.explorers.ch09_words import GROUP, arithmetic
 from course_lib.viz.plots import ch09
 from tests import ggml_oracle
 from tests.llama_oracle import Llama

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from course_lib.formats import ggml
-from course_lib.formats.ggml import anatomy, iq4, mxfp4
+from course_lib.formats.ggml import anatomy
 from course_lib.viz.axis import number
 from course_lib.viz.controls import Choice, Slider
 from course_lib.viz.explorer import Explorer
+from course_lib.viz.explorers.ch09_words import GROUP, held, label, lines, told
 from course_lib.viz.scene import Scene
 
 WIDTH, LEFT, CELL, ROW = 760, 48, 21, 32  # ROW: bytes, and weights, side by side
-GROUP = {"Q6_K": 16}  # weights to a scale; 32 in the others
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Blocks(Explorer):
         field, place = anatomy.field_of(b.kind, b.at)
         name = field if field in ("d", "dmin", "e") else f"{field}[{place}]"
         said = f"Byte {b.at} of 0 … {len(b.data) - 1} belongs to {name}; it is 0x{b.value:02x}."
-        return " ".join([said, *(_told(b, p) for p in b.pieces)])
+        return " ".join([said, *(told(b, p) for p in b.pieces)])
 
     def draw(self, b):
         rows = -(-len(b.data) // ROW)
@@ -91,71 +91,6 @@ class Blocks(Explorer):
         return box
 
 
-def _which(p):
-    """The bits of a piece, in words."""
-    if p.width == 2:
-        return f"Bits {p.low} and {p.low + 1}"
-    return {8: "All of it", 6: "The low six bits", 4: "The high four" if p.low else "The low four bits"}[p.width]
-
-
-def _wide(kind, role):
-    """How many bits a number has in all."""
-    if role in ("scale", "minimum"):
-        return 8 if kind == "Q6_K" else 6
-    return {"d": 16, "dmin": 16, "e": 8}.get(role) or {"Q8_0": 8, "Q6_K": 6}.get(kind, 4)
-
-
-def _told(b, p):
-    """One sentence about a piece."""
-    v, verb = b.numbers[p.role, p.index], "is" if p.width == 8 else "are"
-    part = "" if p.width == _wide(b.kind, p.role) else "the top two bits of " if p.shift else "the lower four bits of "
-    if p.role == "code":
-        means = _short(b.weights[p.index])
-        return f"{_which(p)} {verb} {part}the code of weight {p.index}: {_signed(v)}, which means {means}."
-    if p.role == "e":
-        return f"It says that all 32 weights share the scale {_power(v)}."
-    if p.role in ("d", "dmin"):
-        half = "low" if p.shift == 0 else "high"
-        return f"It is the {half} half of {p.role} = {number(v, 4)}, which all {len(b.weights)} weights share."
-    shared = f"shared by weights {p.weights[0]} to {p.weights[-1]}"
-    return f"{_which(p)} {verb} {part}{p.role} {p.index}, {_signed(v)}, {shared}."
-
-
-def _power(e):
-    return f"2^{_signed(e - 127)}"
-
-
-def _short(value):
-    return number(float(value), 3)
-
-
-def arithmetic(b, j):
-    """How weight j comes out of the block's numbers, as text.
-
-    >>> b = Blocks().numbers("Q4_0", 2)
-    >>> arithmetic(b, 0).split(" · ")[1]
-    '(11 − 8)'
-    """
-    n = b.numbers
-    q, sub = n["code", j], j // GROUP.get(b.kind, 32)
-    d = number(n["d", 0], 4) if ("d", 0) in n else ""
-    if b.kind == "Q4_0":
-        return f"{d} · ({q} − 8)"
-    if b.kind == "Q8_0":
-        return f"{d} · {_signed(q)}"
-    if b.kind == "IQ4_NL":
-        return f"{d} · {_signed(int(iq4.LEVELS[q]))}, level {q}"
-    if b.kind == "MXFP4":
-        return f"{_power(n['e', 0])} · {number(float(mxfp4.LEVELS[q]) / 2)}"
-    if b.kind == "Q6_K":
-        return f"{d} · {_signed(n['scale', sub])} · ({q} − 32)"
-    return f"{d} · {n['scale', sub]} · {q} − {number(n['dmin', 0], 4)} · {n['minimum', sub]}"
-
-
-def _signed(value):
-    return str(value).replace("-", "−")
-
-
 def _bytes(scene, b):
     """All bytes in hexadecimal, the chosen one in a frame, each field underlined and named."""
     t = ggml.block_type(b.kind)
@@ -172,7 +107,7 @@ def _bytes(scene, b):
         if at == b.at:
             scene.rect(x - 1, y - 2, CELL, 20, fill="sky", color="ink", line=2)
         scene.text(x + 9.5, y + 13, f"{byte:02x}", size=12, mono=True)
-        scene.tip(x - 1, y - 2, CELL, 24, f"byte {at} = 0x{byte:02x}: {_held(b, at)}")
+        scene.tip(x - 1, y - 2, CELL, 24, f"byte {at} = 0x{byte:02x}: {held(b, at)}")
         if place == 0 or at % ROW == 0:
             bytes_of = t.dtype[field].itemsize - place
             end = x + CELL * min(ROW - at % ROW, bytes_of) - 3
@@ -193,48 +128,17 @@ def _bits(scene, b, top):
         right = LEFT + wide * (8 - p.low) - 4
         left = LEFT + wide * (8 - p.low - p.width)
         scene.bracket(left, right, y + 50, "ink", 1.5, 4)
-        scene.text((left + right) / 2, y + 68, _label(p), size=11 if p.width > 2 else 10)
+        scene.text((left + right) / 2, y + 68, label(p), size=11 if p.width > 2 else 10)
     scene.text(LEFT, y + 88, "bit 7 is worth most, bit 0 least", size=11, color="muted", anchor="start")
-    for k, line in enumerate(_lines(b)):
+    for k, line in enumerate(lines(b)):
         scene.text(320, y + 14 + 22 * k, line, size=13, anchor="start")
-
-
-def _held(b, at):
-    """What a byte holds, from its top bits down: the words for the mouse that rests on it."""
-    held = reversed(anatomy.pieces(b.kind, at))
-    said = ((_label(p), b.numbers[p.role, p.index]) for p in held)
-    return "; ".join(f"{label} {number(v, 4) if isinstance(v, float) else _signed(v)}" for label, v in said)
-
-
-def _label(p):
-    short = {"code": "w", "scale": "sc", "minimum": "m"}.get(p.role)
-    return f"{short}[{p.index}]" if short else p.role
-
-
-def _lines(b):
-    """Up to four lines: the arithmetic of the weights whose codes these are, or what a scale is used for."""
-    out = []
-    for p in b.pieces:
-        if p.role == "code":
-            out.append(f"w[{p.index}] = {arithmetic(b, p.index)} = {_short(b.weights[p.index])}")
-            continue
-        v, where = b.numbers[p.role, p.index], f"weights {p.weights[0]} to {p.weights[-1]}"
-        if p.role == "scale":
-            step = _short(b.numbers["d", 0] * v)
-            out.append(f"{_label(p)} = {_signed(v)}: {where} have the step d · {_signed(v)} = {step}")
-        elif p.role == "minimum":
-            out.append(f"{_label(p)} = {v}: from {where} dmin · {v} = {_short(b.numbers['dmin', 0] * v)} is taken off")
-        else:
-            meaning = f"{v}, which stands for {_power(v)}" if p.role == "e" else number(v, 4)
-            out += [f"{p.role} = {meaning}", f"for example w[0] = {arithmetic(b, 0)} = {_short(b.weights[0])}"]
-    return out
 
 
 def _weights(scene, b, top):
     """The weights of the block: a diamond on those that hang on this byte, a tint on those that share their scale."""
-    held = {j for p in b.pieces for j in p.weights}
+    hanging = {j for p in b.pieces for j in p.weights}
     group = GROUP.get(b.kind, 32)
-    sharing = {j // group for j in held}
+    sharing = {j // group for j in hanging}
     scene.text(LEFT, top + 8, "the weights", size=14, bold=True, anchor="start")
     scene.rect(LEFT + 122, top - 1, 14, 10, fill="card", color="muted", line=1).diamond(LEFT + 129, top + 4, 4, "blue")
     scene.text(LEFT + 142, top + 8, "hang on this byte", size=12, color="muted", anchor="start")
@@ -246,7 +150,7 @@ def _weights(scene, b, top):
         if j % ROW == 0:
             scene.text(LEFT - 8, y + 10, j, size=11, color="muted", anchor="end")
         scene.rect(x, y, CELL - 3, 11, fill="sky" if j // group in sharing else "card", color="muted", line=0.8)
-        if j in held:
+        if j in hanging:
             scene.diamond(x + (CELL - 3) / 2, y + 5.5, 4.5, "blue")
 
 
