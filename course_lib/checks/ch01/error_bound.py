@@ -1,22 +1,12 @@
 """ch01.error_bound: how far off a weight can be, and from where on the bound no longer holds."""
 
-from course_lib.checks import Exercise, Wrong, law
+from course_lib.checks import Exercise, Wrong, law, near
 
 RIGHT = {"worst": 0.1, "reach": 1.5, "at_2_4": 1.0}  # s = 0.2, b = 4, so qmax = 7
 
 
 def _is(key, said):
-    """A law about one entry of the claim; `said` maps plausible wrong numbers to what they mean."""
-
-    def test(got):
-        value = got[key]
-        if abs(value - RIGHT[key]) <= 1e-6:
-            return True
-        known = [text for number, text in said.items() if abs(value - number) <= 1e-6]
-        wrong = f'`claim["{key}"]` = {value:.4g} is not what the ruler gives. Round one weight by hand, as above.'
-        return known[0] if known else wrong
-
-    return test
+    return near(key, RIGHT[key], said, "Round one weight by hand, as above.", atol=1e-6)
 
 
 EXERCISE = Exercise(

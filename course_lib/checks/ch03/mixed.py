@@ -3,7 +3,7 @@
 import math
 
 from course_lib.capacity import parameter_shapes
-from course_lib.checks import Exercise, Wrong, law
+from course_lib.checks import Exercise, Wrong, law, near
 from course_lib.models import BUNDLED
 
 EXPERTS, REST, ACTIVE = 114.71e9, 2.12e9, 5.13e9  # gpt-oss-120b, from its model card
@@ -37,16 +37,7 @@ RIGHT = {"bot_bits": _bot_bits(4.125), "gpt_oss_bits": GPT_BITS, "gpt_oss_gib": 
 
 
 def _near(key, share, said):
-    """A law about one figure of the claim, right within `share`; `said` maps wrong figures to what they mean."""
-
-    def test(got):
-        value = got[key]
-        if abs(value - RIGHT[key]) <= share * RIGHT[key]:
-            return True
-        known = [text for number, text in said if abs(value - number) <= share * number]
-        return known[0] if known else f'claim["{key}"] = {value:.4g} is not it: all bits, divided by all weights.'
-
-    return test
+    return near(key, RIGHT[key], said, "All bits, divided by all weights.", rtol=share)
 
 
 EXERCISE = Exercise(

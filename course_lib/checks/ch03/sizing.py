@@ -1,21 +1,12 @@
 """ch03.sizing: will a 70B model run on an 8 GB card? Three figures and a verdict."""
 
-from course_lib.checks import Exercise, Wrong, law
+from course_lib.checks import Exercise, Wrong, law, near
 
 RIGHT = {"fp16_gb": 140.0, "int4_gb": 35.0, "usable_gb": 6.4, "fits": False, "largest": 12.8}
 
 
 def _near(key, said):
-    """A law about one figure of the claim; `said` maps plausible wrong figures to what they mean."""
-
-    def test(got):
-        value = got[key]
-        if abs(value - RIGHT[key]) <= 0.006 * abs(RIGHT[key]):
-            return True
-        known = [text for number, text in said.items() if abs(value - number) <= 0.006 * number]
-        return known[0] if known else f'claim["{key}"] = {value:.4g} is not it. Write the product down with its units.'
-
-    return test
+    return near(key, RIGHT[key], said, "Write the product down with its units.", rtol=0.006)
 
 
 def _verdict(got):

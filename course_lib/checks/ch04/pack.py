@@ -3,6 +3,7 @@
 import torch
 
 from course_lib.checks import Case, Exercise, Wrong, equals_reference, law
+from course_lib.checks.inputs import uint8
 
 
 def pack(codes, b):
@@ -58,10 +59,6 @@ def _first_code_lowest(got, codes, b):
     return first == int(codes[0]) or told
 
 
-def _u8(*codes):
-    return torch.tensor(codes, dtype=torch.uint8)
-
-
 EXERCISE = Exercise(
     id="ch04.pack",
     title="No bit between them",
@@ -75,15 +72,15 @@ def pack(codes, b):
     reference=pack,
     piece="pack",
     cases=[
-        Case("two codes, one byte", _u8(1, 2), 4),
-        Case("four codes of two bits", _u8(0, 1, 2, 3), 2),
-        Case("a code across two bytes", _u8(1, 2, 7), 3),
-        Case("eight codes in three bytes", _u8(0, 1, 2, 3, 4, 5, 6, 7), 3),
-        Case("half a byte left over", _u8(15, 0, 9), 4),
-        Case("three codes of two bits", _u8(3, 0, 1), 2),
-        Case("three bits, five codes", _u8(6, 5, 4, 3, 2), 3),
+        Case("two codes, one byte", uint8(1, 2), 4),
+        Case("four codes of two bits", uint8(0, 1, 2, 3), 2),
+        Case("a code across two bytes", uint8(1, 2, 7), 3),
+        Case("eight codes in three bytes", uint8(0, 1, 2, 3, 4, 5, 6, 7), 3),
+        Case("half a byte left over", uint8(15, 0, 9), 4),
+        Case("three codes of two bits", uint8(3, 0, 1), 2),
+        Case("three bits, five codes", uint8(6, 5, 4, 3, 2), 3),
         Case("every 4-bit code", torch.arange(16).to(torch.uint8), 4),
-        Case("every 2-bit code in every place", _u8(3, 2, 1, 0, 0, 3, 1, 2, 2, 0, 3, 1, 1, 1, 2, 3), 2),
+        Case("every 2-bit code in every place", uint8(3, 2, 1, 0, 0, 3, 1, 2, 2, 0, 3, 1, 1, 1, 2, 3), 2),
     ],
     properties=[
         law("no bit wasted", _as_long_as_needed, "n codes are n·b bits; zeros fill up the last byte."),

@@ -3,6 +3,7 @@
 import torch
 
 from course_lib.checks import Case, Exercise, Wrong, equals_reference, relation
+from course_lib.checks.inputs import int8
 
 
 def restore(q, s):
@@ -34,10 +35,6 @@ def _only_its_group(run, q, s):
     return True
 
 
-def _codes(*rows):
-    return torch.tensor(rows, dtype=torch.int8)
-
-
 def _scales(*rows):
     return torch.tensor(rows, dtype=torch.float16)
 
@@ -56,14 +53,14 @@ def restore(q, s):
     reference=restore,
     piece="restore",
     cases=[
-        Case("group = row", _codes([2, -1, 3, -7]), _scales([0.5])),
-        Case("two groups", _codes([2, -1, 3, -7]), _scales([0.5, 4.0])),
-        Case("the hand example", _codes([2, -1, 3, -7, 0, 7, 0, 0]), _scales([0.1, 1.0])),
-        Case("two rows", _codes([7, 1, -7, 2], [3, -7, 7, 5]), _scales([0.25, 8.0], [1.0, 0.5])),
-        Case("as many groups as weights", _codes([1, 2, 3], [-3, -2, -1]), _scales([1.0, 2.0, 4.0], [0.5, 8.0, 0.25])),
-        Case("three groups of two", _codes([5, -4, 3, -2, 1, 7], [1, 2, 3, 4, 5, 6]), _scales([0.3, 2, 9], [1, 3, 4])),
-        Case("as many rows as groups", _codes([1, 2, 3, 4], [5, 6, 7, -1]), _scales([2.0, 16.0], [0.5, 64.0])),
-        Case("eight bits", _codes([127, -127, 100, 3]), _scales([0.0123, 0.77])),
+        Case("group = row", int8([2, -1, 3, -7]), _scales([0.5])),
+        Case("two groups", int8([2, -1, 3, -7]), _scales([0.5, 4.0])),
+        Case("the hand example", int8([2, -1, 3, -7, 0, 7, 0, 0]), _scales([0.1, 1.0])),
+        Case("two rows", int8([7, 1, -7, 2], [3, -7, 7, 5]), _scales([0.25, 8.0], [1.0, 0.5])),
+        Case("as many groups as weights", int8([1, 2, 3], [-3, -2, -1]), _scales([1.0, 2.0, 4.0], [0.5, 8.0, 0.25])),
+        Case("three groups of two", int8([5, -4, 3, -2, 1, 7], [1, 2, 3, 4, 5, 6]), _scales([0.3, 2, 9], [1, 3, 4])),
+        Case("as many rows as groups", int8([1, 2, 3, 4], [5, 6, 7, -1]), _scales([2.0, 16.0], [0.5, 64.0])),
+        Case("eight bits", int8([127, -127, 100, 3]), _scales([0.0123, 0.77])),
     ],
     properties=[
         relation(

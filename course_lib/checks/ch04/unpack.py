@@ -4,6 +4,7 @@ import torch
 
 from course_lib.checks import Case, Exercise, Wrong, equals_reference, law
 from course_lib.checks.ch04.pack import pack
+from course_lib.checks.inputs import uint8
 
 
 def unpack(packed, b, n):
@@ -68,12 +69,8 @@ def _in_range(got, packed, b, n):
     return bool((got < 2**b).all()) or f"A code of {b} bits is at most {2**b - 1}; one of yours is {int(got.max())}."
 
 
-def _u8(*codes):
-    return torch.tensor(codes, dtype=torch.uint8)
-
-
 def _case(name, b, *codes):
-    return Case(name, pack(_u8(*codes), b), b, len(codes))
+    return Case(name, pack(uint8(*codes), b), b, len(codes))
 
 
 EXERCISE = Exercise(

@@ -3,6 +3,7 @@
 import torch
 
 from course_lib.checks import Case, Exercise, Wrong, equals_reference, law, relation
+from course_lib.checks.inputs import float32, normal
 
 
 def fold(gain, weights, s):
@@ -34,15 +35,7 @@ def _inputs_shrink(got, gain, weights, s):
     return f"Gain {j} should be {gain[j]:.4g} / {s[j]:.4g}, so that its inputs shrink. Yours is {got[0][j]:.4g}."
 
 
-def _t(*rows):
-    return torch.tensor(rows, dtype=torch.float32)
-
-
-def _randn(seed, *shape):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-_GAIN, _S = _t(64.0, 1.0, 0.5), _t(16.0, 0.5, 2.0)
+_GAIN, _S = float32(64.0, 1.0, 0.5), float32(16.0, 0.5, 2.0)
 
 EXERCISE = Exercise(
     id="ch05.fold",
@@ -57,10 +50,10 @@ def fold(gain, weights, s):
     reference=fold,
     piece="fold",
     cases=[
-        Case("one linear, one output", _t(64.0, 1.0), [_t([0.25, 1.0])], _t(16.0, 1.0)),
-        Case("two outputs, two channels", _t(4.0, 1.0), [_t([1.0, 2.0], [3.0, 4.0])], _t(2.0, 4.0)),
-        Case("three linears", _GAIN, [_randn(k, 3, 3) for k in range(3)], _S),
-        Case("linears of different heights", _GAIN, [_randn(5, 2, 3), _randn(6, 1, 3)], _S),
+        Case("one linear, one output", float32(64.0, 1.0), [float32([0.25, 1.0])], float32(16.0, 1.0)),
+        Case("two outputs, two channels", float32(4.0, 1.0), [float32([1.0, 2.0], [3.0, 4.0])], float32(2.0, 4.0)),
+        Case("three linears", _GAIN, [normal(k, 3, 3) for k in range(3)], _S),
+        Case("linears of different heights", _GAIN, [normal(5, 2, 3), normal(6, 1, 3)], _S),
     ],
     properties=[
         relation("the function is the same", _same_function, "W·diag(s) · diag(1/s)·x = W·x."),

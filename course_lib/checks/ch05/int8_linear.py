@@ -3,6 +3,7 @@
 import torch
 
 from course_lib.checks import Case, Exercise, Wrong, equals_reference, law, relation
+from course_lib.checks.inputs import float32, normal
 
 
 def int8_linear(x, w):
@@ -75,14 +76,6 @@ def _alone(run, x, w):
     return close or "The result of token 0 changes with the tokens beside it. Each token needs a scale of its own."
 
 
-def _t(*rows):
-    return torch.tensor(rows, dtype=torch.float32)
-
-
-def _randn(seed, *shape):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
 EXERCISE = Exercise(
     id="ch05.int8_linear",
     title="A layer in whole numbers",
@@ -96,12 +89,14 @@ def int8_linear(x, w):
     reference=int8_linear,
     piece="int8_linear",
     cases=[
-        Case("one token, one output", _t([1.0, -0.5]), _t([0.3, 0.4])),
-        Case("a quiet token beside a loud one", _t([0.5, -1.0], [30.0, 64.0]), _t([0.25, 0.125], [-2.0, 1.0])),
-        Case("a token of zeros", _t([0.0, 0.0], [1.0, 2.0]), _t([0.5, 0.25], [1.0, -1.0])),
-        Case("an output of zeros", _t([1.0, 2.0], [0.5, 0.75]), _t([0.0, 0.0], [1.0, -1.0])),
-        Case("three tokens, two outputs", _randn(1, 3, 3), _randn(2, 2, 3)),
-        Case("a loud channel", _randn(3, 2, 4) * _t([1.0, 40.0, 1.0, 1.0]), _randn(4, 3, 4)),
+        Case("one token, one output", float32([1.0, -0.5]), float32([0.3, 0.4])),
+        Case(
+            "a quiet token beside a loud one", float32([0.5, -1.0], [30.0, 64.0]), float32([0.25, 0.125], [-2.0, 1.0])
+        ),
+        Case("a token of zeros", float32([0.0, 0.0], [1.0, 2.0]), float32([0.5, 0.25], [1.0, -1.0])),
+        Case("an output of zeros", float32([1.0, 2.0], [0.5, 0.75]), float32([0.0, 0.0], [1.0, -1.0])),
+        Case("three tokens, two outputs", normal(1, 3, 3), normal(2, 2, 3)),
+        Case("a loud channel", normal(3, 2, 4) * float32([1.0, 40.0, 1.0, 1.0]), normal(4, 3, 4)),
         Case("large sums", torch.full((1, 6), 2.0), torch.full((2, 6), 0.5)),
     ],
     properties=[

@@ -3,6 +3,7 @@
 import torch
 
 from course_lib.checks import Case, Exercise, Wrong, equals_reference, law
+from course_lib.checks.inputs import uint8
 
 
 def int_matmul(qx, zx, qw, zw):
@@ -53,10 +54,6 @@ def _zero_codes(got, qx, zx, qw, zw):
     return f"Token {quiet[0]} has the code zx = {zx} everywhere, so it is all zeros. Your outputs: {found}."
 
 
-def _u8(*rows):
-    return torch.tensor(rows, dtype=torch.uint8)
-
-
 EXERCISE = Exercise(
     id="ch05.int_matmul",
     title="Repair the corrections",
@@ -73,13 +70,13 @@ def int_matmul(qx, zx, qw, zw):
     reference=int_matmul,
     piece="int_matmul",
     cases=[
-        Case("symmetric weights: this works already", _u8([10, 20]), 8, _u8([3, 1], [0, 2]), 0),
-        Case("one token", _u8([10, 20]), 8, _u8([3, 1], [0, 2]), 1),
-        Case("two tokens, two outputs", _u8([10, 20], [8, 9]), 8, _u8([3, 1], [0, 2]), 1),
-        Case("a token of zeros", _u8([128, 128], [200, 7]), 128, _u8([90, 250], [13, 0]), 100),
-        Case("three tokens, two outputs", _u8([1, 2], [3, 4], [255, 0]), 2, _u8([5, 6], [7, 8]), 3),
-        Case("zx = 0", _u8([1, 2, 3], [4, 5, 6]), 0, _u8([7, 8, 9], [1, 0, 2]), 5),
-        Case("three channels", _u8([255, 255, 255], [0, 1, 2]), 100, _u8([255, 255, 0], [9, 9, 9]), 50),
+        Case("symmetric weights: this works already", uint8([10, 20]), 8, uint8([3, 1], [0, 2]), 0),
+        Case("one token", uint8([10, 20]), 8, uint8([3, 1], [0, 2]), 1),
+        Case("two tokens, two outputs", uint8([10, 20], [8, 9]), 8, uint8([3, 1], [0, 2]), 1),
+        Case("a token of zeros", uint8([128, 128], [200, 7]), 128, uint8([90, 250], [13, 0]), 100),
+        Case("three tokens, two outputs", uint8([1, 2], [3, 4], [255, 0]), 2, uint8([5, 6], [7, 8]), 3),
+        Case("zx = 0", uint8([1, 2, 3], [4, 5, 6]), 0, uint8([7, 8, 9], [1, 0, 2]), 5),
+        Case("three channels", uint8([255, 255, 255], [0, 1, 2]), 100, uint8([255, 255, 0], [9, 9, 9]), 50),
     ],
     properties=[
         law("a token of zeros gives zeros", _zero_codes, "The code z stands for exactly 0; then every product is 0."),

@@ -3,6 +3,7 @@
 import torch
 
 from course_lib.checks import Case, Exercise, Wrong, equals_reference, law
+from course_lib.checks.inputs import float32, normal
 
 
 def smooth_scales(x, w, alpha):
@@ -61,14 +62,6 @@ def _meet(got, x, w, alpha):
     return f"Channel {j}: with your s inputs reach {after_x[j]:.4g} and weights {after_w[j]:.4g}. At α = ½ they meet."
 
 
-def _t(*rows):
-    return torch.tensor(rows, dtype=torch.float32)
-
-
-def _randn(seed, *shape):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
 EXERCISE = Exercise(
     id="ch05.smooth_scales",
     title="How much to move",
@@ -82,13 +75,13 @@ def smooth_scales(x, w, alpha):
     reference=smooth_scales,
     piece="smooth_scales",
     cases=[
-        Case("a loud channel and a quiet one", _t([64.0, 1.0]), _t([0.25, 1.0]), 0.5),
-        Case("the largest is negative", _t([-16.0, 0.5], [2.0, -1.0]), _t([-0.25, 1.0], [0.5, 0.25]), 0.5),
-        Case("all of it moved", _t([8.0, 0.5], [2.0, 4.0]), _t([0.5, 0.25], [1.0, 2.0]), 1.0),
-        Case("the weights made even", _t([8.0, 0.5], [2.0, 4.0]), _t([0.5, 0.25], [1.0, 4.0]), 0.0),
-        Case("a channel without inputs", _t([0.0, 4.0], [0.0, 1.0]), _t([0.5, 1.0]), 0.5),
-        Case("a channel without weights", _t([3.0, 4.0], [2.0, 1.0]), _t([0.0, 1.0]), 0.5),
-        Case("three tokens, two outputs", _randn(0, 3, 4), _randn(1, 2, 4), 0.75),
+        Case("a loud channel and a quiet one", float32([64.0, 1.0]), float32([0.25, 1.0]), 0.5),
+        Case("the largest is negative", float32([-16.0, 0.5], [2.0, -1.0]), float32([-0.25, 1.0], [0.5, 0.25]), 0.5),
+        Case("all of it moved", float32([8.0, 0.5], [2.0, 4.0]), float32([0.5, 0.25], [1.0, 2.0]), 1.0),
+        Case("the weights made even", float32([8.0, 0.5], [2.0, 4.0]), float32([0.5, 0.25], [1.0, 4.0]), 0.0),
+        Case("a channel without inputs", float32([0.0, 4.0], [0.0, 1.0]), float32([0.5, 1.0]), 0.5),
+        Case("a channel without weights", float32([3.0, 4.0], [2.0, 1.0]), float32([0.0, 1.0]), 0.5),
+        Case("three tokens, two outputs", normal(0, 3, 4), normal(1, 2, 4), 0.75),
     ],
     properties=[
         law("every s can be divided by", _usable, "A factor of 0, infinity or NaN would end up in the model."),

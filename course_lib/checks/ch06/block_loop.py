@@ -3,6 +3,7 @@
 import torch
 
 from course_lib.checks import Case, Exercise, Wrong, equals_reference, law, relation
+from course_lib.checks.inputs import normal
 
 
 def block_loop(w, U, b, g, block):
@@ -117,10 +118,6 @@ def _factor(seed, n, tokens=40):
     return torch.linalg.cholesky(torch.linalg.inv(H), upper=True)
 
 
-def _matrix(seed, rows, cols):
-    return torch.randn(rows, cols, generator=torch.Generator().manual_seed(seed))
-
-
 _CHECKBOOK = torch.linalg.cholesky(torch.linalg.inv(torch.tensor([[25.0, 4.0], [4.0, 1.0]])), upper=True)
 
 EXERCISE = Exercise(
@@ -142,18 +139,18 @@ def block_loop(w, U, b, g, block):
     piece="block_loop",
     cases=[
         Case("the checkbook", torch.tensor([[1.2, 0.8]]), _CHECKBOOK, 2, 2, 2),
-        Case("single columns", _matrix(24, 1, 3), _factor(24, 3), 3, 3, 1),
-        Case("a last block of one", _matrix(29, 1, 3), _factor(29, 3), 3, 1, 2),
-        Case("beyond the last mark", _matrix(76, 1, 3), _factor(76, 3), 3, 3, 3),
-        Case("two blocks", _matrix(10, 1, 4), _factor(10, 4), 3, 4, 2),
-        Case("two groups in a block", _matrix(11, 1, 4), _factor(11, 4), 3, 2, 4),
-        Case("a group and a block of two", _matrix(12, 2, 4), _factor(12, 4), 3, 2, 2),
-        Case("three blocks", _matrix(13, 2, 6), _factor(13, 6), 3, 2, 2),
-        Case("the last block is shorter", _matrix(14, 2, 6), _factor(14, 6), 4, 2, 4),
+        Case("single columns", normal(24, 1, 3), _factor(24, 3), 3, 3, 1),
+        Case("a last block of one", normal(29, 1, 3), _factor(29, 3), 3, 1, 2),
+        Case("beyond the last mark", normal(76, 1, 3), _factor(76, 3), 3, 3, 3),
+        Case("two blocks", normal(10, 1, 4), _factor(10, 4), 3, 4, 2),
+        Case("two groups in a block", normal(11, 1, 4), _factor(11, 4), 3, 2, 4),
+        Case("a group and a block of two", normal(12, 2, 4), _factor(12, 4), 3, 2, 2),
+        Case("three blocks", normal(13, 2, 6), _factor(13, 6), 3, 2, 2),
+        Case("the last block is shorter", normal(14, 2, 6), _factor(14, 6), 4, 2, 4),
         Case("a group of zeros", torch.tensor([[0.0, 0.0, 0.7, -0.3]]), torch.eye(4), 3, 2, 2),
-        Case("four bits, twelve columns", _matrix(15, 4, 12), _factor(15, 12), 4, 4, 4),
-        Case("a group of all columns", _matrix(16, 4, 12), _factor(16, 12), 4, 12, 4),
-        Case("every column a block", _matrix(17, 3, 8), _factor(17, 8), 3, 4, 1),
+        Case("four bits, twelve columns", normal(15, 4, 12), _factor(15, 12), 4, 4, 4),
+        Case("a group of all columns", normal(16, 4, 12), _factor(16, 12), 4, 12, 4),
+        Case("every column a block", normal(17, 3, 8), _factor(17, 8), 3, 4, 1),
     ],
     properties=[
         law("codes of b bits", _codes_fit, "Weights move after their group's scale is fixed."),

@@ -1,6 +1,6 @@
 """ch06.checkbook: two weights, their curvature, and what a rounding costs, by hand."""
 
-from course_lib.checks import Exercise, Wrong, law
+from course_lib.checks import Exercise, Wrong, law, near
 
 RIGHT = {"second": 1.9, "nearest_cost": 0.97, "paid_cost": 0.17, "backwards_cost": 0.97}
 # H = [[10, 3], [3, 1]], w = [1.4, 0.7]; d = w − ŵ
@@ -12,16 +12,7 @@ def _cost(d1, d2):
 
 
 def _is(key, said, otherwise):
-    """A law about one entry of the claim; `said` lists plausible wrong numbers and what they mean."""
-
-    def test(got):
-        value = got[key]
-        if abs(value - RIGHT[key]) <= 0.006:
-            return True
-        known = [text for number, text in said if abs(value - number) <= 0.006]
-        return known[0] if known else f'claim["{key}"] = {value:.4g}. {otherwise}'
-
-    return test
+    return near(key, RIGHT[key], said, otherwise, atol=0.006)
 
 
 _SECOND = [

@@ -3,6 +3,7 @@
 import torch
 
 from course_lib.checks import Case, Exercise, Wrong, equals_reference, law
+from course_lib.checks.inputs import normal
 
 
 def column_step(w, U, i, s):
@@ -95,10 +96,6 @@ def _factor(seed, n, tokens=40):
     return torch.linalg.cholesky(torch.linalg.inv(H), upper=True)
 
 
-def _matrix(seed, rows, cols):
-    return torch.randn(rows, cols, generator=torch.Generator().manual_seed(seed))
-
-
 _CHECKBOOK = torch.linalg.cholesky(torch.linalg.inv(torch.tensor([[25.0, 4.0], [4.0, 1.0]])), upper=True)
 
 EXERCISE = Exercise(
@@ -127,10 +124,10 @@ def column_step(w, U, i, s):
             0,
             torch.tensor([1.0]),
         ),
-        Case("in the middle", _matrix(0, 1, 4), _factor(0, 4), 1, torch.tensor([0.5])),
-        Case("two rows, each with its step", _matrix(1, 2, 3), _factor(1, 3), 0, torch.tensor([0.5, 0.25])),
-        Case("as many rows as columns", _matrix(2, 4, 4), _factor(2, 4), 2, torch.tensor([1.0, 0.3, 0.7, 0.1])),
-        Case("five rows, six columns", _matrix(3, 5, 6), _factor(3, 6), 2, torch.full((5,), 0.6)),
+        Case("in the middle", normal(0, 1, 4), _factor(0, 4), 1, torch.tensor([0.5])),
+        Case("two rows, each with its step", normal(1, 2, 3), _factor(1, 3), 0, torch.tensor([0.5, 0.25])),
+        Case("as many rows as columns", normal(2, 4, 4), _factor(2, 4), 2, torch.tensor([1.0, 0.3, 0.7, 0.1])),
+        Case("five rows, six columns", normal(3, 5, 6), _factor(3, 6), 2, torch.full((5,), 0.6)),
     ],
     properties=[
         law("column i lies on its grid", _on_the_grid, "That is what is stored."),

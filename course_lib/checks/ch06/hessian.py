@@ -3,6 +3,7 @@
 import torch
 
 from course_lib.checks import Case, Exercise, Wrong, equals_reference, law, relation
+from course_lib.checks.inputs import normal
 
 
 def hessian(x):
@@ -37,10 +38,6 @@ def _twice_the_same_text(run, x):
     return same or "The same tokens twice give another H. It should be a mean over tokens, and a mean stays the same."
 
 
-def _tokens(seed, n, cols):
-    return torch.randn(n, cols, generator=torch.Generator().manual_seed(seed))
-
-
 EXERCISE = Exercise(
     id="ch06.hessian",
     title="What the layer sees",
@@ -59,9 +56,9 @@ def hessian(x):
         Case("an input that is always 0", torch.tensor([[1.0, 0.0], [3.0, 0.0], [-1.0, 0.0]])),
         Case("inputs that are not centred", torch.tensor([[3.0, 2.0], [3.5, 2.0], [4.0, 2.5]])),
         Case("opposite inputs", torch.tensor([[1.0, -1.0], [2.0, -2.0], [-0.5, 0.5], [1.5, -1.0]])),
-        Case("ten tokens, four inputs", _tokens(0, 10, 4)),
-        Case("three tokens, five inputs", _tokens(1, 3, 5)),
-        Case("as many tokens as inputs", _tokens(2, 4, 4)),
+        Case("ten tokens, four inputs", normal(0, 10, 4)),
+        Case("three tokens, five inputs", normal(1, 3, 5)),
+        Case("as many tokens as inputs", normal(2, 4, 4)),
     ],
     properties=[
         law("one row and one column for each input", _square, "w has a column for each input, and so has H."),

@@ -3,6 +3,7 @@
 import torch
 
 from course_lib.checks import Case, Exercise, Wrong, equals_reference, law
+from course_lib.checks.inputs import int8
 
 
 def put_back(q, order, g):
@@ -40,10 +41,6 @@ def _group_of_each(got, q, order, g):
     return True
 
 
-def _codes(*rows):
-    return torch.tensor(rows, dtype=torch.int8)
-
-
 def _many(seed, rows, cols):
     return torch.randint(-7, 8, (rows, cols), generator=torch.Generator().manual_seed(seed), dtype=torch.int8)
 
@@ -66,12 +63,12 @@ def put_back(q, order, g):
     reference=put_back,
     piece="put_back",
     cases=[
-        Case("in order", _codes([5, 6, 7, 1]), torch.tensor([0, 1, 2, 3]), 2),
-        Case("the halves swapped", _codes([5, 6, 7, 1]), torch.tensor([2, 3, 0, 1]), 2),
-        Case("backwards", _codes([5, 6, 7, 1]), torch.tensor([3, 2, 1, 0]), 2),
-        Case("a round of three", _codes([5, 6, 7]), torch.tensor([1, 2, 0]), 1),
-        Case("loudest first", _codes([5, 6, 7, 1], [-2, 0, 3, 4]), torch.tensor([2, 0, 3, 1]), 2),
-        Case("one group for all", _codes([5, 6, 7, 1]), torch.tensor([1, 2, 3, 0]), 4),
+        Case("in order", int8([5, 6, 7, 1]), torch.tensor([0, 1, 2, 3]), 2),
+        Case("the halves swapped", int8([5, 6, 7, 1]), torch.tensor([2, 3, 0, 1]), 2),
+        Case("backwards", int8([5, 6, 7, 1]), torch.tensor([3, 2, 1, 0]), 2),
+        Case("a round of three", int8([5, 6, 7]), torch.tensor([1, 2, 0]), 1),
+        Case("loudest first", int8([5, 6, 7, 1], [-2, 0, 3, 4]), torch.tensor([2, 0, 3, 1]), 2),
+        Case("one group for all", int8([5, 6, 7, 1]), torch.tensor([1, 2, 3, 0]), 4),
         Case("eight columns", _many(0, 3, 8), _dice(0, 8), 4),
         Case("twelve columns", _many(1, 2, 12), _dice(1, 12), 4),
     ],

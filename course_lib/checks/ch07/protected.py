@@ -3,6 +3,7 @@
 import torch
 
 from course_lib.checks import Case, Exercise, Wrong, equals_reference, law, relation
+from course_lib.checks.inputs import float32, normal
 
 
 def protected(w, s, b):
@@ -61,14 +62,6 @@ def _half_a_step(got, w, s, b):
     return f"w[{i}, {j}] = {w[i, j]:.4g} became {got[i, j]:.4g}. Half a step over s is {step[i, 0] / s[j] / 2:.4g}."
 
 
-def _t(*rows):
-    return torch.tensor(rows, dtype=torch.float32)
-
-
-def _randn(seed, *shape):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
 EXERCISE = Exercise(
     id="ch07.protected",
     title="Scale, round, take it back",
@@ -82,13 +75,13 @@ def protected(w, s, b):
     reference=protected,
     piece="protected",
     cases=[
-        Case("one channel protected", _t([0.3, 1.0]), _t([2.0, 1.0]), 3),
-        Case("its largest number grows, too", _t([1.0, 0.3]), _t([2.0, 1.0]), 3),
-        Case("two rows, two channels", _t([0.3, 1.0], [-0.7, 0.4]), _t([2.0, 0.5]), 3),
-        Case("two rows, three channels", _randn(0, 2, 3), _t([4.0, 1.0, 0.25]), 4),
-        Case("a square", _randn(1, 3, 3), _t([1.5, 0.75, 1.0]), 4),
-        Case("all alike", _randn(2, 3, 4), torch.full((4,), 2.0), 4),
-        Case("8 bits", _randn(3, 4, 6), torch.linspace(0.5, 3, 6), 8),
+        Case("one channel protected", float32([0.3, 1.0]), float32([2.0, 1.0]), 3),
+        Case("its largest number grows, too", float32([1.0, 0.3]), float32([2.0, 1.0]), 3),
+        Case("two rows, two channels", float32([0.3, 1.0], [-0.7, 0.4]), float32([2.0, 0.5]), 3),
+        Case("two rows, three channels", normal(0, 2, 3), float32([4.0, 1.0, 0.25]), 4),
+        Case("a square", normal(1, 3, 3), float32([1.5, 0.75, 1.0]), 4),
+        Case("all alike", normal(2, 3, 4), torch.full((4,), 2.0), 4),
+        Case("8 bits", normal(3, 4, 6), torch.linspace(0.5, 3, 6), 8),
     ],
     properties=[
         relation("s = 1 is plain rounding", _ones_change_nothing, "Nothing is protected then."),

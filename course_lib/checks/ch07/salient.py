@@ -3,6 +3,7 @@
 import torch
 
 from course_lib.checks import Case, Exercise, Wrong, equals_reference, law
+from course_lib.checks.inputs import float32, normal
 
 
 def salient(x, k):
@@ -41,14 +42,6 @@ def _louder_first(got, x, k):
     )
 
 
-def _t(*rows):
-    return torch.tensor(rows, dtype=torch.float32)
-
-
-def _randn(seed, *shape):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
 EXERCISE = Exercise(
     id="ch07.salient",
     title="Who carries the load?",
@@ -61,13 +54,13 @@ def salient(x, k):
 ''',
     reference=salient,
     cases=[
-        Case("one token", _t([1.0, 3.0, 2.0]), 2),
-        Case("signs that cancel", _t([4.0, 1.0], [-4.0, 1.0]), 1),
-        Case("loud once, or always", _t([9.0, 4.0], [0.0, 4.0], [0.0, 4.0]), 1),
-        Case("loud once, in the square", _t([6.0, 3.0], [0.0, 3.5], [0.0, 3.0]), 1),
-        Case("two tokens, three channels", _t([1.0, 0.5, 2.0], [5.0, 0.5, 3.0]), 2),
-        Case("all of them", _randn(0, 5, 4), 4),
-        Case("eight channels", _randn(1, 16, 8) * torch.arange(1.0, 9.0), 3),
+        Case("one token", float32([1.0, 3.0, 2.0]), 2),
+        Case("signs that cancel", float32([4.0, 1.0], [-4.0, 1.0]), 1),
+        Case("loud once, or always", float32([9.0, 4.0], [0.0, 4.0], [0.0, 4.0]), 1),
+        Case("loud once, in the square", float32([6.0, 3.0], [0.0, 3.5], [0.0, 3.0]), 1),
+        Case("two tokens, three channels", float32([1.0, 0.5, 2.0], [5.0, 0.5, 3.0]), 2),
+        Case("all of them", normal(0, 5, 4), 4),
+        Case("eight channels", normal(1, 16, 8) * torch.arange(1.0, 9.0), 3),
     ],
     properties=[
         law("k different channels", _how_many, "One number a channel, each once."),

@@ -3,6 +3,7 @@
 import torch
 
 from course_lib.checks import Case, Exercise, Wrong, equals_reference, law, relation
+from course_lib.checks.inputs import float32
 
 
 def tied(s, heads, kv_heads):
@@ -64,10 +65,6 @@ def _in_the_middle(got, s, heads, kv_heads):
     return f"Value head {head}, channel {channel}: asked for {asked}; yours is {mine[head, channel]:.4g}."
 
 
-def _t(*numbers):
-    return torch.tensor(numbers, dtype=torch.float32)
-
-
 EXERCISE = Exercise(
     id="ch07.tied",
     title="Heads that share",
@@ -82,11 +79,11 @@ def tied(s, heads, kv_heads):
 ''',
     reference=tied,
     cases=[
-        Case("two heads share one, one channel each", _t(2.0, 3.0), 2, 1),
-        Case("two heads share one, two channels each", _t(1.0, 4.0, 2.0, 3.0), 2, 1),
-        Case("four heads share two", _t(1.0, 2.0, 3.0, 4.0), 4, 2),
-        Case("four heads share two, two channels each", _t(1.0, 8.0, 2.0, 7.0, 3.0, 6.0, 4.0, 5.0), 4, 2),
-        Case("nobody shares", _t(1.0, 2.0, 3.0, 0.5), 2, 2),
+        Case("two heads share one, one channel each", float32(2.0, 3.0), 2, 1),
+        Case("two heads share one, two channels each", float32(1.0, 4.0, 2.0, 3.0), 2, 1),
+        Case("four heads share two", float32(1.0, 2.0, 3.0, 4.0), 4, 2),
+        Case("four heads share two, two channels each", float32(1.0, 8.0, 2.0, 7.0, 3.0, 6.0, 4.0, 5.0), 4, 2),
+        Case("nobody shares", float32(1.0, 2.0, 3.0, 0.5), 2, 2),
         Case("all share one", torch.arange(1.0, 13.0).flip(0), 4, 1),
     ],
     properties=[

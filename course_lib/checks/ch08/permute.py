@@ -3,6 +3,7 @@
 import torch
 
 from course_lib.checks import Case, Exercise, Wrong, equals_reference, law, relation
+from course_lib.checks.inputs import normal
 
 
 def permute(w, heads):
@@ -89,10 +90,6 @@ def _neighbours(run, w, heads):
     return True
 
 
-def _randn(seed, *shape):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
 EXERCISE = Exercise(
     id="ch08.permute",
     title="The order of q and k",
@@ -111,8 +108,8 @@ def permute(w, heads):
         Case("one head of six rows", _numbered(1, 6), 1),
         Case("four columns", torch.arange(16.0).reshape(4, 4), 1),
         Case("two heads of eight rows", _numbered(2, 8)[:, :1].clone(), 2),
-        Case("four heads of two rows", _randn(3, 8, 3), 4),
-        Case("any numbers", _randn(4, 24, 4), 3),
+        Case("four heads of two rows", normal(3, 8, 3), 4),
+        Case("any numbers", normal(4, 24, 4), 3),
     ],
     properties=[
         law("the same rows", _rows, "A permutation only moves."),

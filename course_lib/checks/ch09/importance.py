@@ -3,6 +3,7 @@
 import torch
 
 from course_lib.checks import Case, Exercise, Wrong, equals_reference, law, relation
+from course_lib.checks.inputs import float32, normal
 
 
 def importance(chunks):
@@ -28,14 +29,6 @@ def _chunks_do_not_matter(run, chunks):
     return same or "The same tokens in one chunk, or each in a chunk of its own, give different results."
 
 
-def _t(*rows):
-    return torch.tensor(rows, dtype=torch.float32)
-
-
-def _randn(seed, *shape):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
 EXERCISE = Exercise(
     id="ch09.importance",
     title="Which columns count?",
@@ -49,13 +42,13 @@ def importance(chunks):
     reference=importance,
     piece="importance",
     cases=[
-        Case("one token", [_t([1.0, -3.0])]),
-        Case("one chunk", [_t([1.0, -3.0], [2.0, 1.0])]),
-        Case("a long one and a short one", [_t([1.0, 0.0], [1.0, 2.0], [1.0, 0.0]), _t([5.0, 4.0])]),
-        Case("signs that cancel", [_t([4.0, 1.0], [-4.0, 1.0])]),
-        Case("three chunks", [_randn(0, 2, 3), _randn(1, 5, 3), _randn(2, 1, 3)]),
-        Case("a silent column", [_t([0.0, 2.0], [0.0, -1.0])]),
-        Case("many tokens", [_randn(3, 40, 6), 3 * _randn(4, 10, 6)]),
+        Case("one token", [float32([1.0, -3.0])]),
+        Case("one chunk", [float32([1.0, -3.0], [2.0, 1.0])]),
+        Case("a long one and a short one", [float32([1.0, 0.0], [1.0, 2.0], [1.0, 0.0]), float32([5.0, 4.0])]),
+        Case("signs that cancel", [float32([4.0, 1.0], [-4.0, 1.0])]),
+        Case("three chunks", [normal(0, 2, 3), normal(1, 5, 3), normal(2, 1, 3)]),
+        Case("a silent column", [float32([0.0, 2.0], [0.0, -1.0])]),
+        Case("many tokens", [normal(3, 40, 6), 3 * normal(4, 10, 6)]),
     ],
     properties=[
         law("not negative", _not_negative, "It is a mean of squares."),

@@ -3,6 +3,7 @@
 import torch
 
 from course_lib.checks import Case, Exercise, Wrong, equals_reference, law
+from course_lib.checks.inputs import normal
 
 
 def q4_0(w):
@@ -17,8 +18,8 @@ def _scale(w):
     return w.gather(1, w.abs().argmax(dim=1, keepdim=True)) / -8
 
 
-def _inverse(d):
-    return torch.where(d == 0, 0.0, 1 / d)
+def _times_inverse(w, d):
+    return w * torch.where(d == 0, 0.0, 1 / d)
 
 
 def _up(v):
@@ -29,6 +30,10 @@ def _codes(v):
     return v.clamp(0, 15.9).to(torch.uint8)
 
 
+def _nan_to_0(v):
+    return _codes(torch.nan_to_num(v, nan=0.0))
+
+
 def _halves(q):
     return q[:, :16] | q[:, 16:] << 4
 
@@ -37,12 +42,13 @@ def _little(d):
     return d.half().view(torch.uint8)
 
 
-def _block(scale=_scale, near=_up, cut=_codes, pack=_halves, head=_little, order=lambda parts: parts, encode=None):
+def _block(scale=_scale, divided=_times_inverse, near=_up, cut=_codes, pack=_halves, head=_little,
+           order=lambda parts: parts, encode=lambda d: d):  # fmt: skip
     """The reference with some of its steps replaced; `encode` is the scale with which codes are made."""
 
     def variant(w):
         d = scale(w)
-        q = cut(near(w * _inverse(d if encode is None else encode(d))))
+        q = cut(near(divided(w, encode(d))))
         return torch.cat(order([head(d), pack(q)]), dim=1)
 
     return variant
@@ -50,23 +56,6 @@ def _block(scale=_scale, near=_up, cut=_codes, pack=_halves, head=_little, order
 
 def _of_two(w, positive):
     return torch.where(positive, w.amax(1, keepdim=True), w.amin(1, keepdim=True)) / -8
-
-
-def _divided(w):
-    d = _scale(w)
-    q = torch.where(d == 0, 8.5, w / d + 8.5).to(torch.uint8).clamp(max=15)
-    return torch.cat([_little(d), _halves(q)], dim=1)
-
-
-def _unguarded(quotient):
-    """Without a thought for d = 0; NaN counts as 0, as the processors convert it."""
-
-    def variant(w):
-        d = _scale(w)
-        q = torch.nan_to_num(quotient(w, d) + 8.5, nan=0.0).to(torch.uint8).clamp(max=15)
-        return torch.cat([_little(d), _halves(q)], dim=1)
-
-    return variant
 
 
 def _above_15(v):
@@ -109,10 +98,6 @@ def _near(got, w):
     )
 
 
-def _randn(seed, rows=1):
-    return torch.randn(rows, 32, generator=torch.Generator().manual_seed(seed))
-
-
 _RAMP = torch.arange(-8, 8, 0.5)[None]
 
 EXERCISE = Exercise(
@@ -134,12 +119,12 @@ def q4_0(w):
         Case("+2 before −2", torch.cat([torch.tensor([[2.0, -2.0]]), _RAMP[:, 2:] / 8], dim=1)),
         Case("−2 before +2", torch.cat([torch.tensor([[-2.0, 2.0]]), _RAMP[:, 2:] / 8], dim=1)),
         Case("all alike", torch.full((1, 32), 0.3)),
-        Case("one block", _randn(1)),
-        Case("a scale that fp16 rounds", _randn(374)),
-        Case("small weights", 0.02 * _randn(3)),
-        Case("one weight near a tie", _randn(2995).bfloat16().float()),
-        Case("four blocks", _randn(4, 4)),
-        Case("two hundred blocks", _randn(5, 200)),
+        Case("one block", normal(1, 1, 32)),
+        Case("a scale that fp16 rounds", normal(374, 1, 32)),
+        Case("small weights", 0.02 * normal(3, 1, 32)),
+        Case("one weight near a tie", normal(2995, 1, 32).bfloat16().float()),
+        Case("four blocks", normal(4, 4, 32)),
+        Case("two hundred blocks", normal(5, 200, 32)),
     ],
     properties=[
         law(
@@ -207,17 +192,17 @@ def q4_0(w):
         ),
         Wrong(
             "divided by d",
-            _divided,
+            _block(divided=lambda w, d: torch.where(d == 0, 0.0, w / d)),
             "You divide by d. ggml makes 1 / d once, in float32, and multiplies: near a tie that can decide.",
         ),
         Wrong(
             "0 / 0",
-            _unguarded(lambda w, d: w * (1 / d)),
+            _block(divided=lambda w, d: w * (1 / d), cut=_nan_to_0),
             "A block of zeros has d = 0, and 0 / 0 is no number. Its codes are 8, which stands for 0.",
         ),
         Wrong(
             "0 / 0, and divided",
-            _unguarded(lambda w, d: w / d),
+            _block(divided=lambda w, d: w / d, cut=_nan_to_0),
             "A block of zeros has d = 0, and 0 / 0 is no number: its codes are 8. And multiply by 1 / d in place of "
             "dividing: ggml does, and near a tie that can decide.",
         ),

@@ -3,6 +3,7 @@
 import torch
 
 from course_lib.checks import Case, Exercise, Wrong, equals_reference, law
+from course_lib.checks.inputs import uint8
 
 
 def q6(ql, qh):
@@ -53,10 +54,6 @@ def _range(got, ql, qh):
     return not len(bad) or f"{int(bad[0])} is not one of −32 … 31."
 
 
-def _u8(*rows):
-    return torch.tensor(rows, dtype=torch.uint8)
-
-
 def _random(seed, n, w):
     g = torch.Generator().manual_seed(seed)
     ql, qh = (torch.randint(0, 256, (n, k * w), generator=g).to(torch.uint8) for k in (2, 1))
@@ -76,11 +73,11 @@ def q6(ql, qh):
     reference=q6,
     piece="q6",
     cases=[
-        Case("four codes: 0, 1, 2, 3", _u8([0x20, 0x31]), _u8([0b10101010])),
-        Case("four codes: −32, −16, 0, 16", _u8([0, 0]), _u8([0b11100100])),
-        Case("all bits set", _u8([255, 255]), _u8([255])),
-        Case("no bit set", _u8([0, 0]), _u8([0])),
-        Case("four codes", _u8([0x4B, 0xD2]), _u8([0b10010011])),
+        Case("four codes: 0, 1, 2, 3", uint8([0x20, 0x31]), uint8([0b10101010])),
+        Case("four codes: −32, −16, 0, 16", uint8([0, 0]), uint8([0b11100100])),
+        Case("all bits set", uint8([255, 255]), uint8([255])),
+        Case("no bit set", uint8([0, 0]), uint8([0])),
+        Case("four codes", uint8([0x4B, 0xD2]), uint8([0b10010011])),
         Case("eight codes", *_random(1, 1, 2)),
         Case("two rows of eight codes", *_random(2, 2, 2)),
         Case("quarters of twenty", *_random(5, 1, 20)),

@@ -3,6 +3,7 @@
 import torch
 
 from course_lib.checks import Case, Exercise, Wrong, equals_reference, law
+from course_lib.checks.inputs import uint8
 
 
 def scales(data):
@@ -45,11 +46,7 @@ def _no_bit_lost(got, data):
     return f"Laid down again, your numbers give byte {k} as {int(back[n, k]):08b}. It was {int(data[n, k]):08b}."
 
 
-def _u8(*rows):
-    return torch.tensor(rows, dtype=torch.uint8)
-
-
-_SMALL = _u8([1, 2, 3, 4, 5, 6, 7, 8, 0x19, 0x2A, 0x3B, 0x4C])
+_SMALL = uint8([1, 2, 3, 4, 5, 6, 7, 8, 0x19, 0x2A, 0x3B, 0x4C])
 
 EXERCISE = Exercise(
     id="ch09.scales",
@@ -68,12 +65,12 @@ def scales(data):
     piece="scales",
     cases=[
         Case("small numbers, its old test", _SMALL),
-        Case("scale 4 is 16", _u8([64, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])),
-        Case("minimum 5 is 48", _u8([0, 0, 0, 0, 0, 192, 0, 0, 0, 0, 0, 0])),
-        Case("scale 0 is 40, minimum 3 is 33", _u8([40, 0, 0, 0, 0, 0, 0, 33, 0, 0, 0, 0])),
-        Case("scale 6 is 27, minimum 7 is 36", _u8([0, 0, 64, 0, 0, 0, 0, 128, 0, 0, 11, 64])),
-        Case("every bit set", _u8([255] * 12)),
-        Case("all different", _u8([0x9B, 0x47, 0xD2, 0x2E, 0x71, 0xA8, 0x0F, 0xE6, 0x35, 0xC9, 0x5C, 0x93])),
+        Case("scale 4 is 16", uint8([64, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])),
+        Case("minimum 5 is 48", uint8([0, 0, 0, 0, 0, 192, 0, 0, 0, 0, 0, 0])),
+        Case("scale 0 is 40, minimum 3 is 33", uint8([40, 0, 0, 0, 0, 0, 0, 33, 0, 0, 0, 0])),
+        Case("scale 6 is 27, minimum 7 is 36", uint8([0, 0, 64, 0, 0, 0, 0, 128, 0, 0, 11, 64])),
+        Case("every bit set", uint8([255] * 12)),
+        Case("all different", uint8([0x9B, 0x47, 0xD2, 0x2E, 0x71, 0xA8, 0x0F, 0xE6, 0x35, 0xC9, 0x5C, 0x93])),
         Case("many rows", torch.randint(0, 256, (40, 12), generator=torch.Generator().manual_seed(0)).to(torch.uint8)),
     ],
     properties=[

@@ -3,6 +3,7 @@
 import torch
 
 from course_lib.checks import Case, Exercise, Wrong, law
+from course_lib.checks.inputs import float32
 
 
 def fp8_rows(x):
@@ -66,10 +67,6 @@ def _comes_back(got, x):
     return f"x[{i}, {j}] = {x[i, j]:.4g} comes back as {back[i, j]:.4g}."
 
 
-def _t(*rows):
-    return torch.tensor(rows, dtype=torch.float32)
-
-
 EXERCISE = Exercise(
     id="ch10.fp8_rows",
     title="A token of zeros",
@@ -83,13 +80,13 @@ def fp8_rows(x):
 ''',
     reference=fp8_rows,
     cases=[
-        Case("all positive", _t([1.0, 3.0, 0.5])),
-        Case("the largest is negative", _t([1.0, -7.0])),
-        Case("all negative", _t([-1.0, -2.0])),
-        Case("a row of zeros", _t([0.0, 0.0])),
-        Case("zeros beside numbers", _t([0.0, 0.0, 0.0], [3.0, -4.0, 0.1])),
-        Case("very small numbers", _t([1e-9, -3e-9], [2e-7, 0.0])),
-        Case("rows far apart", _t([1000.0, -5.0, 0.2], [0.01, 0.02, -0.005])),
+        Case("all positive", float32([1.0, 3.0, 0.5])),
+        Case("the largest is negative", float32([1.0, -7.0])),
+        Case("all negative", float32([-1.0, -2.0])),
+        Case("a row of zeros", float32([0.0, 0.0])),
+        Case("zeros beside numbers", float32([0.0, 0.0, 0.0], [3.0, -4.0, 0.1])),
+        Case("very small numbers", float32([1e-9, -3e-9], [2e-7, 0.0])),
+        Case("rows far apart", float32([1000.0, -5.0, 0.2], [0.01, 0.02, -0.005])),
         Case("many", torch.randn(6, 16, generator=torch.Generator().manual_seed(1))),
     ],
     properties=[

@@ -1,21 +1,12 @@
 """ch11.saved: DeepSeek-V2 keeps 93.3 % less. Less than what, and in which numbers?"""
 
-from course_lib.checks import Exercise, Wrong, law
+from course_lib.checks import Exercise, Wrong, law, near
 
 RIGHT = {"same_shape": 98.24, "other_model": 82.24, "bits": 6.04}
 
 
 def _near(key, tolerance, said):
-    """A law about one figure of the claim; `said` maps plausible wrong figures to what they mean."""
-
-    def test(got):
-        value = got[key]
-        if abs(value - RIGHT[key]) <= tolerance:
-            return True
-        known = [text for number, text in said.items() if abs(value - number) <= tolerance]
-        return known[0] if known else f'claim["{key}"] = {value:.4g} is not it. Write both sizes down, then divide.'
-
-    return test
+    return near(key, RIGHT[key], said, "Write both sizes down, then divide.", atol=tolerance)
 
 
 EXERCISE = Exercise(

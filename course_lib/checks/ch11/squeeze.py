@@ -3,6 +3,7 @@
 import torch
 
 from course_lib.checks import Case, Exercise, Wrong, equals_reference, law
+from course_lib.checks.inputs import float32, normal
 
 
 def squeeze(x, b, per):
@@ -95,14 +96,6 @@ def _half_a_step(got, x, b, per):
     return f"Token {i}, channel {j}: {x[i, j]:.4g} came back as {got[i, j]:.4g}, further off than half a step."
 
 
-def _t(*rows):
-    return torch.tensor(rows, dtype=torch.float32)
-
-
-def _randn(seed, *shape):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
 EXERCISE = Exercise(
     id="ch11.squeeze",
     title="Keys by channel, values by token",
@@ -119,19 +112,24 @@ def squeeze(x, b, per):
     reference=squeeze,
     piece="squeeze",
     cases=[
-        Case("one channel", _t([0.0], [1.0], [2.2], [3.0]), 2, "channel"),
-        Case("one token", _t([0.0, 1.0, 2.2, 3.0]), 2, "token"),
-        Case("six tokens", _t([0.0], [0.9], [2.2], [3.1], [4.2], [6.0]), 2, "channel"),
-        Case("three tokens", _t([0.0, 0.3], [4.0, 4.3], [10.0, 10.3]), 2, "token"),
-        Case("far from zero", _t([10.0, 0.0], [10.9, 1.0], [13.0, 3.0]), 2, "channel"),
-        Case("a loud channel, per token", _t([12.0, 0.1, -0.3], [12.4, -0.2, 0.3]), 2, "token"),
-        Case("a loud channel, per channel", _t([12.0, 0.15, -0.3], [12.4, -0.2, 0.3], [11.9, 0.4, 0.05]), 2, "channel"),
-        Case("a quiet channel", _t([0.0], [0.0004], [0.0011], [0.003]), 2, "channel"),
-        Case("three bits", _t([0.0], [1.2], [2.9], [6.0], [7.0]), 3, "channel"),
-        Case("all equal", _t([5.0, 1.0], [5.0, 2.0], [5.0, 4.0]), 2, "channel"),
-        Case("a single token, per channel", _t([3.0, -1.0]), 2, "channel"),
-        Case("four bits", _randn(0, 8, 6) + 3, 4, "channel"),
-        Case("four bits, per token", _randn(1, 6, 8) - 2, 4, "token"),
+        Case("one channel", float32([0.0], [1.0], [2.2], [3.0]), 2, "channel"),
+        Case("one token", float32([0.0, 1.0, 2.2, 3.0]), 2, "token"),
+        Case("six tokens", float32([0.0], [0.9], [2.2], [3.1], [4.2], [6.0]), 2, "channel"),
+        Case("three tokens", float32([0.0, 0.3], [4.0, 4.3], [10.0, 10.3]), 2, "token"),
+        Case("far from zero", float32([10.0, 0.0], [10.9, 1.0], [13.0, 3.0]), 2, "channel"),
+        Case("a loud channel, per token", float32([12.0, 0.1, -0.3], [12.4, -0.2, 0.3]), 2, "token"),
+        Case(
+            "a loud channel, per channel",
+            float32([12.0, 0.15, -0.3], [12.4, -0.2, 0.3], [11.9, 0.4, 0.05]),
+            2,
+            "channel",
+        ),
+        Case("a quiet channel", float32([0.0], [0.0004], [0.0011], [0.003]), 2, "channel"),
+        Case("three bits", float32([0.0], [1.2], [2.9], [6.0], [7.0]), 3, "channel"),
+        Case("all equal", float32([5.0, 1.0], [5.0, 2.0], [5.0, 4.0]), 2, "channel"),
+        Case("a single token, per channel", float32([3.0, -1.0]), 2, "channel"),
+        Case("four bits", normal(0, 8, 6) + 3, 4, "channel"),
+        Case("four bits, per token", normal(1, 6, 8) - 2, 4, "token"),
     ],
     properties=[
         law("finite", _finite, "A constant channel is not a fault of the model."),

@@ -3,7 +3,8 @@
 import torch
 
 from course_lib.checks import Case, equals_reference, law
-from course_lib.checks.ch12.words import ALL, codes, randn, words
+from course_lib.checks.ch12.words import ALL, codes, words
+from course_lib.checks.inputs import float32, normal
 from course_lib.checks.kernel import kernel_exercise, poisoned
 
 KERNEL = """
@@ -41,10 +42,6 @@ def _grid(got, words, scale, zero, k, W):
     return f"w[{i}, {j}] = {got[i, j]:.6g} is none of the sixteen values s·(q − z) of a group in its row."
 
 
-def _f(*rows):
-    return torch.tensor(rows, dtype=torch.float32)
-
-
 EXERCISE = kernel_exercise(
     id="ch12.dequantize",
     title="Eight codes out of a word",
@@ -66,17 +63,20 @@ def dequantize(words, scale, zero, w, k, W: tl.constexpr, GB: tl.constexpr):
     kernel=KERNEL,
     launch=launch,
     cases=[
-        Case("one word, codes 0 … 7", words([ALL[:8]], 1), _f([1.0]), _f([0.0]), 8, 1),
-        Case("one word, codes 8 … 15", words([ALL[8:]], 1), _f([1.0]), _f([0.0]), 8, 1),
-        Case("a scale and a zero", words([[3, 9, 15, 0, 8, 1, 7, 12]], 1), _f([0.5]), _f([8.0]), 8, 1),
-        Case("two words, all codes", words([ALL], 2), _f([0.25]), _f([7.0]), 16, 2),
-        Case("two groups", words([ALL], 1), _f([1.0, 10.0]), _f([8.0, 3.0]), 16, 1),
-        Case("a row ends inside a block", words([ALL[3:13]], 1), _f([1.0]), _f([2.0]), 10, 1),
-        Case("two rows that end inside a block", words([[15] * 5, [1] * 5], 1), _f([1], [2]), _f([0], [5]), 5, 1),
-        Case("groups of two blocks", words(codes(0, 1, 32), 1), _f([1.0, 3.0]), _f([8.0, 4.0]), 32, 1),
-        Case("two rows, groups of two blocks", words(codes(1, 2, 32), 1), randn(2, 2, 2), _f([8, 7], [6, 9]), 32, 1),
-        Case("two rows, a group not full", words(codes(5, 2, 24), 1), randn(6, 2, 2), _f([8, 7], [6, 9]), 24, 1),
-        Case("three rows, odd width", words(codes(3, 3, 29), 2), randn(4, 3, 2), _f([8, 7], [6, 9], [3, 4]), 29, 2),
+        Case("one word, codes 0 … 7", words([ALL[:8]], 1), float32([1.0]), float32([0.0]), 8, 1),
+        Case("one word, codes 8 … 15", words([ALL[8:]], 1), float32([1.0]), float32([0.0]), 8, 1),
+        Case("a scale and a zero", words([[3, 9, 15, 0, 8, 1, 7, 12]], 1), float32([0.5]), float32([8.0]), 8, 1),
+        Case("two words, all codes", words([ALL], 2), float32([0.25]), float32([7.0]), 16, 2),
+        Case("two groups", words([ALL], 1), float32([1.0, 10.0]), float32([8.0, 3.0]), 16, 1),
+        Case("a row ends inside a block", words([ALL[3:13]], 1), float32([1.0]), float32([2.0]), 10, 1),
+        Case("two rows that end inside a block", words([[15] * 5, [1] * 5], 1),
+             float32([1], [2]), float32([0], [5]), 5, 1),
+        Case("groups of two blocks", words(codes(0, 1, 32), 1), float32([1.0, 3.0]), float32([8.0, 4.0]), 32, 1),
+        Case("two rows, groups of two blocks", words(codes(1, 2, 32), 1),
+             normal(2, 2, 2), float32([8, 7], [6, 9]), 32, 1),
+        Case("two rows, a group not full", words(codes(5, 2, 24), 1), normal(6, 2, 2), float32([8, 7], [6, 9]), 24, 1),
+        Case("three rows, odd width", words(codes(3, 3, 29), 2),
+             normal(4, 3, 2), float32([8, 7], [6, 9], [3, 4]), 29, 2),
     ],
     properties=[
         law("every weight lies on its row's grid", _grid, "A code has sixteen values, no more."),

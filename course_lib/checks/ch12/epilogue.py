@@ -3,6 +3,7 @@
 import torch
 
 from course_lib.checks import Case, equals_reference
+from course_lib.checks.inputs import float32
 from course_lib.checks.kernel import kernel_exercise, poisoned
 
 KERNEL = """
@@ -31,10 +32,6 @@ def launch(kernel, acc, sx, sw, zw, total):
 
 def _i(*rows):
     return torch.tensor(rows, dtype=torch.int32)
-
-
-def _f(*numbers):
-    return torch.tensor(numbers, dtype=torch.float32)
 
 
 def _random(seed, m, n):
@@ -66,11 +63,11 @@ def epilogue(acc, sx, sw, zw, total, y, m, n, BM: tl.constexpr, BN: tl.constexpr
     kernel=KERNEL,
     launch=launch,
     cases=[
-        Case("one token, one channel", _i([10]), _f(0.5), _f(0.1), _i(2), _i(3)),
-        Case("one token, two channels", _i([10, 20]), _f(0.5), _f(0.1, 1.0), _i(0, -1), _i(4)),
-        Case("two tokens, one channel", _i([10], [20]), _f(0.5, 2.0), _f(0.1), _i(3), _i(1, -4)),
-        Case("two by two", _i([10, 20], [30, 40]), _f(1.0, 10.0), _f(0.5, 0.25), _i(1, 2), _i(3, 5)),
-        Case("large sums", _i([2**25 + 3]), _f(1.0), _f(1.0), _i(1), _i(2**25)),
+        Case("one token, one channel", _i([10]), float32(0.5), float32(0.1), _i(2), _i(3)),
+        Case("one token, two channels", _i([10, 20]), float32(0.5), float32(0.1, 1.0), _i(0, -1), _i(4)),
+        Case("two tokens, one channel", _i([10], [20]), float32(0.5, 2.0), float32(0.1), _i(3), _i(1, -4)),
+        Case("two by two", _i([10, 20], [30, 40]), float32(1.0, 10.0), float32(0.5, 0.25), _i(1, 2), _i(3, 5)),
+        Case("large sums", _i([2**25 + 3]), float32(1.0), float32(1.0), _i(1), _i(2**25)),
         Case("three by three", *_random(0, 3, 3)),
         Case("three tokens, five channels", *_random(1, 3, 5)),
         Case("five tokens, two channels", *_random(2, 5, 2)),

@@ -3,7 +3,8 @@
 import torch
 
 from course_lib.checks import Case, equals_reference, law
-from course_lib.checks.ch12.words import ALL, codes, randn, words
+from course_lib.checks.ch12.words import ALL, codes, words
+from course_lib.checks.inputs import normal
 from course_lib.checks.kernel import kernel_exercise, poisoned
 
 KERNEL = """
@@ -76,10 +77,10 @@ def gemv(x, words, scale, y, n, k, W: tl.constexpr, GB: tl.constexpr, BN: tl.con
         Case("small after large", _h(4096, 1, 1, 1, 1, 1, 1, 1), words([[15] + [9] * 7], 1), _s([1.0]), 1, 1),
         Case("three rows, two at a time", _h(1, 1, 1), words([[15] * 3, [1] * 3, [9] * 3], 1), _s([1], [1], [4]), 1, 2),
         Case("groups of two blocks", _h(*range(32)), words(codes(5, 1, 32), 1), _s([1.0, 0.25]), 1, 1),
-        Case("five rows, two groups of two blocks", randn(6, 64).half(), words(codes(7, 5, 64), 2),
-             randn(8, 5, 2).abs().half() / 8, 2, 4),
-        Case("seven rows, odd width", randn(9, 45).half(), words(codes(10, 7, 45), 2),
-             randn(11, 7, 3).abs().half() / 8, 2, 4),
+        Case("five rows, two groups of two blocks", normal(6, 64).half(), words(codes(7, 5, 64), 2),
+             normal(8, 5, 2).abs().half() / 8, 2, 4),
+        Case("seven rows, odd width", normal(9, 45).half(), words(codes(10, 7, 45), 2),
+             normal(11, 7, 3).abs().half() / 8, 2, 4),
     ],
     properties=[
         equals_reference(atol=2e-3, rtol=1e-5, why="Sums in float32, in any order, of products that are exact in it."),

@@ -1,21 +1,12 @@
 """ch12.magic: a float without a conversion."""
 
-from course_lib.checks import Exercise, Wrong, law
+from course_lib.checks import Exercise, Wrong, law, near
 
 RIGHT = {"bits_of_1024": 0x6400, "with_11": 1035.0, "shifted": 1200.0, "widest": 10, "bfloat16": 128}
 
 
 def _is(key, said):
-    """A law about one figure of the claim; `said` maps plausible wrong figures to what they mean."""
-
-    def test(got):
-        value = got[key]
-        if value == RIGHT[key]:
-            return True
-        told = f'claim["{key}"] = {value:g} is not it. Write down sign, exponent and mantissa.'
-        return said.get(value, told)
-
-    return test
+    return near(key, RIGHT[key], said, "Write down sign, exponent and mantissa.")
 
 
 EXERCISE = Exercise(

@@ -1,8 +1,7 @@
 """ch12.row_sum: a kernel that is right at 4,096 columns and wrong at 4,095."""
 
-import torch
-
 from course_lib.checks import Case, equals_reference
+from course_lib.checks.inputs import float32, normal
 from course_lib.checks.kernel import kernel_exercise, poisoned
 
 LOAD = "tl.load(x + row * k + column, mask=column < k, other=0.0)"
@@ -25,14 +24,6 @@ def launch(kernel, x, B):
     return y
 
 
-def _t(*rows):
-    return torch.tensor(rows, dtype=torch.float32)
-
-
-def _randn(seed, *shape):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
 EXERCISE = kernel_exercise(
     id="ch12.row_sum",
     title="The mask",
@@ -52,14 +43,14 @@ def row_sum(x, y, k, B: tl.constexpr):
     kernel=KERNEL,
     launch=launch,
     cases=[
-        Case("two tiles fill the row", _t([1, 2, 3, 4], [5, 6, 7, 8]), 2),
-        Case("one column, a tile of two", _t([3.0]), 2),
-        Case("three columns, tiles of two", _t([1, 2, 3]), 2),
-        Case("three columns, a tile of four", _t([1, 2, 3], [4, 5, 6]), 4),
-        Case("five columns, tiles of four", _t([1, 2, 3, 4, 5], [-6, 7, 8, 9, 10]), 4),
-        Case("large numbers", _t([60000.0, 60000.0, 1.0]), 2),
-        Case("33 columns, tiles of 16", _randn(0, 4, 33), 16),
-        Case("64 columns, tiles of 16", _randn(1, 3, 64), 16),
+        Case("two tiles fill the row", float32([1, 2, 3, 4], [5, 6, 7, 8]), 2),
+        Case("one column, a tile of two", float32([3.0]), 2),
+        Case("three columns, tiles of two", float32([1, 2, 3]), 2),
+        Case("three columns, a tile of four", float32([1, 2, 3], [4, 5, 6]), 4),
+        Case("five columns, tiles of four", float32([1, 2, 3, 4, 5], [-6, 7, 8, 9, 10]), 4),
+        Case("large numbers", float32([60000.0, 60000.0, 1.0]), 2),
+        Case("33 columns, tiles of 16", normal(0, 4, 33), 16),
+        Case("64 columns, tiles of 16", normal(1, 3, 64), 16),
     ],
     properties=[equals_reference(atol=1e-4, rtol=1e-6, why="A sum in float32, in any order.")],
     wrong=[

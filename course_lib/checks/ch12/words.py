@@ -26,8 +26,3 @@ def words(rows, W):
 def codes(seed, n, k):
     """Random codes 0…15 (n, k), as lists."""
     return torch.randint(0, 16, (n, k), generator=torch.Generator().manual_seed(seed)).tolist()
-
-
-def randn(seed, *shape):
-    """Standard normal numbers of their own seed."""
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))

@@ -2,20 +2,13 @@
 
 from math import comb
 
-from course_lib.checks import Exercise, Wrong, law
+from course_lib.checks import Exercise, Wrong, law, near
 
 RIGHT = {"drop": 0.986, "worst": 2.31, "still": 53}
 
 
 def _near(key, tolerance, said):
-    def test(got):
-        value = got[key]
-        if abs(value - RIGHT[key]) <= tolerance:
-            return True
-        known = [text for number, text in said.items() if abs(value - number) <= tolerance]
-        return known[0] if known else f'claim["{key}"] = {value:.4g} is not it.'
-
-    return test
+    return near(key, RIGHT[key], said, atol=tolerance)
 
 
 def _still(got):

@@ -3,6 +3,7 @@
 import torch
 
 from course_lib.checks import Case, Exercise, Wrong, equals_reference, relation
+from course_lib.checks.inputs import normal
 
 
 def gradients(w, s, b, g):
@@ -56,10 +57,6 @@ def _passes_or_not(run, w, s, b, g):
     return bool(same) or "Each weight gets either its part of g, unchanged, or 0."
 
 
-def _randn(seed, *shape):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
 EXERCISE = Exercise(
     id="ch15.gradients",
     title="Straight through",
@@ -82,7 +79,7 @@ def gradients(w, s, b, g):
         Case("another step", torch.tensor([[0.15, -0.55]]), torch.tensor([[0.25]]), 3, torch.tensor([[1.0, -2.0]])),
         Case("two bits", torch.tensor([[0.3, -0.9, 2.0, -2.6]]), torch.tensor([[0.8]]), 2, torch.ones(1, 4)),
         Case("two rows", torch.tensor([[0.3, 5.0], [0.3, 5.0]]), torch.tensor([[0.5], [2.0]]), 3, torch.ones(2, 2)),
-        Case("many", _randn(0, 4, 16), torch.tensor([[0.1], [0.2], [0.4], [1.0]]), 4, _randn(1, 4, 16)),
+        Case("many", normal(0, 4, 16), torch.tensor([[0.1], [0.2], [0.4], [1.0]]), 4, normal(1, 4, 16)),
     ],
     properties=[
         relation("a weight's gradient passes or stops", _passes_or_not, "1/s going in and s coming out cancel."),
