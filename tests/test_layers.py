@@ -15,15 +15,15 @@ LAYERS = [
     "lazy",
     "files",
     "progress",
+    "models",
     "scheme",
     "observers",
     "qtensor",
     "formats",
     "kernels",
-    "models",
+    "kvcache",
     "calibrate",
     "artifacts",
-    "kvcache",
     "capacity",
     "evaluate",
     "deploy",
@@ -32,6 +32,12 @@ LAYERS = [
     "grading",
     "cli",
 ]
+USES = {  # packages that use far less than stands above them, and shall go on so
+    "models": {"files"},
+    "kvcache": {"lazy", "formats", "kernels"},
+    "evaluate": {"files", "progress", "models", "scheme", "calibrate", "artifacts"},
+    "grading": {"files", "viz", "checks"},
+}
 TOP = {"environment", "workspace", "lab", "doctor", "site", "pictures", "__main__"}  # the rest of `course`; beside cli
 # A command's own module prints and reads the command line: no other module imports it.
 ENTRIES = {module for module, _, _ in COMMANDS.values()}
@@ -99,19 +105,21 @@ def resolve(home, name):
 
 
 def violations(source, module, is_package=False):
-    """Return one sentence for each import in `source` that reaches below its layer."""
-    found = []
+    """Return one sentence for each import in `source` that reaches below its layer, or for what is not its to use."""
+    found, home = [], module.split(".")[1]
     for target, line, lazy in imports(ast.parse(source), module, is_package):
         if target == "course_lib":
             found.append(f"{module}:{line} imports the whole of course_lib: name the module it needs")
-        elif target == REGISTRY and lazy and module.split(".")[1] in ("scheme", "observers", "qtensor"):
+        elif target == REGISTRY and lazy and home in ("scheme", "observers", "qtensor"):
             continue
-        elif target in ENTRIES and module not in ENTRIES and module.split(".")[1] not in {*TOP, "cli"}:
+        elif target in ENTRIES and module not in ENTRIES and home not in {*TOP, "cli"}:
             found.append(f"{module}:{line} imports {target}, which is a command's own module")
         elif target.split(".")[-1].startswith("_") and not target.endswith("__"):
             found.append(f"{module}:{line} imports {target}, a name that its module keeps to itself")
         elif layer(target) > layer(module):
             found.append(f"{module}:{line} imports {target}, which lies below it")
+        elif home in USES and target.split(".")[1] not in {home, *USES[home]}:
+            found.append(f"{module}:{line} imports {target}: {home} uses {', '.join(sorted(USES[home]))} alone")
     return found
 
 
@@ -160,6 +168,10 @@ def test_kernels_know_neither_the_compiler_nor_the_contest(path):
         ("course_lib.deploy.canary", "from course_lib.evaluate.card import main", False),
         ("course_lib.models.train", "from course_lib import evaluate", False),
         ("course_lib.evaluate.card", "from course_lib import calibrate", True),
+        ("course_lib.evaluate.gate", "from course_lib import capacity", False),
+        ("course_lib.grading.unit", "from course_lib.calibrate import gptq", False),
+        ("course_lib.grading.unit", "from course_lib.checks import prove, limit", False),
+        ("course_lib.grading.unit", "from course_lib.checks import limit", True),
         ("course_lib.calibrate.babai", "from course_lib.calibrate.gptq import prepared", True),
         ("course_lib.calibrate.babai", "from course_lib.calibrate.gptq import _solve", False),
         ("course_lib.viz.plots", "import course_lib", False),
