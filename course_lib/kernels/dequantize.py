@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from course_lib.kernels import ON_GPU, interpreter, packing, w4a16  # noqa: F401  interpreter is mended by its import
+from course_lib.kernels import ON_GPU, interpreter, packing  # noqa: F401  interpreter is mended by its import
 from course_lib.kernels.packing import PackedInt4
 
 
@@ -54,7 +54,7 @@ def dequantize_int4(packed: PackedInt4, dtype: torch.dtype = torch.float16) -> T
     rows = 64 if ON_GPU else 128
     zero = packed.scale if packed.zero is None else packed.zero
     grid = (-(-n // rows), len(packed.words))
-    int4[grid](packed.words.view(torch.int16), packed.scale, zero, w, n, k, **w4a16.arguments(packed), BN=rows)
+    int4[grid](packed.words.view(torch.int16), packed.scale, zero, w, n, k, **packing.arguments(packed), BN=rows)
     return w if packed.order is None else w[:, torch.argsort(packed.order)]
 
 

@@ -17,7 +17,7 @@ import torch
 import triton
 import triton.language as tl
 
-from course_lib.kernels import ON_GPU, interpreter, w4a16  # noqa: F401  interpreter is mended by its import
+from course_lib.kernels import ON_GPU, interpreter, packing  # noqa: F401  interpreter is mended by its import
 
 
 def text(kind: str, shift: int, mask: int, magic: int, factor: int, scaled: bool) -> str:
@@ -177,5 +177,5 @@ def run(x, packed, how: dict | None = None):
     even = k % (4 * packed.run) == 0 and k // (4 * how["C"]) % how["U"] == 0
     gemm[(columns, rows, parts)](
         x, packed.words.view(torch.int16), scale, zero, y, partial, packed.locks, m, n, k,
-        **w4a16.arguments(packed), **how, EVEN=even, SPLIT=parts > 1)  # fmt: skip
+        **packing.arguments(packed), **how, EVEN=even, SPLIT=parts > 1)  # fmt: skip
     return y

@@ -1,23 +1,23 @@
 """y = W x for one token, W in int4: five versions of one kernel, each with what it tries to save over the last.
 
 A GPU that copies 4.3 TB/s and has 132 processors at 1.75 GHz may spend 3.7 instructions a weight if it is to keep up
-with its own memory (a weight is 4.25 bits with its share of the scale). So the versions count instructions a weight;
+with its own memory, at 4.25 bits a weight (4, and a scale for 64). So the versions count instructions a weight;
 `aot` reads them off the machine code, and benchmarks/results/kernels-sass.json has them for every target. Counted for
-sm_90, and timed on an H200 at 8192 × 28672, where torch's bf16 product takes 111 µs:
+sm_90, and timed on an H200 at 8192 × 28672, where torch's bf16 product takes 112 µs:
 
-1. `v1_naive`     7.7, 138 µs  shift, mask, convert, subtract 8, times scale, times x
+1. `v1_naive`     7.7, 125 µs  shift, mask, convert, subtract 8, times scale, times x
 2. `v2_group`     6.7, 131 µs  the scale leaves the loop over nibbles: s·(sum q·x − z·sum x) once a word
-3. `v3_magic`     7.5, 134 µs  no conversion: put the nibble into the mantissa of 2²³, subtract 2²³. No gain where
+3. `v3_magic`     7.5, 135 µs  no conversion: put the nibble into the mantissa of 2²³, subtract 2²³. No gain where
                                converting is one instruction, as here
-4. `v4_in_place`  4.4,  91 µs  no subtraction either, one shift for two nibbles: 1 + q/2048 and 1 + q/128 are floats as
+4. `v4_in_place`  4.4,  93 µs  no subtraction either, one shift for two nibbles: 1 + q/2048 and 1 + q/128 are floats as
                                they lie. Taking the ones off a word's sum costs bits: 2⁻¹³ Σ s|x| at most, a fraction
                                of x's own
-5. `v5_split`     4.7,  68 µs  as 4, with the row cut into parts that other programs sum: four times as many programs,
+5. `v5_split`     4.7,  66 µs  as 4, with the row cut into parts that other programs sum: four times as many programs,
                                so that one computes while others wait for memory
 
 All take groups of 128 or more: x (k,), packed words (blocks, n, W), scale and zero (groups, n); they give y (n,), or
-(parts, n) for version 5. None comes near its count, which is 35 µs for version 4: they wait. The sixth version, `gemm`,
-counts 2.2 and takes 35 µs: it moves the multiplications to the matrix units, and weights are on their way to shared
+(parts, n) for version 5. None comes near its count, which is 31 µs for version 4: they wait. The sixth version, `gemm`,
+counts 2.0 and takes 36 µs: it moves the multiplications to the matrix units, and weights are on their way to shared
 memory while earlier ones are multiplied.
 """
 

@@ -91,6 +91,12 @@ def pack(q: QTensor, dtype: torch.dtype = torch.float16, run: int | None = 32) -
     return PackedInt4(words, scale, zero, (n, k), group, run, order)
 
 
+def arguments(packed: PackedInt4) -> dict:
+    """What the layout tells a kernel: columns in a run, runs in a group, whether there are zero points."""
+    runs = 1 << 30 if len(packed.scale) == 1 else packed.group // packed.run
+    return {"R": packed.run, "RUNS": runs, "HAS_ZERO": packed.zero is not None}
+
+
 def suits(group: int, run: int) -> bool:
     """Whether groups begin where runs or blocks of four runs begin."""
     return group in (run, 2 * run) or group % (4 * run) == 0

@@ -70,18 +70,12 @@ def check(x: Tensor, packed: PackedInt4) -> None:
         raise ValueError(f"x is on {x.device}, the weight on {packed.words.device}; move one of them")
 
 
-def arguments(packed: PackedInt4) -> dict:
-    """What the layout tells a kernel: columns in a run, runs in a group, whether there are zero points."""
-    runs = 1 << 30 if len(packed.scale) == 1 else packed.group // packed.run
-    return {"R": packed.run, "RUNS": runs, "HAS_ZERO": packed.zero is not None}
-
-
 def gemv(x: Tensor, packed: PackedInt4, version: int) -> Tensor:
     """One token through version 1…5: x (k,) -> y (n,)."""
     from course_lib.kernels import gemv as kernels
 
     n, k = packed.shape
-    layout = arguments(packed)
+    layout = packing.arguments(packed)
     if layout["RUNS"] % 4:
         raise ValueError(f"gemv-{version} takes groups of {4 * packed.run} or more, got {packed.group}: name gemm")
     layout = {"W": layout.pop("R") // 2, "GB": layout.pop("RUNS") // 4} | layout

@@ -15,26 +15,11 @@ import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
+from course_lib.kernels.compiled.builds import ARCHES, BUILDS, Build
 from course_lib.kernels.compiled.sass import Code, read_amd, read_sass
-
-ARCHES = ("sm_80", "sm_89", "sm_90", "sm_100", "gfx942")
-
-
-@dataclass(frozen=True)
-class Build:
-    """One kernel as it is launched: types of its arguments, its constants, and the weights in a turn of its loop."""
-
-    name: str
-    function: str  # module.name under course_lib.kernels
-    signature: dict[str, str]  # argument -> *fp16, *i32, i32 …; the others are constants
-    constants: dict[str, int | bool]
-    weights: int = 0  # of a program, in a turn; 0 where it makes no sense
-    warps: int = 4
-    tensor_cores: bool = False
-    arches: tuple[str, ...] = ARCHES  # those whose hardware has the number formats
 
 
 def compile_build(build: Build, arch: str) -> Code:
@@ -72,8 +57,6 @@ def aligned(name: str, kind: str) -> bool:
 
 def run(arches=ARCHES, kernels=()) -> list[Code]:
     """Compile every build (or those whose name begins with one of `kernels`) for every architecture that can."""
-    from course_lib.kernels.compiled.builds import BUILDS
-
     chosen = [b for b in BUILDS if not kernels or b.name.startswith(tuple(kernels))]
     return [compile_build(build, arch) for arch in arches for build in chosen if arch in build.arches]
 

@@ -1,6 +1,23 @@
 """The kernels as they are launched on a GPU: what `aot` compiles and the tests hold."""
 
-from course_lib.kernels.compiled.aot import ARCHES, Build
+from dataclasses import dataclass
+
+ARCHES = ("sm_80", "sm_89", "sm_90", "sm_100", "gfx942")
+
+
+@dataclass(frozen=True)
+class Build:
+    """One kernel as it is launched: types of its arguments, its constants, and the weights in a turn of its loop."""
+
+    name: str
+    function: str  # module.name under course_lib.kernels
+    signature: dict[str, str]  # argument -> *fp16, *i32, i32 …; the others are constants
+    constants: dict[str, int | bool]
+    weights: int = 0  # of a program, in a turn; 0 where it makes no sense
+    warps: int = 4
+    tensor_cores: bool = False
+    arches: tuple[str, ...] = ARCHES  # those whose hardware has the number formats
+
 
 GEMV = {
     "x": "*fp16",

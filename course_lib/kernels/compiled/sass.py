@@ -9,6 +9,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from course_lib.kernels.compiled.builds import Build
+
 MATRIX = ("HGMMA", "QGMMA", "IGMMA", "HMMA", "IMMA", "QMMA", "UTCHMMA", "UTCQMMA", "UTCIMMA")  # SASS; AMD has v_mfma
 
 
@@ -31,7 +33,7 @@ class Code:
                 f"{self.matrix or '–':8} {self.instructions:5} instructions {each} a weight")  # fmt: skip
 
 
-def read_sass(build, arch: str, cubin: bytes) -> Code:
+def read_sass(build: Build, arch: str, cubin: bytes) -> Code:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "kernel.cubin")
         path.write_bytes(cubin)
@@ -57,7 +59,7 @@ def branch_target(op: str, rest: str) -> int | None:
     return int(match[1], 16) if match else None
 
 
-def count(build, arch: str, registers: int, operations) -> Code:
+def count(build: Build, arch: str, registers: int, operations) -> Code:
     """Weigh the biggest loop: all instructions between a branch backwards and its target."""
     loops = [(to, at) for at, _, to in operations if to is not None and to < at]
     first, last = max(loops, key=lambda loop: loop[1] - loop[0], default=(0, 1 << 40))
@@ -69,7 +71,7 @@ def count(build, arch: str, registers: int, operations) -> Code:
     return Code(build.name, arch, registers, spilled, matrix, len(body), each and round(each, 2))
 
 
-def read_amd(build, arch: str, text: str) -> Code:
+def read_amd(build: Build, arch: str, text: str) -> Code:
     number = {k: int(v) for k, v in re.findall(r"\.(vgpr_count|vgpr_spill_count):\s+(\d+)", text)}
     matrix = re.search(r"v_mfma_\w+", text)
     lines = [line for line in text.splitlines() if re.match(r"\s+[vsdbg]\w+_\w+", line)]
