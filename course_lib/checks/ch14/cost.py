@@ -28,6 +28,7 @@ def cost(dollars_per_hour, tokens_per_s, busy):
     ...
 ''',
     reference=cost,
+    piece="cost",
     cases=[
         Case("a token a second", 3.6, 1.0, 1.0),
         Case("half of the day", 3.6, 1.0, 0.5),

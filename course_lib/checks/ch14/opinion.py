@@ -98,6 +98,7 @@ def opinion(checks, up, down):
     return history
 ''',
     reference=opinion,
+    piece="opinion",
     cases=[
         Case("all is well", [True, True, True], 2, 3),
         Case("one late answer", [True, False, True], 2, 3),
