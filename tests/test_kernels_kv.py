@@ -52,12 +52,11 @@ def close(got, exact, unit=2**-18):
     return (got.double() - exact).abs().max() <= 4 * unit * exact.abs().max()
 
 
-@pytest.mark.parametrize("query_heads", [2, 8])
-@pytest.mark.parametrize("parts", [1, 3, 8])
+@pytest.mark.parametrize("parts, query_heads", [(1, 8), (3, 2), (8, 2)])
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_is_attention_over_the_decoded_cache(kind, parts, query_heads):
-    pages, decoded = cache(kind, [1, 16, 100, 37])
-    q = torch.randn(4, query_heads, 64, generator=torch.Generator().manual_seed(1))
+    pages, decoded = cache(kind, [1, 16, 61])  # the interpreter's time follows sequences · heads · parts
+    q = torch.randn(3, query_heads, 64, generator=torch.Generator().manual_seed(1))
     got = kv.decode_attention(q.to(DEVICE), pages.to(DEVICE), parts=parts).cpu()
     assert close(got, reference(q, decoded))
 

@@ -79,6 +79,8 @@ def test_the_bundled_model_gives_the_same_through_every_kernel(bot, case):
         found = result(input_ids=tokens).logits
         assert set(ran(result).values()) == {kernel}
         for name, (x, y) in seen.items():  # the same inputs: codes are the same, and only sums are in another order
+            if not name.endswith(("q_proj", "k_proj", "up_proj", "down_proj")):  # one of each shape
+                continue
             layer = result.get_submodule(name)
             for part in (slice(None), slice(0, 1))[: 1 + name.endswith("down_proj")]:  # several tokens, and one
                 assert ((layer(x[0, part]) - y[0, part]).abs() <= allowed(layer, x[0, part])).all(), name

@@ -108,12 +108,13 @@ class QuantLinear(nn.Module):
     @torch.no_grad()
     def _pack(self) -> None:
         """Hold what a kernel reads instead of the codes; beside them where it would not give them back bit for bit."""
+        coded = self._coded
         try:
-            packed = weights.of(self._coded, self.activations)
+            packed = weights.of(coded, self.activations)
         except ValueError as error:  # no kernel, or what a packing cannot hold
             self._refused = str(error)
         else:
-            self._hold(None if weights.same(packed.restore(), self._coded) else self._coded, packed)
+            self._hold(None if weights.same(packed.restore(), coded) else coded, packed)
 
     def _apply(self, fn, recurse=True):
         """Move codes and scales in their own types; the decoded weight, in the new type, is decoded when needed."""
