@@ -7,8 +7,7 @@ from course_lib.grading import Mistake, agrees, question
 
 
 def answer_of_the_rest(w, H, stored, done):
-    """w (rows, in) where the columns `done` are as stored and the free ones moved to the least d H d, d = w - "
-    "result."""
+    """w (rows, in): stored values where done, and in the free columns those of the least d H d, d = w - result."""
     free, result = ~done, torch.where(done, stored, w)
     lost = (w - stored)[:, done]  # (rows, done)
     if free.any() and done.any():
