@@ -31,11 +31,12 @@ def test_a_family_agrees_with_its_exact_product(name, m):
 
 
 @pytest.mark.parametrize("kind", kv_contest.KINDS)
-def test_attention_agrees_with_its_exact_result(kind):
+def test_attention_agrees_with_its_exact_result(kind, monkeypatch):
+    monkeypatch.setattr(kv_contest, "KV_HEADS", 2)  # the interpreter's time follows the number of heads
     torch.manual_seed(0)
     pages = kv_contest.draw(kind, 2, 100)
     pages.lengths[1] = 37
-    q = torch.randn(2, 32, 128, dtype=torch.bfloat16)
+    q = torch.randn(2, 8, 128, dtype=torch.bfloat16)
     assert families.close(kv.decode_attention(q, pages), kv_contest.exact(q, pages, kind)) < 2**-6
 
 

@@ -14,7 +14,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from course_lib.kernels import ON_GPU, interpreter, kv  # noqa: F401  interpreter is mended by its import
+from course_lib.kernels import ON_GPU, interpreter  # noqa: F401  it is mended by its import
+from course_lib.kernels.kv_pages import Pages
 
 
 @triton.jit
@@ -132,7 +133,7 @@ def rotate(qkv: Tensor, cos: Tensor, sin: Tensor, positions: Tensor, keys: Tenso
     return q
 
 
-def rotate_pages(qkv: Tensor, cos: Tensor, sin: Tensor, positions: Tensor, pages: kv.Pages, heads: int) -> Tensor:
+def rotate_pages(qkv: Tensor, cos: Tensor, sin: Tensor, positions: Tensor, pages: Pages, heads: int) -> Tensor:
     """As `rotate`, into E4M3 pages whose key scales are fixed beforehand and whose zeros are 0."""
     if pages.keys.dtype != torch.float8_e4m3fn:
         raise ValueError(f"pages must be float8_e4m3fn, got {pages.keys.dtype}")
