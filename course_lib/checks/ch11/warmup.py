@@ -34,7 +34,7 @@ def bits_with_scales(rng):
 def which_axis(rng):
     loud, step = rng.choice([12, 15]), rng.choice([3, 15])
     bits = {3: 2, 15: 4}[step]
-    text = f"One channel of a key is {loud}, the others lie in 0 … 1. One range a token, {bits} bits: what is the step?"
+    text = f"A key's numbers: one is {loud}, the least is 0. One range a token, {bits} bits: what is the step?"
     return Question(text, loud / step, f"From 0 to {loud} in 2^{bits} − 1 = {step} steps: {loud} / {step}.", atol=0.006)
 
 
