@@ -114,6 +114,14 @@ def test_the_wrong_kind_is_named_before_values_are_compared(double):
     assert "sparse" in message(double, lambda x, top=10.0: x.to_sparse())
 
 
+def test_a_list_of_another_length_is_told_what_is_wrong_with_it_not_its_length():
+    said = message(check.ch09.spend, lambda gains, costs, budget: list(gains))
+    assert said.startswith("Yours cost ") and "list" not in said
+    assert " bytes are left, and " in message(check.ch09.spend, lambda gains, costs, budget: [])
+    law_free = first(check.ch14.opinion, lambda *args: []).failure
+    assert law_free.only_length and "returns a list of another length: expected a list of" in law_free.message
+
+
 class Lie:
     """Claims to be equal to everything."""
 

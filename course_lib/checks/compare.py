@@ -25,6 +25,10 @@ class Mismatch(Exception):
     """The answer is of the wrong type, shape or dtype; the message is one sentence."""
 
 
+class OtherLength(Mismatch):
+    """The answer is a list, as was asked, of another length."""
+
+
 def fit(got, expected, where: str = ""):
     """`got` in the form of `expected`. Errors: `Mismatch` with one sentence.
 
@@ -101,7 +105,11 @@ def _fit_tensor(got, expected: torch.Tensor, where: str):
 
 
 def _fit_sequence(got, expected, where: str):
-    if not isinstance(got, (tuple, list)) or len(got) != len(expected):
+    if not isinstance(got, (tuple, list)):
+        _mismatch(got, expected, where)
+    if len(got) != len(expected):
+        if isinstance(got, list) and isinstance(expected, list) and not where:
+            raise OtherLength(f"expected {describe(expected)}, got {describe(got)}")
         _mismatch(got, expected, where)
     items = [fit(g, e, _inside(f"item {i}", where)) for i, (g, e) in enumerate(zip(got, expected, strict=True))]
     return type(expected)(items)
@@ -189,6 +197,8 @@ def _numbers_agree(got, expected, tolerance: Tolerance) -> bool:
 
 
 def _tensor_difference(got, expected, tolerance: Tolerance, where: str) -> str | None:
+    if torch.equal(got, expected):  # most often, and quicker
+        return None
     wrong = ~tolerance.allows(got, expected)
     if not bool(wrong.any()):
         return None

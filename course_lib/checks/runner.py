@@ -48,18 +48,21 @@ class Runner:
         return self._checked(self._run(args, kwargs), args, kwargs, self.reference(*args, **kwargs), "")
 
     def _checked(self, outcome, args, kwargs, expected, name):
-        shown = dict(case=name, inputs=self.inputs(args, kwargs))
-        subject = "Your function" if self.exercise.takes_function else "Your answer"
+        what, answer = "", {}
         if outcome.kind == "unreadable":
-            told = f"expected {compare.wanted(expected)}, got {outcome.error}"
-            raise Failed(Failure(f"{subject} has the wrong type: {told}.", **shown))
-        if outcome.kind != "value":
-            raise Failed(Failure(f"{subject} {outcome.error}.", **shown))
-        try:
-            return compare.fit(outcome.value, expected)
-        except compare.Mismatch as err:
-            what = "returns the wrong kind of result" if self.exercise.takes_function else "is of the wrong kind"
-            raise Failed(Failure(f"{subject} {what}: {err}.", got=outcome.value, has_answer=True, **shown)) from None
+            what = f"has the wrong type: expected {compare.wanted(expected)}, got {outcome.error}"
+        elif outcome.kind != "value":
+            what = outcome.error
+        else:
+            try:
+                return compare.fit(outcome.value, expected)
+            except compare.Mismatch as err:
+                kind = "returns the wrong kind of result" if self.exercise.takes_function else "is of the wrong kind"
+                length = isinstance(err, compare.OtherLength)
+                what = f"{'returns a list of another length' if length else kind}: {err}"
+                answer = dict(got=outcome.value, has_answer=True, only_length=length)
+        subject = "Your function" if self.exercise.takes_function else "Your answer"
+        raise Failed(Failure(f"{subject} {what}.", name, self.inputs(args, kwargs), **answer))
 
     def inputs(self, args, kwargs) -> dict:
         """The arguments by name, for a counter-example."""

@@ -18,6 +18,7 @@ class Failure:
     shows_values: bool = False  # then the message, too, is not for a hidden case
     has_answer: bool = False
     has_expected: bool = False
+    only_length: bool = False  # a list was asked, and came, of another length: what else is wrong says more
 
 
 class Failed(Exception):
@@ -51,8 +52,9 @@ class Judgement:
 
     @property
     def first(self) -> Verdict | None:
-        """The first property that failed."""
-        return next((v for v in self.verdicts if v.ok is False), None)
+        """The first property that failed; one that says more than that a list has another length goes before."""
+        failed = [v for v in self.verdicts if v.ok is False]
+        return next((v for v in failed if not (v.failure and v.failure.only_length)), failed[0] if failed else None)
 
 
 class Grade(NamedTuple):
