@@ -75,7 +75,7 @@ def test_names():
         (lambda: Scheme("int4", (1, -2)), "block must be"),
         (lambda: Scheme("int4", 128), "block must be .* got 128"),
         (lambda: Scheme("int4", (1, 2, 3)), "block must be"),
-        (lambda: Scheme("int9"), "unknown format 'int9': known are .*int2, int3"),
+        (lambda: Scheme("int9"), "format must be one of .*int2, int3.*, got 'int9'"),
         (lambda: Scheme("int4", symmetric=1), "symmetric must be True, .* got 1"),
         (lambda: Scheme("int4", symmetric="half"), "symmetric must be .* got 'half'"),
         (lambda: Scheme("int4", scale_dtype=torch.int8), "scale_dtype must be one of float32, .* got torch.int8"),

@@ -8,6 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from course_lib.calibrate.solve import said
+
 
 def gains(model: nn.Module) -> dict[str, Tensor]:
     """Name -> gains w (features,) of every norm of the model (a module whose class is called …Norm)."""
@@ -25,6 +27,9 @@ def map_gains(model: nn.Module, function: Callable[[Tensor], Tensor]) -> nn.Modu
         for name, w in gains(result).items():
             new = function(w.clone())
             if not isinstance(new, Tensor) or new.shape != w.shape or not torch.isfinite(new).all():
-                raise ValueError(f"function must return a finite tensor of shape {tuple(w.shape)} for {name}")
+                got = "NaN or infinity" if getattr(new, "shape", None) == w.shape else said(new)
+                raise ValueError(
+                    f"function must return a finite tensor of shape {tuple(w.shape)} for {name}, got {got}"
+                )
             w.copy_(new)
     return result

@@ -64,7 +64,8 @@ def task_accuracy(
     """
     examples = list(examples)
     if not examples or not all(hasattr(example, "prompt") for example in examples):
-        raise ValueError("examples must be a list of models.task.Example, such as models.task.generate(100, seed=0)")
+        kinds = ", ".join(sorted({type(example).__name__ for example in examples})) or "an empty list"
+        raise ValueError(f"examples must be models.task.Example, such as models.task.generate(100), got {kinds}")
     answers = [tokenizer(example.answer, add_special_tokens=False)["input_ids"] for example in examples]
     longest = max(len(answer) for answer in answers) + 16
     replies = generate_many(model, tokenizer, [e.prompt for e in examples], longest, "\n", batch_size, progress)

@@ -80,7 +80,7 @@ def get(name: str) -> Codec:
     if name not in _CODECS:
         _load()
     if name not in _CODECS:
-        raise ValueError(f"unknown format {name!r}: known are {', '.join(names())}")
+        raise ValueError(f"format must be one of {', '.join(names())}, got {name!r}")
     return _CODECS[name]
 
 

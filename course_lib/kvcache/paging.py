@@ -79,7 +79,7 @@ def sequences_in(
         return 0
     each = paged_bytes(config, [tokens, tokens], block, dtype_bits, shared) - first
     if each == 0:
-        raise ValueError("tokens must leave something of its own to each sequence: here every block is shared")
+        raise ValueError(f"tokens must be more than the {shared} shared ones, got {tokens}: every block is shared")
     return 1 + (memory_bytes - first) // each
 
 
