@@ -51,6 +51,11 @@ def rounding(w, s):
             "You counted the steps. Multiply by s to turn the count into a weight again.",
         ),
         Wrong(
+            "Python's round",
+            lambda w, s: s * round(w / s),
+            "Python's `round` takes one number. `torch.round` takes a whole tensor of them.",
+        ),
+        Wrong(
             "cut off instead of rounded",
             lambda w, s: s * torch.trunc(w / s),
             "`int(…)` and `.int()` drop what follows the point: 7.9 becomes 7. `torch.round` takes the nearest number.",

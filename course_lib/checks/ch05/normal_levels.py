@@ -49,6 +49,12 @@ def _divided_apart(b):
     return torch.where(levels < 0, levels / -levels[0] * 0.95, levels / levels[-1])
 
 
+def _zero_counted(b):
+    n = 2 ** (b - 1)
+    below, above = (torch.special.ndtri(torch.linspace(0.5, _p(b), k)) for k in (n - 1, n))
+    return torch.cat([-below.flip(0), above]) / above[-1]
+
+
 def _has_zero(got, b):
     return bool((got == 0).any()) or f"None of your {2**b} levels is 0; the nearest is {got.abs().min():.4g}."
 
@@ -99,6 +105,11 @@ def normal_levels(b):
                 / _sides(b, 0, 2 ** (b - 1))[-1]
             ),
             "With n on each side there is no code left for 0. Below it are only n − 1.",
+        ),
+        Wrong(
+            "0 counted among the others",
+            _zero_counted,
+            "From ½ the first quantile is 0 itself. For n levels above it take n + 1 numbers; below, n, without the 0.",
         ),
         Wrong(
             "one row of quantiles",
