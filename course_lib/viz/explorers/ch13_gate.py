@@ -112,7 +112,7 @@ class Gates(Explorer):
 def _ticks(scene, axis, bottom):
     """Round numbers below a column."""
     scene.line(axis.start, bottom, axis.end, bottom, color="muted", width=1)
-    for tick in (0.1, 1) if axis is MEMORY else (0.001, 0.01, 0.1, 1) if axis is KL else axis.ticks(5):
+    for tick in (0.1, 1) if axis is MEMORY else (0.0001, 0.01, 1) if axis is KL else axis.ticks(5):
         scene.line(axis(tick), bottom, axis(tick), bottom + 5, color="muted", width=1)
         scene.text(axis(tick), bottom + 20, f"{tick:g}".replace("-", "−"), size=12, color="muted")
 

@@ -54,9 +54,10 @@ class Decide(Explorer):
             scene.text(LEFT + 90 * legend + 17, 48, what, size=12, anchor="start")
         for k, path in enumerate(choice.paths):
             _bars(scene, path, TOP + k * HIGH, axis)
-        scene.line(axis(memory), TOP - 14, axis(memory), TOP + rows * HIGH - 4, "ink", 2, (5, 3))
         for k, path in enumerate(choice.paths):
-            _row(scene, path, TOP + k * HIGH, path is choice.first)
+            y = TOP + k * HIGH
+            scene.line(axis(memory), y - 9, axis(memory), y + 19, "ink", 2, (5, 3))  # not through the words below
+            _row(scene, path, y, path is choice.first)
         end = TOP + rows * HIGH
         for tick in axis.ticks(5):
             scene.text(axis(tick), end + 16, number(tick), size=12, color="muted")
@@ -73,6 +74,8 @@ def _bars(scene, path, y, axis):
         if b > a:
             scene.rect(a, y - 4, b - a, 18, fill=fill, color="paper", line=0.7)
         at += value
+    if at / gib > axis.hi:
+        scene.text(axis.end + 4, y + 10, "→", size=14, color="blue", anchor="start")  # it goes on
 
 
 def _row(scene, path, y, first):
@@ -85,8 +88,8 @@ def _row(scene, path, y, first):
     word = f"✗ {path.why_not}" if path.why_not else "✓ fits"
     scene.text(LEFT, y + 30, f"{number(p.total / gib)} GiB  {word}", size=12, anchor="start", halo=True,
                color="muted" if path.why_not else "ink")  # fmt: skip
-    if p.fits and not path.why_not:
-        scene.text(744, y + 12, number(path.tokens_per_s), size=13, bold=first, anchor="end")
+    served = p.fits and not path.why_not
+    scene.text(744, y + 12, number(path.tokens_per_s) if served else "–", size=13, bold=first, anchor="end")
 
 
 def decide(**start):
