@@ -134,6 +134,11 @@ def int_matmul(qx, zx, qw, zw):
             _eight_bits,
             "Codes are uint8, and so is their product unless you say .int() before the @. It wraps around at 256.",
         ),
+        Wrong(
+            "differences in 8 bits",
+            lambda qx, zx, qw, zw: (qx - zx) @ (qw - zw).T,
+            "Codes are uint8: q − z cannot go below 0 and wraps around, and so does the sum. Say .int() first.",
+        ),
     ],
     hints=[
         "Multiply (qx − zx)·(qw − zw) out on paper and sum over the channels. How many terms? What shape has each?",
