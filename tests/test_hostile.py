@@ -136,70 +136,17 @@ def test_liars_fool_a_plain_comparison_and_not_the_judge(path):
     assert exercise.score(answer) == 0
 
 
+@pytest.mark.long
 @pytest.mark.sandbox
 def test_the_honest_deserve_what_the_judge_of_each_question_says():
     """Three draws of hidden cases, judged in the student's own process: right as long as nobody cheats."""
     entries = [entry for entry in HONEST if entry.tame]
     with runs.a_place() as place:
-        graded = runs.naive(entries, place)
+        graded = runs.naive(entries, place, seeds=(5, 77))
     for entry in entries:
         submission = graded.submissions[entry.student]
         first = {question["id"]: question["score"] for question in submission["questions"]}
         assert [first, *submission["also"]] == [entry.deserved] * 3, entry.student
-
-
-@pytest.mark.sandbox
-def test_a_naive_grader_is_caught(subtests):
-    """What the bank is for: each of these succeeds where tests run beside the student's code, and is noticed."""
-    assert len(CAUGHT) >= 40
-    with runs.a_place() as place:
-        graded = runs.naive([*CAUGHT, NEIGHBOUR], place)
-        outside = graded.problems_outside()
-    for entry in CAUGHT:
-        with subtests.test(entry.student):
-            found = outside if entry.naive == "wrote" else graded.problems(entry)
-            assert any(problem.startswith(entry.naive) for problem in found), found
-
-
-# ---- course grade
-
-
-@pytest.mark.sandbox
-def test_a_hostile_class(subtests):
-    """One test, because a class takes minutes to grade, and each of several workers would grade its own."""
-    with runs.a_place() as place:
-        graded = runs.course_grade(CLASS, place)
-        runs.feedback(graded, "scripts-*")
-        runs.feedback(graded, "*~*")  # names that had to be changed
-        for entry in CLASS:
-            with subtests.test(entry.student.encode("utf-8", "backslashreplace").decode()):
-                assert graded.problems(entry) == []
-        with subtests.test("outside"):
-            assert graded.problems_outside() == []
-        with subtests.test("report"):
-            assert graded.count == len(CLASS) and graded.status == 3  # some could not be read
-            assert checks.of_secrets(NEIGHBOUR, {"said": graded.said.encode()}, student=False) == []
-            assert "Traceback" not in graded.said and "\x1b[2J" not in graded.said
-
-
-@pytest.mark.sandbox
-def test_memory_has_an_end_however_long_it_takes(subtests):
-    """In a class some of these are stopped by time; here they have all the time that they want."""
-    copy = Copy.make()
-    template = Template(copy, slot=8)
-    try:
-        template.warm_up()
-        for name in MEMORY:
-            source = "import torch\n" + bank.load(bank.BANK / "floods" / f"{name}.py").cells["q2"] + "\n\nGOT = won()\n"
-            answers = Answers(template, Job([(0, source)], ("GOT",), cell_s=100.0))
-            answers.start()
-            got, errors = answers.described.get("GOT"), answers.outcome.errors
-            with subtests.test(name):
-                assert got == ("value", False) or got is None and (errors or answers.outcome.why == "memory")
-            answers.end()
-    finally:
-        template.close()
-        copy.remove()
 
 
 @pytest.fixture
@@ -225,16 +172,65 @@ def scripts_that_ran(browser):
     return count
 
 
+@pytest.mark.long
 @pytest.mark.sandbox
 @pytest.mark.browser
-def test_no_browser_runs_what_students_wrote(scripts_that_ran):
-    """The pages that nbgrader makes from our graded notebooks; the naive grader's pages show that it would be seen."""
-    entries = [entry for entry in HOSTILE if entry.family == "scripts"]
+def test_a_naive_grader_is_caught(subtests, scripts_that_ran):
+    """What the bank is for: each of these succeeds where tests run beside the student's code, and is noticed."""
+    assert len(CAUGHT) >= 40
     with runs.a_place() as place:
-        graded = runs.course_grade(entries, place)
-        runs.feedback(graded, "*")
-        pages = [data for found in graded.pages.values() for name, data in found.items() if name.endswith(".html")]
-    assert len(pages) == len(entries) and scripts_that_ran(pages) == 0
+        graded = runs.naive([*CAUGHT, NEIGHBOUR], place)
+        outside = graded.problems_outside()
+    for entry in CAUGHT:
+        with subtests.test(entry.student):
+            found = outside if entry.naive == "wrote" else graded.problems(entry)
+            assert any(problem.startswith(entry.naive) for problem in found), found
+            if entry.family == "scripts":
+                assert scripts_that_ran([graded.pages[entry.student]["page.html"]])
+
+
+# ---- course grade
+
+
+@pytest.mark.long
+@pytest.mark.sandbox
+@pytest.mark.browser
+def test_a_hostile_class(subtests, scripts_that_ran):
+    """One test, because a class takes minutes to grade, and each of several workers would grade its own."""
     with runs.a_place() as place:
-        graded = runs.naive([entry for entry in entries if entry in CAUGHT], place)
-    assert all(scripts_that_ran([found["page.html"]]) for found in graded.pages.values())
+        graded = runs.course_grade(CLASS, place)
+        runs.feedback(graded, "scripts-*")
+        runs.feedback(graded, "*[~学]*")  # names that had to be changed, and one in Chinese
+        for entry in CLASS:
+            with subtests.test(entry.student.encode("utf-8", "backslashreplace").decode()):
+                assert graded.problems(entry) == []
+        with subtests.test("outside"):
+            assert graded.problems_outside() == []
+        with subtests.test("report"):
+            assert graded.count == len(CLASS) and graded.status == 3  # some could not be read
+            assert checks.of_secrets(NEIGHBOUR, {"said": graded.said.encode()}, student=False) == []
+            assert "Traceback" not in graded.said and "\x1b[2J" not in graded.said
+    with subtests.test("no browser runs what students wrote"):  # the naive grader's pages show that it would be seen
+        scripts = [graded.pages[entry.student] for entry in CLASS if entry.family == "scripts"]
+        pages = [data for found in scripts for name, data in found.items() if name.endswith(".html")]
+        assert len(pages) == len(scripts) and scripts_that_ran(pages) == 0
+
+
+@pytest.mark.sandbox
+def test_memory_has_an_end_however_long_it_takes(subtests):
+    """In a class some of these are stopped by time; here they have all the time that they want."""
+    copy = Copy.make()
+    template = Template(copy, slot=8)
+    try:
+        template.warm_up()
+        for name in MEMORY:
+            source = "import torch\n" + bank.load(bank.BANK / "floods" / f"{name}.py").cells["q2"] + "\n\nGOT = won()\n"
+            answers = Answers(template, Job([(0, source)], ("GOT",), cell_s=100.0))
+            answers.start()
+            got, errors = answers.described.get("GOT"), answers.outcome.errors
+            with subtests.test(name):
+                assert got == ("value", False) or got is None and (errors or answers.outcome.why == "memory")
+            answers.end()
+    finally:
+        template.close()
+        copy.remove()

@@ -1,6 +1,6 @@
 """A grader as one would write it in an evening: cells and tests share one process. The bank must catch what it lets by.
 
-    python -m tests.hostile.naive SUBMITTED REPORT FEEDBACK
+    python -m tests.hostile.naive SUBMITTED REPORT FEEDBACK [SEED …]
 
 It follows links, believes the first notebook it finds, replaces the locked cells by the instructor's, runs everything
 in one IPython shell, believes what the test cells return, and repeats all output on a page. One fork a student, so
@@ -22,7 +22,6 @@ from IPython.core.interactiveshell import InteractiveShell
 from tests.hostile import bank
 
 SECONDS = 600  # on a very busy machine
-SEEDS = (5, 77)
 
 
 def run(notebook: dict, tests: dict) -> tuple[dict, str]:
@@ -47,7 +46,7 @@ def run(notebook: dict, tests: dict) -> tuple[dict, str]:
     return points, "\n".join(page)
 
 
-def grade(folder: Path, tests: dict, out: Path) -> None:
+def grade(folder: Path, tests: dict, out: Path, seeds: list[int]) -> None:
     """In a fork: write the points and the page of one student."""
     path = sorted(folder.glob("*/*.ipynb"))[0]
     os.chdir(path.parent)
@@ -57,15 +56,15 @@ def grade(folder: Path, tests: dict, out: Path) -> None:
     page += "".join(p.read_text() for p in sorted(Path.cwd().glob("*.txt")) if p.is_file())
     (out / "page.html").write_text(page, encoding="utf-8", errors="replace")
     (out / "points.json").write_text(json.dumps(points))
-    (out / "also.json").write_text(json.dumps(with_other_seeds()))
+    (out / "also.json").write_text(json.dumps(with_other_seeds(seeds)))
 
 
-def with_other_seeds() -> list[dict]:
+def with_other_seeds(seeds: list[int]) -> list[dict]:
     """The points of the same answers on other hidden cases, each from the question's own Exercise.judge."""
     from graded import ps01
 
     found, names = [], InteractiveShell.instance().user_ns
-    for seed in SEEDS:
+    for seed in seeds:
         exercises = ps01.build(seed)
         found.append({e.name: points_of(e, e.judge(names.get(e.answer_name))) for e in exercises})
     return found
@@ -90,7 +89,7 @@ def wait(child: int) -> None:
     os.waitpid(child, 0)
 
 
-def main(submitted: Path, report: Path, feedback: Path) -> None:
+def main(submitted: Path, report: Path, feedback: Path, seeds: list[int]) -> None:
     """Grade everybody."""
     tests = {
         bank.grade_id(cell): "".join(cell["source"]) for cell in json.loads(bank.source_path().read_text())["cells"]
@@ -103,7 +102,7 @@ def main(submitted: Path, report: Path, feedback: Path) -> None:
         child = os.fork()
         if not child:
             try:
-                grade(folder, tests, out)
+                grade(folder, tests, out, seeds)
             finally:
                 os._exit(0)
         wait(child)
@@ -121,4 +120,4 @@ def main(submitted: Path, report: Path, feedback: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:]))
+    main(*map(Path, sys.argv[1:4]), list(map(int, sys.argv[4:])))

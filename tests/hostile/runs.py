@@ -100,8 +100,11 @@ def environment(place: Place, **more: str) -> dict:
     return {**os.environ, **SECRET, "HOME": str(place.home), "COURSE_TIME_LIMIT": str(SECONDS), **more}
 
 
-def naive(entries: list[Entry], place: Place, seed: int | None = None, timeout: float = 600) -> Graded:
-    """The class as the naive grader sees it, in a bubblewrap that protects this machine from it."""
+def naive(entries: list[Entry], place: Place, seeds: tuple[int, ...] = (), timeout: float = 600) -> Graded:
+    """The class as the naive grader sees it, in a bubblewrap that protects this machine from it.
+
+    With seeds, every answer is judged on the hidden cases that each of them draws, too.
+    """
     bank.make_class(entries, place)
     before = snapshot(place)
     wall = ["bwrap", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp"]
@@ -110,10 +113,9 @@ def naive(entries: list[Entry], place: Place, seed: int | None = None, timeout: 
     wall += ["--bind", place.path, place.path, "--unshare-pid", "--unshare-net", "--unshare-ipc", "--die-with-parent"]
     report, pages = place.path / "report.json", place.path / "feedback"
     command = [*wall, "--chdir", ROOT, sys.executable, "-m", "tests.hostile.naive", place.submitted, report, pages]
-    seeds = {} if seed is None else {"COURSE_SECRET_SEED": str(seed)}
     home = {"IPYTHONDIR": str(place.path / "ipython"), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        list(map(str, command)), cwd=ROOT, env=environment(place, **home, **seeds), capture_output=True, text=True,
+        list(map(str, [*command, *seeds])), cwd=ROOT, env=environment(place, **home), capture_output=True, text=True,
         timeout=timeout,
     )  # fmt: skip
     assert report.exists(), done.stderr[-3000:]
