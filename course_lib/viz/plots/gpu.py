@@ -1,5 +1,7 @@
 """Plots of recorded GPU times: how many times as fast as torch's bf16, by tokens."""
 
+from itertools import cycle
+
 from course_lib.kernels.measure import measured
 from course_lib.viz.axis import number
 from course_lib.viz.look import new_figure, styled
@@ -7,6 +9,16 @@ from course_lib.viz.palette import CYCLE, light
 
 SHAPE = (8192, 28672)  # of the weight: an up-projection of a 70B model
 _LOOKS = (("-", "o"), ("--", "s"), (":", "D"), ("-.", "^"), ((0, (4, 1, 1, 1)), "v"))
+_FORMATS = {
+    "w4a16-g128": 0,
+    "kv_int4": 0,
+    "fp8-row": 1,
+    "kv_fp8": 1,
+    "int8-w8a8": 2,
+    "kv_int8": 2,
+    "mxfp4": 3,
+    "nvfp4": 4,
+}
 
 
 @styled
@@ -20,12 +32,10 @@ def gpu_speedup(curves, peers=(), shape=SHAPE, title="", path=None):
     first = next(iter(curves))
     drawn = [(label, _points(measured.rows(name, *shape, path=path))) for name, label in curves.items()]
     drawn += [(peer, _points(measured.rows(first, *shape, path=path), peer)) for peer in peers]
-    for index, (label, points) in enumerate([(label, points) for label, points in drawn if points]):
-        m, ratio = zip(*points, strict=True)
-        style, marker = _LOOKS[index % len(_LOOKS)]
-        color = light(CYCLE[index % len(CYCLE)])
-        words = f"{label}: {number(ratio[0], 2)}× at {m[0]}"
-        axes.plot(m, ratio, color=color, linestyle=style, marker=marker, label=words)
+    for (label, points), look in zip(drawn, _looks([*curves, *peers]), strict=True):
+        if points:
+            m, ratio = zip(*points, strict=True)
+            axes.plot(m, ratio, label=f"{label}: {number(ratio[0], 2)}× at {m[0]}", **look)
     axes.axhline(1, color=light("ink"), linewidth=1.2)
     axes.set_xscale("log", base=2)
     ticks = sorted({x for _, points in drawn for x, _ in points})
@@ -43,12 +53,10 @@ def gpu_attention(curves, sequences=1, title="", path=None):
     """The same for attention over a quantized cache, against the tokens in it."""
     figure, axes = new_figure(3.6)
     ticks = set()
-    for index, (name, label) in enumerate(curves.items()):
+    for (name, label), look in zip(curves.items(), _looks(curves), strict=True):
         rows = [row for row in measured.rows(name, path=path) if row["m"] == sequences]
         tokens, ratio = [r["k"] for r in rows], [r["torch_bf16_us"] / r["us"] for r in rows]
-        style, marker = _LOOKS[index % len(_LOOKS)]
-        axes.plot(tokens, ratio, color=light(CYCLE[index]), linestyle=style, marker=marker,
-                  label=f"{label}: {number(ratio[-1], 2)}× at {tokens[-1] // 1024}k")  # fmt: skip
+        axes.plot(tokens, ratio, label=f"{label}: {number(ratio[-1], 2)}× at {tokens[-1] // 1024}k", **look)
         ticks |= set(tokens)
     axes.axhline(1, color=light("ink"), linewidth=1.2)
     axes.set_xscale("log", base=2)
@@ -59,6 +67,15 @@ def gpu_attention(curves, sequences=1, title="", path=None):
     axes.legend(frameon=False, loc="upper right", ncols=3)
     figure.supxlabel(measured.provenance(path), x=0.01, ha="left", fontsize="x-small", color=light("muted"))
     return figure
+
+
+def _looks(names):
+    """Colour, line and mark of each curve: a format's are the same in every chapter, the others take what is left."""
+    free = cycle([i for i in range(len(_LOOKS)) if i not in {_FORMATS.get(name) for name in names}] or [0])
+    for name in names:
+        index = _FORMATS[name] if name in _FORMATS else next(free)
+        style, marker = _LOOKS[index]
+        yield {"color": light(CYCLE[index]), "linestyle": style, "marker": marker}
 
 
 def _points(rows, peer=None):
