@@ -47,6 +47,13 @@ def _codes_kept(w, U, i, s):
     return out
 
 
+def _undivided(w, U, i, s):
+    """Column i moves with the others, by e · U[i, i], where e was never divided by U[i, i]."""
+    w = w.clone()
+    w[:, i:] -= (w[:, i] - s * torch.round(w[:, i] / s))[:, None] * U[i, i:]
+    return w
+
+
 def _same_move(w, U, i, s):
     """Every column to the right moves by the mean share."""
     w = w.clone()
@@ -136,6 +143,11 @@ def column_step(w, U, i, s):
         equals_reference(rtol=1e-4, atol=1e-5, why="A division and a product in float32."),
     ],
     wrong=[
+        Wrong(
+            "column i moved, too, by an error that was not divided",
+            _undivided,
+            "Divide the error by U[i, i] first. Then row i of U times it carries column i exactly onto its mark.",
+        ),
         Wrong(
             "nothing passed on",
             _only_rounded,
