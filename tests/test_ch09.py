@@ -134,7 +134,7 @@ def test_the_bits_of_a_super_block():
 def test_q4_k_m_is_4_89_bits_and_the_table_is_llama_cpp_s():
     guess = Guess()
     space = {}
-    exec(cell("mix").split("chosen =")[0], space | {"model": None}, space)
+    exec(cell("mix").split("\n\n")[0], space)
     lines = printed(cell("mix-bits"), guess=guess, mixes=space["mixes"]).splitlines()
     assert guess.value == 4.89 and len(lines) == 11
     for line in lines[1:]:
@@ -144,7 +144,7 @@ def test_q4_k_m_is_4_89_bits_and_the_table_is_llama_cpp_s():
 
 def test_rows_of_896_fall_back():
     space = {}
-    exec(cell("mix").split("chosen =")[0], space | {"model": None}, space)
+    exec(cell("mix").split("\n\n")[0], space)
     shown = printed(cell("fallback"), mixes=space["mixes"])
     assert "attn_q    (896, 896): Q5_0" in shown and "ffn_down  (896, 4864): Q" in shown
     assert float(re.search(r"its Q4_K_M: (\S+) bits", shown)[1]) > 5.5

@@ -105,6 +105,11 @@ def q6(ql, qh):
             "You read 32 … 63 as negative numbers. Here 32 is *taken off*: 0 means −32, and 32 means 0.",
         ),
         Wrong(
+            "left in uint8",
+            lambda ql, qh: (torch.cat(_low(ql), dim=1) | torch.cat(_high(qh), dim=1) << 4) - 32,
+            "uint8 knows no sign: 3 − 32 wraps around to 227. Make it int8 first, then take 32 off.",
+        ),
+        Wrong(
             "both nibbles of a byte side by side",
             _with(low=_byte_by_byte),
             "The order of the quarters is: low nibbles of the first half of ql, low nibbles of its second half, then "
