@@ -21,7 +21,7 @@ from course_lib.checks.ch10 import mine as recipe
 from course_lib.formats import microscaling, minifloat
 from course_lib.viz import explorers
 from course_lib.viz.explorers import ch10_comparer, ch10_toggler
-from course_lib.viz.plots import ch10
+from course_lib.viz.plots import ch10, gpu
 
 NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "10-fp8-fp4.ipynb"
 SEEDS = range(40)
@@ -235,6 +235,16 @@ def test_the_plots_name_their_formats():
     figure = ch10.before_after({"MXFP4": (0.16, 0.12), "NVFP4": (0.077, 0.084)}, "title")
     said = [t.get_text() for t in figure.axes[0].texts if t.get_text()]
     assert said == ["as it is: 0.16", "rotated: 0.12", "as it is: 0.077", "rotated: 0.084"]
+
+
+def test_a_format_looks_the_same_in_the_gpu_pictures_of_every_chapter():
+    names = {"w4a16-g128": "INT4", "mxfp4": "MXFP4", "nvfp4": "NVFP4", "fp8-row": "FP8"}
+    few, many = (
+        {line.get_label().split(":")[0]: (line.get_color(), line.get_marker()) for line in figure.axes[0].get_lines()}
+        for figure in (gpu.gpu_speedup({"fp8-row": "FP8", "w4a16-act-order": "act"}), gpu.gpu_speedup(names))
+    )
+    assert few["FP8"] == many["FP8"] and len(set(many.values())) == len(names) + 1  # the last one marks 1
+    assert few["act"] != few["FP8"]
 
 
 # mine and warm-ups

@@ -89,7 +89,7 @@ from course_lib import Scheme, quantize  # quantize(x, scheme): .dequantize(), .
 
 def cheapest(x, formats, budget):
     """The pair (element, block) of fewest stored bits that is good enough; of equals, the one that errs less."""
-    scheme = Scheme("e2m1", (1, 16), scale_dtype=torch.float8_e8m0fnu)  # the pair ("e2m1", 16)
+    scheme = Scheme("e2m1", (1, 16), scale_dtype=torch.float8_e8m0fnu)  # an example: the pair ("e2m1", 16)
     ...
 ''',
     reference=cheapest,

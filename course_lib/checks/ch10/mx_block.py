@@ -82,7 +82,7 @@ from course_lib.formats import minifloat  # minifloat.encode(x, "e2m1") gives co
 
 def mx_block(x):
     """(byte, codes uint8 (32,)) of x (32,) by OCP's rule; a block of zeros has byte 0."""
-    exponent = floor(log2(6.5))  # 2, since 6.5 lies between 2² and 2³
+    exponent = floor(log2(6.5))  # an example, to replace: 2, since 6.5 lies between 2² and 2³
     ...
 ''',
     reference=mx_block,
