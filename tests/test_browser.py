@@ -12,32 +12,117 @@ import pytest
 
 from tests.browser import REPOSITORY, Notebook, lab_server, write_notebook
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = [pytest.mark.browser, pytest.mark.long, pytest.mark.xdist_group("browser")]
 
-CELLS = [
-    "from course_lib import viz\nfrom tests.fake_bot import MESSAGES, FakeBot",
-    "viz.explorers.break_the_bot(bot=FakeBot(), messages=MESSAGES)",
-    "viz.explorers.ruler()",
-    "viz.explorers.grid(data='after a ReLU')",
-    "viz.explorers.planner()",
-    "viz.explorers.heatmap()",
-    "viz.explorers.migrate()",
-    "viz.explorers.stepper()",
-    "viz.explorers.protect()",
-    "viz.explorers.attention()",
-    "viz.explorers.inspector()",
-    "viz.explorers.offload()",
-    "viz.explorers.blocks()",
-    "viz.explorers.toggler()",
-    "viz.explorers.comparer()",
-    "viz.explorers.capacity()",
-    "viz.explorers.trace()",
-    "viz.explorers.gate()",
-    "viz.explorers.decide()",
-    "viz.explorers.mastery()",
+# name: (what the cell calls, the first sentence, then: a control, a key or another entry of its list, what is said now)
+EXPLORERS = {
+    "break_the_bot": ("break_the_bot(bot=FakeBot(), messages=MESSAGES)", "The reply is exactly right.", [
+        ("bits a weight", "ArrowRight", "the refund goes to the wrong order", 5),
+        ("bits a weight", "End", "no longer JSON"),
+        ("bits a weight", "ArrowLeft", "the customer gets 940 euros instead of 40"),
+        ("request", "iris-2176: 1 grey kettle, 2 white mug", "the customer gets 90 euros instead of 0"),
+    ]),
+    "ruler": ("ruler()", "ŵ = 0.7.", [
+        ("weight w", "has the value", "0.73"),
+        ("weight w", "ArrowRight", "w/s = 7.7 rounds to 8", 4),
+        ("bits b", "ArrowLeft", "4 bits stop at 7"),
+    ]),
+    "grid": ("grid(data='after a ReLU')", "7 of the 15 marks hold no value", [
+        ("percentile kept", "ArrowLeft", "values are clipped", 5),
+        ("grid", "asymmetric: min to max", "Asymmetric, zero point 0"),
+    ]),
+    "planner": ("planner()", "It does not fit into the 19.2 GiB", [
+        ("weights", "has the value", "16 bits"),
+        ("weights", "ArrowRight", "36.1 GB", 3),
+        ("sequences at once", "End", "set by arithmetic"),
+    ]),
+    "heatmap": ("heatmap()", "sets the step of all 1,023 others", [
+        ("one scale for each", "ArrowRight", "shares its scale with 63 weights"),
+        ("outlier: size", "End", "60 times a typical weight"),
+    ]),
+    "migrate": ("migrate()", "31 times less than without smoothing", [
+        ("alpha", "ArrowRight", "α = 0.55"),
+        ("contract", "ArrowRight", "Under W4A8"),
+        ("scales of inputs", "each token has its own", "Under W4A8"),
+    ]),
+    "stepper": ("stepper()", "Nothing is rounded yet", [
+        ("columns rounded", "ArrowRight", "The 4 columns to its right moved", 2),
+        ("bits a weight", "End", "Column 2 is rounded: it is off by up to 0.1"),
+        ("the inputs have", "nothing in common", "No other column moves"),
+        ("columns rounded", "End", "Nobody is left to make up for that."),
+    ]),
+    "protect": ("protect()", "α = 0.5: at 3 bits", [
+        ("alpha", "Home", "that is plain rounding"),
+        ("weights", "End", "at 4 bits the outputs are off"),
+        ("alpha", "End", "α = 0.95"),
+    ]),
+    "attention": ("attention()", "Keys in 2 bits, with a range for each token", [
+        ("a range for each", "Home", "with a range for each channel"),
+        ("left as they are", "End", "The last 64 tokens are as they were"),
+        ("keys and values in", "End", "Keys in FP8, with one scale for all"),
+    ]),
+    "inspector": ("inspector()", "Byte 0 of 288 is 47. It belongs to the header: magic", [
+        ("field", "ArrowRight", "It belongs to the header: version"),
+        ("bytes further on", "ArrowRight", "Byte 5 of 288"),
+        ("field", "End", "It belongs to the padding"),
+    ]),
+    "offload": ("offload()", "25 of 32 layers and the output layer are on the GPUs", [
+        ("KV cache", "ArrowRight", "All 32 layers"),
+        ("tokens of context", "End", "of 32 layers and the output layer"),
+        ("GPUs", "two RTX 4090", "--tensor-split"),
+    ]),
+    "blocks": ("blocks()", "Byte 4 of 0 … 143 belongs to scales[0]", [
+        ("byte", "ArrowRight", "Byte 5 of 0 … 143"),
+        ("byte", "End", "Byte 143 of 0 … 143 belongs to qs[127]"),
+        ("type of the block", "Q4_0", "Byte 17 of 0 … 17"),
+        ("byte", "Home", "It is the low half of d"),
+    ]),
+    "toggler": ("toggler()", "E4M3FN 0 1000 110 is 3.5.", [
+        ("code", "ArrowRight", "is 3.75."),
+        ("s = 0", "is pressed", "E4M3FN 1 1000 111 is −3.75."),
+        ("format", "E2M1 (FP4)", "E2M1 1"),
+    ]),
+    "comparer": ("comparer()", "the largest number, 7.1, comes back as 6", [
+        ("its largest number", "Home", "the largest number, 4, stays 4"),
+        ("the block holds", "one large number", "the least is NVFP4"),
+        ("show the marks of", "INT4, groups of 32", "INT4, groups of 32: the largest number"),
+    ]),
+    "capacity": ("capacity()", "4.68 GiB to spare", [
+        ("details summary", "is unfolded", None),
+        ("sequences at once", "ArrowRight", "3.68 GiB to spare"),
+        ("details", "is still unfolded", "525,336,576 x 16 bits"),
+        ("units", "GB (10^9 bytes)", "GB to spare"),
+        ("tokens a sequence", "End", "It does not fit"),
+    ]),
+    "trace": ("trace()", "Version 1, 4 rows a program, access 1 of 42: program 0 loads 256 bytes of words", [
+        ("access", "ArrowRight", "access 2 of 42: program 0 loads"),
+        ("rows a program", "End", "every byte of x once"),
+        ("access", "End", "program 0 stores"),
+        ("version", "5: split-K", "Version 5, 8 rows a program"),
+    ]),
+    "gate": ("gate()", "300 items, a margin of 3 points, 0.25 GiB: of 10 candidates 2 may serve: Q5_K_M, Q4_K_M.", [
+        ("items asked", "Home", "25 items, a margin of 3 points, 0.25 GiB: of 10 candidates none may serve."),
+        ("items asked", "End", "2 may serve"),
+        ("margin, points", "End", "a margin of 10 points"),
+        ("memory", "End", "1 GiB"),
+    ]),
+    "decide": ("decide()", "Try first: AWQ or GPTQ, 4 bits on vLLM. There are no FP8 units here", [
+        ("sequences at once", "End", "fewer at once, or shorter ones"),
+        ("sequences at once", "Home", "BF16 fits, too, and is the fallback"),
+        ("machine", "NVIDIA GeForce RTX 4090, 24 GiB", "Try first: FP8 checkpoint on vLLM"),
+    ]),
+    "mastery": ("mastery()", "30 of 79 exercises count. The level is Developing.", [
+        ("statement", "evaluation", "“evaluation” is shown by 13 exercises of chapters 04, 13, 14; 0 count."),
+        ("as if done up to", "End", "The level is Excellent."),
+        ("as if done up to", "Home", "The level is Developing."),
+        ("what counts", "also with the solution read", "1 count."),
+    ]),
+}  # fmt: skip
+PLOTS = [
     "viz.show(viz.plots.footprints({'FP16': 140, 'INT4': 35}, limit=80), alt='FP16 is too large, INT4 fits.')",
     "viz.show(viz.plots.pipeline(), alt='Weights become bytes.')",
 ]
+KEYS = ("ArrowLeft", "ArrowRight", "Home", "End")
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +138,9 @@ def new_page(browser):
 @pytest.fixture(scope="session")
 def shared(lab, browser):
     """The notebook with every explorer, run once."""
-    write_notebook(lab.folder / "explorers.ipynb", *CELLS)
+    start = "from course_lib import viz\nfrom tests.fake_bot import MESSAGES, FakeBot"
+    cells = [f"viz.explorers.{call}" for call, *_ in EXPLORERS.values()]
+    write_notebook(lab.folder / "explorers.ipynb", start, *cells, *PLOTS)
     return Notebook(new_page(browser), lab, "explorers.ipynb").run_all()
 
 
@@ -69,171 +156,37 @@ def take_shot(page, name, folder):
 def notebook(shared, request, tmp_path):
     """The shared notebook; after the test a screenshot is taken, and nothing may have failed or logged an error."""
     yield shared
-    take_shot(shared.page, request.node.name.removeprefix("test_"), tmp_path)
+    test, _, name = request.node.name.removesuffix("]").partition("[")
+    take_shot(shared.page, name or test.removeprefix("test_"), tmp_path)
     errors, shared.errors = shared.errors, []
     assert shared.failures() == []
     assert errors == []
 
 
-def test_break_the_bot(notebook):
-    bot = notebook.explorer("break_the_bot")
-    bot.wait_for("The reply is exactly right.")
-    bot.press("bits a weight", "ArrowRight", "the refund goes to the wrong order", times=5)
-    bot.press("bits a weight", "End", "no longer JSON")
-    bot.press("bits a weight", "ArrowLeft", "the customer gets 940 euros instead of 40")
-    bot.choose("request", "iris-2176: 1 grey kettle, 2 white mug", "the customer gets 90 euros instead of 0")
+def move(explorer, label, what, words, times=1):
+    """One step of a story; most are a key on a slider or another entry of a list, and a sentence to wait for."""
+    if what in KEYS:
+        explorer.press(label, what, words, times)
+    elif what == "has the value":
+        assert explorer.slider(label).get_attribute("aria-valuetext") == words
+    elif what == "is pressed":
+        explorer.box.get_by_role("button", name=label).press("Space")
+        explorer.wait_for(words)
+    elif what == "is unfolded":
+        explorer.box.locator(label).first.press("Enter")
+    elif what == "is still unfolded":
+        explorer.box.locator(f"{label}[open]", has_text=words).wait_for()
+    else:
+        explorer.choose(label, what, words)
 
 
-def test_ruler(notebook):
-    ruler = notebook.explorer("ruler")
-    ruler.wait_for("ŵ = 0.7.")
-    assert ruler.slider("weight w").get_attribute("aria-valuetext") == "0.73"
-    ruler.press("weight w", "ArrowRight", "w/s = 7.7 rounds to 8", times=4)
-    ruler.press("bits b", "ArrowLeft", "4 bits stop at 7")
-
-
-def test_grid(notebook):
-    grid = notebook.explorer("grid")
-    grid.wait_for("7 of the 15 marks hold no value")
-    grid.press("percentile kept", "ArrowLeft", "values are clipped", times=5)
-    grid.choose("grid", "asymmetric: min to max", "Asymmetric, zero point 0")
-
-
-def test_planner(notebook):
-    planner = notebook.explorer("planner")
-    planner.wait_for("It does not fit into the 19.2 GiB")
-    assert planner.slider("weights").get_attribute("aria-valuetext") == "16 bits"
-    planner.press("weights", "ArrowRight", "36.1 GB", times=3)
-    planner.press("sequences at once", "End", "set by arithmetic")
-
-
-def test_capacity(notebook):
-    planner = notebook.explorer("capacity")
-    planner.wait_for("4.68 GiB to spare")
-    planner.box.locator("details summary").first.press("Enter")
-    planner.press("sequences at once", "ArrowRight", "3.68 GiB to spare")
-    planner.box.locator("details[open]", has_text="525,336,576 x 16 bits").wait_for()  # an update leaves it open
-    planner.choose("units", "GB (10^9 bytes)", "GB to spare")
-    planner.press("tokens a sequence", "End", "It does not fit")
-
-
-def test_heatmap(notebook):
-    heatmap = notebook.explorer("heatmap")
-    heatmap.wait_for("sets the step of all 1,023 others")
-    heatmap.press("one scale for each", "ArrowRight", "shares its scale with 63 weights")
-    heatmap.press("outlier: size", "End", "60 times a typical weight")
-
-
-def test_stepper(notebook):
-    stepper = notebook.explorer("stepper")
-    stepper.wait_for("Nothing is rounded yet")
-    stepper.press("columns rounded", "ArrowRight", "The 4 columns to its right moved", times=2)
-    stepper.press("bits a weight", "End", "Column 2 is rounded: it is off by up to 0.1")
-    stepper.choose("the inputs have", "nothing in common", "No other column moves")
-    stepper.press("columns rounded", "End", "Nobody is left to make up for that.")
-
-
-def test_attention(notebook):
-    attention = notebook.explorer("attention")
-    attention.wait_for("Keys in 2 bits, with a range for each token")
-    attention.press("a range for each", "Home", "with a range for each channel")
-    attention.press("left as they are", "End", "The last 64 tokens are as they were")
-    attention.press("keys and values in", "End", "Keys in FP8, with one scale for all")
-
-
-def test_mastery(notebook):
-    mastery = notebook.explorer("mastery")
-    mastery.wait_for("30 of 70 exercises count. The level is Developing.")
-    mastery.choose("statement", "evaluation", "“evaluation” is shown by 10 exercises of chapters 04, 13; 5 count.")
-    mastery.press("as if done up to", "End", "The level is Excellent.")
-    mastery.press("as if done up to", "Home", "The level is Developing.")
-    mastery.choose("what counts", "also with the solution read", "The level is Strong.")
-
-
-def test_trace(notebook):
-    trace = notebook.explorer("trace")
-    trace.wait_for("Version 1, 4 rows a program, access 1 of 42: program 0 loads 256 bytes of words")
-    trace.press("access", "ArrowRight", "access 2 of 42: program 0 loads", times=1)
-    trace.press("rows a program", "End", "every byte of x once")
-    trace.press("access", "End", "program 0 stores")
-    trace.choose("version", "5: split-K", "Version 5, 8 rows a program")
-
-
-def test_decide(notebook):
-    decide = notebook.explorer("decide")
-    decide.wait_for("Try first: AWQ or GPTQ, 4 bits on vLLM. There are no FP8 units here")
-    decide.press("sequences at once", "End", "fewer at once, or shorter ones")
-    decide.press("sequences at once", "Home", "BF16 fits, too, and is the fallback")
-    decide.choose("machine", "NVIDIA GeForce RTX 4090, 24 GiB", "Try first: FP8 checkpoint on vLLM")
-
-
-def test_protect(notebook):
-    protect = notebook.explorer("protect")
-    protect.wait_for("α = 0.5: at 3 bits")
-    protect.press("alpha", "Home", "that is plain rounding")
-    protect.press("weights", "End", "at 4 bits the outputs are off")
-    protect.press("alpha", "End", "α = 0.95")
-
-
-def test_blocks(notebook):
-    blocks = notebook.explorer("blocks")
-    blocks.wait_for("Byte 4 of 0 … 143 belongs to scales[0]")
-    blocks.press("byte", "ArrowRight", "Byte 5 of 0 … 143", times=1)
-    blocks.press("byte", "End", "Byte 143 of 0 … 143 belongs to qs[127]")
-    blocks.choose("type of the block", "Q4_0", "Byte 17 of 0 … 17")
-    blocks.press("byte", "Home", "It is the low half of d")
-
-
-def test_inspector(notebook):
-    inspector = notebook.explorer("inspector")
-    inspector.wait_for("Byte 0 of 288 is 47. It belongs to the header: magic")
-    inspector.press("field", "ArrowRight", "It belongs to the header: version", times=1)
-    inspector.press("bytes further on", "ArrowRight", "Byte 5 of 288", times=1)
-    inspector.press("field", "End", "It belongs to the padding", times=1)
-
-
-def test_offload(notebook):
-    offload = notebook.explorer("offload")
-    offload.wait_for("25 of 32 layers and the output layer are on the GPUs")
-    offload.press("KV cache", "ArrowRight", "All 32 layers", times=1)
-    offload.press("tokens of context", "End", "of 32 layers and the output layer", times=1)
-    offload.choose("GPUs", "two RTX 4090", "--tensor-split")
-
-
-def test_toggler(notebook):
-    toggler = notebook.explorer("toggler")
-    toggler.wait_for("E4M3FN 0 1000 110 is 3.5.")
-    toggler.press("code", "ArrowRight", "is 3.75.")
-    button = toggler.box.get_by_role("button", name="s = 0")
-    button.focus()
-    notebook.page.keyboard.press("Space")
-    toggler.wait_for("E4M3FN 1 1000 111 is −3.75.")
-    toggler.choose("format", "E2M1 (FP4)", "E2M1 1")
-
-
-def test_comparer(notebook):
-    comparer = notebook.explorer("comparer")
-    comparer.wait_for("the largest number, 7.1, comes back as 6")
-    comparer.press("its largest number", "Home", "the largest number, 4, stays 4")
-    comparer.choose("the block holds", "one large number", "the least is NVFP4")
-    comparer.choose("show the marks of", "INT4, groups of 32", "INT4, groups of 32: the largest number")
-
-
-def test_gate(notebook):
-    gate = notebook.explorer("gate")
-    gate.wait_for("300 items, a margin of 3 points, 0.25 GiB: of 10 candidates 2 may serve: Q5_K_M, Q4_K_M.")
-    gate.press("items asked", "Home", "25 items, a margin of 3 points, 0.25 GiB: of 10 candidates none may serve.")
-    gate.press("items asked", "End", "2 may serve")
-    gate.press("margin, points", "End", "a margin of 10 points")
-    gate.press("memory", "End", "1 GiB")
-
-
-def test_migrate(notebook):
-    migrate = notebook.explorer("migrate")
-    migrate.wait_for("31 times less than without smoothing")
-    migrate.press("alpha", "ArrowRight", "α = 0.55", times=1)
-    migrate.press("contract", "ArrowRight", "Under W4A8")
-    migrate.choose("scales of inputs", "each token has its own", "Under W4A8")
+@pytest.mark.parametrize("name", EXPLORERS)
+def test_an_explorer_follows_the_keyboard_and_says_so(notebook, name):
+    _, first, steps = EXPLORERS[name]
+    explorer = notebook.explorer(name)
+    explorer.wait_for(first)
+    for step in steps:
+        move(explorer, *step)
 
 
 def test_a_screen_reader_finds_the_picture_by_its_sentence(notebook):
