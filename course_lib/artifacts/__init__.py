@@ -1,4 +1,4 @@
-"""Checkpoints that other programs read: GPTQ (v1 and v2), AWQ and compressed-tensors, written and read back exactly."""
+"""Files that other programs read: GPTQ, AWQ and compressed-tensors checkpoints, and GGUF; written and read back."""
 
 from course_lib.artifacts.layouts import LAYOUTS
 from course_lib.artifacts.read import load
