@@ -81,7 +81,7 @@ def _works(python, root, run):
 def _moved(root):
     """Return whether .venv was made for another folder: its scripts still point there."""
     try:
-        lines = (root / ".venv" / "pyvenv.cfg").read_text().splitlines()
+        lines = (root / ".venv" / "pyvenv.cfg").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return True
     commands = [line for line in lines if line.startswith("command = ") and " -m venv " in line]
