@@ -1,14 +1,12 @@
-"""`course grade` from end to end: a class graded by the command, a kill in the middle, nbgrader's feedback on it."""
+"""`course grade` from end to end: a class graded by the command, nbgrader's feedback on it."""
 
 import contextlib
 import json
 import os
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -27,7 +25,6 @@ pytestmark = pytest.mark.sandbox
 HALF = "def spare_code(w, b):\n    s = w[w.abs().argmax()].item() / -(2 ** (b - 1)) or 1.0\n"
 HALF += "    return torch.round(w / s).to(torch.int8), s\n"  # not clipped
 LEAKY = "def split_error(w, s, b):\n    raise ValueError(str(w.tolist()))\n"
-SLOW = "import time\n\ntime.sleep(1)\n"
 
 
 def hand_in(submitted, student, answers=REFERENCE):
@@ -144,47 +141,3 @@ def test_nbgraders_feedback_shows_reasons_and_no_hidden_test(graded):
         for secret in ("graded import", "ps01.score", str(ROOT), str(graded.path), "<script>alert", sys.base_prefix):
             assert secret not in text
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in pages["anna"]
-
-
-# ---- kill -9
-
-
-def wait_for(condition, seconds=300.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.02)
-
-
-def below(pid):
-    """The processes that one has started, their children included."""
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:
-        return []
-    return [p for child in children for p in (int(child), *below(int(child)))]
-
-
-def test_kill_and_run_again_grades_everything_exactly_once(tmp_path, registered):
-    course = Class(tmp_path, registered)
-    students = [f"s{number}" for number in range(6)]
-    for student in students:
-        hand_in(course.submitted, student, {"q2": SLOW})
-    process = course.start("--workers", "2")
-    wait_for(course.rows)
-    family = below(process.pid)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    wait_for(lambda: not any(alive(pid) for pid in family))
-    before = course.rows()
-    assert 1 <= len(before) < len(students)
-    found = course.grade()
-    assert list(found) == students and {entry["score"] for entry in found.values()} == {0.0}
-    assert course.rows() == dict.fromkeys(students, 1)
-
-
-def alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False

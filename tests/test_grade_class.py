@@ -74,18 +74,40 @@ def scores(place: bank.Place) -> dict[str, float]:
         return {s.student_id: s.score for s in book.assignment_submissions(bank.source_path().parent.name)}
 
 
+def below(pid: int) -> list[int]:
+    """The processes that one has started, their children included."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return []
+    return [p for child in children for p in (int(child), *below(int(child)))]
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def killed_in_the_middle(place: bank.Place) -> set[str]:
-    """Start the command, and kill it when some are graded; who that was."""
+    """Start the command, and kill it when some are graded; who that was. What it has started ends with it."""
     options = dict(cwd=place.path, env=runs.environment(place), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     process, end = subprocess.Popen(command(place), **options), time.monotonic() + WAIT_S
     while len(rows(place)) < 5:
         assert process.poll() is None and time.monotonic() < end
         time.sleep(0.05)
+    family = below(process.pid)
     process.send_signal(signal.SIGKILL)
     process.wait()
+    while any(map(alive, family)):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert len(family) > 2
     return set(rows(place))
 
 
+@pytest.mark.long
 def test_a_mixed_class_of_thirty(subtests):
     handed_in = entries()
     assert len(handed_in) == 30
