@@ -72,6 +72,9 @@ def parser():
 
 def main(argv=None):
     """Run one subcommand and return its exit status."""
+    for stream in (sys.stdout, sys.stderr):  # Windows' code pages lack our ticks and arrows when output goes to a file
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
     options = parser().parse_args(sys.argv[1:] if argv is None else argv)
     if options.command is None:
         parser().print_help()

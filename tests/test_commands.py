@@ -1,6 +1,7 @@
 """The `course` command, its doctor and its lab, from a bare Python up to a running server."""
 
 import ast
+import io
 import json
 import os
 import re
@@ -70,6 +71,14 @@ def test_help_lists_the_commands_that_exist(capsys):
     listing = capsys.readouterr().out
     assert all(re.search(rf"^  {name} ", listing, re.MULTILINE) for name in cli.available())
     assert {"lab", "doctor", "update", "reset", "env"} <= set(cli.available())
+
+
+def test_a_code_page_without_our_signs_gets_question_marks(monkeypatch):
+    poor = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", poor)
+    cli.main([])
+    print("✓ passed", flush=True)
+    assert poor.buffer.getvalue().decode().endswith("? passed\n")
 
 
 def test_an_unknown_command_is_one_sentence(capsys):
