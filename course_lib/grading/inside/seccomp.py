@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import functools
 import os
 import struct
 
@@ -51,13 +52,19 @@ def program(machine: str) -> list[tuple[int, int, int, int]]:
     return [*lines, (_RETURN, 0, 0, _ALLOW)]
 
 
+@functools.cache
+def compiled(machine: str) -> bytes:
+    """The same as Linux reads it."""
+    return b"".join(struct.pack("=HBBI", *line) for line in program(machine))
+
+
 def install() -> bool:
     """Filter this process and all its children from now on; False on a machine whose numbers are not known."""
     machine = os.uname().machine
     if machine not in MACHINES:
         return False
     kernel.prctl(kernel.NO_NEW_PRIVILEGES, 1)
-    code = b"".join(struct.pack("=HBBI", *line) for line in program(machine))
+    code = compiled(machine)
     buffer = ctypes.create_string_buffer(code, len(code))
     header = struct.pack("=H6xQ", len(code) // 8, ctypes.addressof(buffer))
     kernel.prctl_pointer(SET_SECCOMP, FILTER, header)

@@ -16,22 +16,25 @@ class Channel:
     """Messages over the one socket that leads out."""
 
     def __init__(self, fd: int):
-        self.socket = socket.socket(fileno=fd)
+        self.socket, self.read, self.body = socket.socket(fileno=fd), bytearray(), b""
 
     def send(self, message) -> None:
         self.socket.sendall(wire.frame(message))
 
     def receive(self):
-        return wire.decode(self._take(wire.body_bytes(self._take(wire.HEADER.size))))
+        """The next message; its bytes stay in `body`."""
+        self.body = self._take(wire.body_bytes(self._take(wire.HEADER.size)))
+        return wire.decode(self.body)
 
     def _take(self, n: int) -> bytes:
-        data = bytearray()
-        while len(data) < n:
-            part = self.socket.recv(min(n - len(data), 2**20))
+        while len(self.read) < n:
+            part = self.socket.recv(max(min(n - len(self.read), 2**20), wire.AT_ONCE))
             if not part:
                 os._exit(0)  # the grader is gone
-            data += part
-        return bytes(data)
+            self.read += part
+        data = bytes(self.read[:n])
+        del self.read[:n]
+        return data
 
 
 def serve(fd: int) -> None:
@@ -49,7 +52,8 @@ def serve(fd: int) -> None:
             channel.send(("error", number, error))
     channel.send(("ready", {name: described(space.names, name) for name in job["names"]}))
     while True:
-        channel.socket.sendall(answer(space, channel.receive()))
+        call = channel.receive()
+        channel.socket.sendall(answer(space, call, channel.body))
 
 
 def remove(name: str) -> None:
@@ -101,19 +105,18 @@ def _parameters(function):
     return [(p.name, int(p.kind), p.default is not p.empty) for p in parameters][:50]
 
 
-def answer(space: Space, call) -> bytes:
+def answer(space: Space, call, body: bytes) -> bytes:
     """The reply to one call: ("value", result, changed), ("error", what, changed) or ("unreadable", why).
 
-    `changed` holds the arguments if the function has changed them, else None.
+    `changed` holds the arguments if the function has changed them, so that they no longer give the call's bytes.
     """
     _, number, name, args, kwargs = call
-    before = wire.encode((args, kwargs))
     try:
         reply = "value", number, space.names[name](*args, **kwargs)
     except BaseException as error:
         reply = "error", number, told(error)
     try:
-        changed = (args, kwargs) if wire.encode((args, kwargs)) != before else None
+        changed = (args, kwargs) if wire.encode(call) != body else None
         return wire.frame((*reply, changed))
     except wire.Refused as refused:
         return wire.frame(("unreadable", number, str(refused)))

@@ -53,6 +53,9 @@ class Template:
         self.control = control
         self.children = {}  # id: Child
         self.ended = {}  # id: why
+        # found out once, since a fork pays for what it computes with a copy of each page that it touches
+        self.sizes, self.about = isolate.sizes(), isolate.about()
+        seccomp.compiled(os.uname().machine)
 
     def serve(self) -> None:
         self.reply({"ready": os.getpid()})
@@ -73,7 +76,7 @@ class Template:
             if order["spawn"] % TIDY == 1 and not order["cold"]:
                 kernel.use_huge_pages()
             try:
-                self.children[order["spawn"]] = Child(order, start(order, fds[0], self.control))
+                self.children[order["spawn"]] = Child(order, start(order, fds[0], self))
                 self.reply({"spawned": order["spawn"]})
             except OSError as error:
                 self.reply({"refused": order["spawn"], "why": str(error)})
@@ -121,14 +124,14 @@ def _words(status: int) -> str:
     return f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"exit {os.WEXITSTATUS(status)}"
 
 
-def start(order: dict, channel: int, control: socket.socket) -> int:
+def start(order: dict, channel: int, template: Template) -> int:
     """Fork twice: into new namespaces, then the first process there. Its pid, as soon as it is shut off. OSError."""
     if order["cold"]:  # the fork shares our pid namespace, and must not reach into our memory
         kernel.prctl(kernel.DUMPABLE, 0)
     reading, writing = os.pipe()
     first = os.fork()
     if first == 0:
-        _guarded(lambda: _first(order, channel, writing), writing)
+        _guarded(lambda: _first(order, channel, writing, template), writing)
     os.close(writing)
     with open(reading) as pipe:
         said = pipe.read().split("\n")
@@ -152,26 +155,25 @@ def _guarded(run, writing: int) -> None:
         os._exit(1)
 
 
-def _first(order: dict, channel: int, writing: int) -> None:
+def _first(order: dict, channel: int, writing: int, template: Template) -> None:
     if not order["cold"]:  # in a cold start bubblewrap has done all this
         isolate.enter(os.getuid(), os.getgid())
     second = os.fork()
     if second == 0:
-        _guarded(lambda: _second(order, channel, writing), writing)
+        _guarded(lambda: _second(order, channel, writing, template), writing)
     os.write(writing, f"{second}\n".encode())
     os._exit(0)
 
 
-def _second(order: dict, channel: int, writing: int) -> None:
+def _second(order: dict, channel: int, writing: int, template: Template) -> None:
     from . import student
 
-    held = isolate.sizes()
     if not order["cold"]:
-        isolate.furnish(order["masks"], order["limits"]["scratch_mb"])
-    isolate.limit(order["limits"], *held)
+        isolate.furnish(order["masks"], order["limits"]["scratch_mb"], template.about)
+    isolate.limit(order["limits"], *template.sizes)
     kernel.drop_capabilities()
     seccomp.install()
-    os.makedirs("/tmp/work")
+    os.mkdir("/tmp/work")
     os.chdir("/tmp/work")
     os.close(writing)
     student.serve(isolate.close_all_but(channel))
