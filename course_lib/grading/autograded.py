@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import functools
 import html
 import json
 import re
@@ -34,7 +35,7 @@ def build(assignment: Assignment, found: Found | None, scores: dict, notes: list
     for number, cell in enumerate(cells):
         cell["id"] = f"cell-{number}"
     metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
-    return json.dumps({"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}, indent=1)
+    return json.dumps({"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5})
 
 
 def _marked(part: Part, source, assignment: Assignment, scores: dict) -> dict:
@@ -114,6 +115,7 @@ def _verdict(score) -> list:
     return [_stream(said), points] if said else [points]
 
 
+@functools.lru_cache(maxsize=1000)  # a class's verdicts are much alike
 def wrapped(line: str) -> str:
     """A line of output, broken where a page would have to be scrolled."""
     indent = " " * (13 if line.startswith("  ") else 4)  # below what the visible checks and the reasons begin with

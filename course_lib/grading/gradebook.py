@@ -96,12 +96,9 @@ class Book:
 
         The row also keeps what the score was and became, a person's points and lateness included, and `why`.
         """
-        times = {"timestamp": at} if at else {}
         try:
             earlier = _latest(self.db, assignment.name, student).get(student, (None, None, None))[2]
-            with self._commits_put_off():
-                self.book.update_or_create_student(student)
-                submission = self.book.update_or_create_submission(assignment.name, student, **times)
+            submission = self._submission(assignment.name, student, at)
             before = total(self.db, submission) if earlier and earlier["score"] is not None else None
             with self.db.no_autoflush:  # a new one's scores are then inserted with it
                 notebook = next(one for one in submission.notebooks if one.notebook.name == assignment.notebook)
@@ -122,6 +119,13 @@ class Book:
         except BaseException:
             self.db.rollback()
             raise
+
+    def _submission(self, assignment: str, student: str, at):
+        """nbgrader's row of a submission, and its student's; what is new is not written yet."""
+        times = {"timestamp": at} if at else {}
+        with self._commits_put_off():
+            self.book.update_or_create_student(student)
+            return self.book.update_or_create_submission(assignment, student, **times)
 
     @contextlib.contextmanager
     def _commits_put_off(self):

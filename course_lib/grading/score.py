@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import functools
 import io
 
 from course_lib.checks.limit import TimeUp
@@ -43,11 +44,10 @@ def _run(source: str, space: dict, answers: Answers):
     """(what it printed, the value of a last expression or None, the error that the student's side caused or None)."""
     sink = io.StringIO()
     try:
-        tree = ast.parse(source)
-        last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+        statements, last = _compiled(source)
         with contextlib.redirect_stdout(sink), contextlib.redirect_stderr(sink):
-            exec(compile(tree, "<test>", "exec"), space)
-            value = eval(compile(ast.Expression(last.value), "<test>", "eval"), space) if last else None
+            exec(statements, space)
+            value = eval(last, space) if last else None
         return sink.getvalue(), value, None
     except (KeyboardInterrupt, GeneratorExit):
         raise
@@ -58,6 +58,14 @@ def _run(source: str, space: dict, answers: Answers):
     finally:
         if answers.failure:  # a check may have taken it for the student's error
             raise answers.failure
+
+
+@functools.lru_cache(maxsize=64)  # the same tests for a whole class
+def _compiled(source: str):
+    """A test's statements, and its last expression or None."""
+    tree = ast.parse(source)
+    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+    return compile(tree, "<test>", "exec"), last and compile(ast.Expression(last.value), "<test>", "eval")
 
 
 def _first_line(error: BaseException, terse: bool) -> str:

@@ -1,6 +1,9 @@
 """One worker: a trusted process with a sandbox of its own, which grades one submission after the other."""
 
+import contextlib
 import ctypes
+import gc
+import importlib
 import os
 import signal
 import sys
@@ -44,7 +47,8 @@ def main(pipe: Connection, slot: int, setting: Setting) -> None:
     try:
         slot += setting.first_slot
         template = Template(Copy(Path(setting.copy)), slot, setting.limits, setting.cold)  # imports torch meanwhile
-        context = prepare(setting, template)
+        with _no_collection():
+            context = prepare(setting, template)
         template.warm_up()
         pipe.send(("ready", template.cold))
         while True:
@@ -64,10 +68,19 @@ def main(pipe: Connection, slot: int, setting: Setting) -> None:
         os._exit(0)  # nothing is left to do, and taking torch apart takes half a second
 
 
+@contextlib.contextmanager
+def _no_collection():
+    """While torch is imported the garbage collector would look at all of it again and again, and never needs to."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 def prepare(setting: Setting, template: Template):
     """The context of a batch: the set, and what its graded/ module hides from each question."""
-    import importlib
-
     import torch
 
     from course_lib.grading import source
