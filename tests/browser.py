@@ -166,8 +166,13 @@ class ShownExplorer:
         self.wait_for(words)
 
     def choose(self, label, option, words):
-        """Take another entry of a drop-down list and wait until the sentence holds `words`."""
-        self.box.get_by_label(label, exact=True).select_option(option)
+        """Go to another entry of a drop-down list with the arrows and wait until the sentence holds `words`."""
+        entries = self.box.get_by_label(label, exact=True)
+        entries.focus()
+        names = [name.replace("\xa0", " ") for name in entries.locator("option").all_text_contents()]
+        steps = names.index(option) - entries.evaluate("e=>e.selectedIndex")
+        for _ in range(abs(steps)):
+            self.page.keyboard.press("ArrowDown" if steps > 0 else "ArrowUp")
         self.wait_for(words)
 
     def wait_for(self, words):
