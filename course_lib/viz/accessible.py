@@ -3,6 +3,10 @@
 An ipywidgets slider has a visible label but no accessible name, and a replaced paragraph is not read out. The sentence
 under a picture therefore carries a handler that runs each time it appears on the page: it names every slider in the
 explorer after its label, and repeats the sentence in a live region that stays.
+
+JupyterLab takes single keys for itself wherever nobody writes text: an arrow in a drop-down list would leave for the
+next cell, two d's would delete the cell. While the focus is on a control, its keys are its own; Enter, Escape, Tab
+and all shortcuts with Ctrl stay JupyterLab's.
 """
 
 from html import escape
@@ -20,6 +24,11 @@ const mend = left => {
     if (readout) handle?.setAttribute('aria-valuetext', readout.textContent);
   }
   if (!box) return;
+  window.qKeys ??= (window.addEventListener('keydown', e => {
+    const control = e.target.closest?.('.q-explorer :is(select, [role=slider])');
+    const ours = !(e.ctrlKey || e.metaKey || e.altKey || ['Enter', 'Escape', 'Tab'].includes(e.key));
+    control?.toggleAttribute('data-lm-suppress-shortcuts', ours);
+  }, true), 1);
   let live = box.querySelector('.q-live');
   if (!live) {
     live = document.createElement('div');
