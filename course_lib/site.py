@@ -36,7 +36,8 @@ def run(notebook, folder, home):
 
     where = {"metadata": {"path": str(folder)}}
     client = NotebookClient(notebook, timeout=CELL_S, store_widget_state=False, resources=where)
-    client.execute(env=os.environ | {"COURSE_HOME": str(home)})
+    # a page cannot wipe a progress bar, so none is drawn
+    client.execute(env=os.environ | {"COURSE_HOME": str(home), "TQDM_DISABLE": "1"})
     return notebook
 
 
