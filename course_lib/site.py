@@ -36,8 +36,9 @@ def run(notebook, folder, home):
 
     where = {"metadata": {"path": str(folder)}}
     client = NotebookClient(notebook, timeout=CELL_S, store_widget_state=False, resources=where)
-    # a page cannot wipe a progress bar, so none is drawn
-    client.execute(env=os.environ | {"COURSE_HOME": str(home), "TQDM_DISABLE": "1"})
+    # a page cannot wipe a progress bar, so none is drawn; notebooks that run at once have one thread each
+    names = {"COURSE_HOME": str(home), "TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1"}
+    client.execute(env=os.environ | names)
     return notebook
 
 
