@@ -32,9 +32,11 @@ class Known(Launched):
 
 
 def _bits(args: tuple) -> tuple:
-    """Arguments of a kernel as a key: tensors by their bytes."""
+    """Arguments of a kernel as a key: tensors by their layout and bytes."""
     return tuple(
-        (a.dtype, a.shape, a.reshape(-1).view(torch.uint8).numpy().tobytes()) if isinstance(a, torch.Tensor) else a
+        (a.dtype, a.shape, a.stride(), a.reshape(-1).view(torch.uint8).numpy().tobytes())
+        if isinstance(a, torch.Tensor)
+        else a
         for a in args
     )
 
