@@ -109,8 +109,8 @@ def collect(folder: Path, into: Path, assignment: Assignment, at: datetime, patt
 
 def _doubt(files: dict[str, bytes], assignment: Assignment) -> str:
     """What to say of notebooks that are cut off, or hold none of the set's functions, not even as a stub."""
-    if damaged := [name for name, data in files.items() if not _is_json(data)]:
-        return f"  ({', '.join(damaged)} is no complete notebook: ask for the file again)"
+    if not all(map(_is_json, files.values())):
+        return "  (this is no complete notebook: ask for the file again)"
     names = [name.encode() for question in assignment.questions for name in question.names]
     looks_right = any(name in data for data in files.values() for name in names)
     return "" if looks_right or not names else f"  (this does not look like {assignment.short}: is it another set?)"
