@@ -51,6 +51,10 @@ def test_salient_ranks_by_what_the_statistics_call_mean_abs():
     assert salient.reference(stats.rows, 5).tolist() == stats.mean_abs.argsort(descending=True)[:5].tolist()
 
 
+def test_every_case_of_protected_gives_a_vector_of_factors():
+    assert all(case.args[1].shape == case.args[0].shape[1:] for case in protected.cases)
+
+
 @pytest.mark.parametrize("b", [2, 3, 4, 8])
 def test_protected_is_the_library_s_rounding_between_two_scales(b):
     w, s = randn(b, 6, 16), scales(randn(9, 50, 16).abs().mean(0), 0.5)

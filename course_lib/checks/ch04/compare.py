@@ -72,6 +72,9 @@ def _a_share(got, base, other, targets, n_bytes):
 def _blind_to_shifts(run, base, other, targets, n_bytes):
     moved = run(base + 3.0, other - 2.0, targets, n_bytes)
     still = run(base, other, targets, n_bytes)
+    lost = [key for key in still if not math.isfinite(still[key])]
+    if lost:
+        return f"Your {lost[0]} is {still[lost[0]]}: a probability became 0 in float32, or an exp became infinite."
     off = [key for key in still if not abs(moved[key] - still[key]) < 1e-4]
     return not off or f"Adding a constant to all logits changes no probability, but your {' and '.join(off)} changed."
 

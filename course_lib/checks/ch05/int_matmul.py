@@ -115,6 +115,11 @@ def int_matmul(qx, zx, qw, zw):
             "The sum runs over the channels, `in` of them. You counted the outputs.",
         ),
         Wrong(
+            "counted with the tokens",
+            _terms(constant=lambda qx, zx, qw, zw: qx.shape[0] * zx * zw),
+            "The sum runs over the channels, qx.shape[1] of them. qx.shape[0] counts the tokens.",
+        ),
+        Wrong(
             "zero points swapped",
             _terms(lambda zx, zw, sx, sw: zw * sw, lambda zx, zw, sx, sw: zx * sx),
             "Each zero point multiplies the *other* side's sum: zx · Σqw and zw · Σqx.",
