@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.long, pytest.mark.xdist_group("br
 
 # name: (what the cell calls, the first sentence, then: a control, a key or another entry of its list, what is said now)
 EXPLORERS = {
-    "break_the_bot": ("break_the_bot(bot=FakeBot(), messages=MESSAGES)", "The reply is exactly right.", [
+    "break_the_bot": ("break_the_bot(bot=FakeBot(), messages=MESSAGES)", "the reply is exactly right.", [
         ("bits a weight", "ArrowRight", "the refund goes to the wrong order", 5),
         ("bits a weight", "End", "no longer JSON"),
         ("bits a weight", "ArrowLeft", "the customer gets 940 euros instead of 40"),
@@ -234,7 +234,7 @@ def test_the_real_first_screen(lab, browser):
     shutil.copytree(REPOSITORY / "notebooks/img", lab.folder / "img", dirs_exist_ok=True)
     notebook = Notebook(new_page(browser), lab, target.name).run_all(patience_ms=300_000)
     bot = notebook.explorer("break_the_bot")
-    bot.wait_for("The reply is exactly right.")
+    bot.wait_for("the reply is exactly right.")
     bot.press("bits a weight", "End", "At 2 bits")
     assert notebook.errors == []
     notebook.page.close()

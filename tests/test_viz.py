@@ -59,7 +59,7 @@ def test_every_corner_of_every_control_draws_and_says_something(explorer):
         state = dict(zip([control.name for control in explorer.controls], values, strict=True))
         sentence, scene = explorer.frame(**state)
         assert sentence.endswith((".", "!")) and 40 < len(sentence) < 330, (state, sentence)
-        assert not re.search(r"nan|inf\b|None|-\d", sentence), (state, sentence)  # a minus sign is −
+        assert not re.search(r"nan|inf\b|None|(?<![a-z])-\d", sentence), (state, sentence)  # a minus sign is −
         assert scene.width == 760 and len(scene.marks) > 15
 
 
@@ -196,6 +196,10 @@ def test_heatmap_s_outlier_hurts_its_block_and_no_other():
     assert with_outlier.near > 5 * clean.near
 
 
+def test_heatmap_s_sentence_follows_the_outlier():
+    assert len({explorers.heatmap(row=row, col=col).frame()[0] for row, col in ((5, 21), (6, 21), (5, 22))}) == 3
+
+
 def test_heatmap_s_price_falls_from_tensor_to_four_columns():
     h = measure(5, 21, 20.0, "tensor")
     bits = [entry[1] for entry in h.price]
@@ -210,10 +214,15 @@ def test_heatmap_s_price_falls_from_tensor_to_four_columns():
 
 def test_bot_s_sentence_follows_the_bits():
     shown = explorers.break_the_bot(bot=FakeBot(), messages=MESSAGES)
-    assert shown.frame(bits=16)[0].endswith("over the budget of 1.90 MB. The reply is exactly right.")
+    assert shown.frame(bits=16)[0].endswith("over the budget of 1.90 MB. olive-5426: the reply is exactly right.")
     assert "the refund goes to the wrong order (olive-4526, not olive-5426)" in shown.frame(bits=4)[0]
     assert "tokens are still right (9" in shown.frame(bits=3)[0]
     assert "no longer JSON" in shown.frame(bits=2)[0]
+
+
+def test_bot_s_sentence_names_the_request():
+    shown = explorers.break_the_bot(bot=FakeBot(), messages=MESSAGES)
+    assert "iris-2176: the reply is exactly right." in shown.frame(message=1)[0]
 
 
 def test_bot_compares_token_by_token():

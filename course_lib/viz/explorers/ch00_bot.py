@@ -25,6 +25,7 @@ FONT, EM, LINE = 12.5, 7.5, 20  # monospaced: size, width of a letter, height of
 class Scene00:
     """Everything that one setting shows."""
 
+    order: str
     message: str
     bits: int
     reply: str
@@ -53,6 +54,7 @@ class BreakTheBot(Explorer):
 
     def numbers(self, message, bits):
         example = self.examples[message]
+        order = example.action["order"]
         full = self.bot.reply(example.prompt, 16).size_bytes
         try:
             reply = self.bot.reply(example.prompt, bits)
@@ -60,11 +62,10 @@ class BreakTheBot(Explorer):
             if not self.own:
                 raise
             nothing = Comparison((), (False,) * len(self.bot.tokens(example.answer.strip())), ("there is no reply",))
-            return Scene00(
-                example.message, bits, "", nothing, full, full, self.budget_bytes, f"{type(error).__name__}: {error}"
-            )
+            said = f"{type(error).__name__}: {error}"
+            return Scene00(order, example.message, bits, "", nothing, full, full, self.budget_bytes, said)
         found = compare(reply.text, example.answer.strip(), example.action, self.bot.tokens)
-        return Scene00(example.message, bits, reply.text, found, reply.size_bytes, full, self.budget_bytes)
+        return Scene00(order, example.message, bits, reply.text, found, reply.size_bytes, full, self.budget_bytes)
 
     def sentence(self, n):
         if n.trouble:
@@ -75,11 +76,11 @@ class BreakTheBot(Explorer):
         size += f", {fits} the budget of {_mb(n.budget_bytes)}."
         c = n.comparison
         if c.exact:
-            return f"{size} The reply is exactly right."
+            return f"{size} {n.order}: the reply is exactly right."
         share = f"{c.right} of {plural(len(c.hits), 'token')} are still right ({c.right / len(c.hits):.0%})"
         more = f", and {plural(len(c.faults) - 1, 'more mistake')}" if len(c.faults) > 1 else ""
         fault = c.faults[0] if c.faults else "the wording differs"
-        return f"{size} {share}, but {fault}{more}."
+        return f"{size} {n.order}: {share}, but {fault}{more}."
 
     def draw(self, n):
         scene = Scene(WIDTH, HEIGHT)

@@ -110,16 +110,17 @@ class Heatmap(Explorer):
         _, bits, sqnr = next(entry for entry in h.price if entry[0] == h.group)
         price = f"Without the outlier, SQNR is {sqnr:.1f} dB at {number(bits, 3)} bits a weight."
         large = f"{number(h.size)} times a typical weight" if h.size > 1 else "no larger than a typical weight"
+        outlier = f"The outlier at row {h.row}, column {h.col}, {large},"
         count = (h.block[1] - h.block[0]) * (h.block[3] - h.block[2]) - 1
         if h.far is None:
             return (
-                f"The outlier, {large}, sets the step of all {count:,} others: their mean error is "
+                f"{outlier} sets the step of all {count:,} others: their mean error is "
                 f"{number(h.near, 2)} of a typical weight. {price}"
             )
         times = h.near / h.far
         spread = f"{number(times, 2)} times that of the rest" if times > 1.15 else "no worse than that of the rest"
         return (
-            f"The outlier, {large}, shares its scale with {count} weights: their mean error is "
+            f"{outlier} shares its scale with {count} weights: their mean error is "
             f"{number(h.near, 2)}, {spread} ({number(h.far, 2)}). {price}"
         )
 
