@@ -33,13 +33,6 @@ def _steps(qmax=lambda b: 2 ** (b - 1) - 1, size=torch.abs, dim=1, to_code=torch
     return variant
 
 
-def _by_rows(w, s, b):
-    n = min(len(s), len(w))
-    factor = torch.ones(len(w), 1)
-    factor[:n, 0] = s[:n]
-    return _rounded(w * factor, b) / factor
-
-
 def _ones_change_nothing(run, w, s, b):
     same, plain = run(w, torch.ones_like(s), b), _rounded(w, b)
     if same.shape != w.shape:
@@ -111,7 +104,7 @@ def protected(w, s, b):
         ),
         Wrong(
             "rows scaled",
-            _by_rows,
+            lambda w, s, b: _rounded(w * s[:, None], b) / s[:, None],
             "s has one number for each *input* channel, so it multiplies columns: w * s, which broadcasts along rows.",
         ),
         Wrong(
