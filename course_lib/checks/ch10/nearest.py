@@ -105,7 +105,7 @@ def nearest(x, values):
         Case("every tie of E2M1", torch.tensor([0.25, 0.75, 1.25, 1.75, 2.5, 3.5, 5.0]), FP4),
         Case("negative ones", torch.tensor([-2.5, -1.75, -0.1]), FP4),
         Case("a hair beside the ties", torch.tensor([2.4999998, 2.5000002, 4.9999995, 5.0000005]), FP4),
-        Case("beyond the largest", torch.tensor([6.5, -100.0, 1e30]), FP4),
+        Case("beyond the largest", torch.tensor([6.5, -100.0, 1e4]), FP4),
         Case("its own numbers", FP4.clone(), FP4),
         Case("E3M2", torch.tensor([0.03125, -0.09375, 3.25, 26.0, -40.0]), E3M2),
         Case("E2M3", torch.tensor([1.0625, 1.1875, -3.1, 0.0625, 7.9, -0.1875]), E2M3),

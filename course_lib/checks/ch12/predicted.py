@@ -27,6 +27,10 @@ def _weights_only(n, k, bits, per_weight, bandwidth, issue):
     return 1e6 * max(n * k * bits / 8 / bandwidth, n * k * per_weight / issue)
 
 
+def _bits_of_x(n, k, bits, per_weight, bandwidth, issue):
+    return 1e6 * max((n * k * bits / 8 + 16 * (n + k)) / bandwidth, n * k * per_weight / issue)
+
+
 def _bytes_of_bits(n, k, bits, per_weight, bandwidth, issue):
     return 1e6 * max((n * k + n + k) * bits / 8 / bandwidth, n * k * per_weight / issue)
 
@@ -99,6 +103,7 @@ def predicted(n, k, bits, per_weight, bandwidth, issue):
             _weights_only,
             "x and y move, too: 2 bytes for each of k and n numbers. For one row it is most of it.",
         ),
+        Wrong("bits for bytes in x and y", _bits_of_x, "bandwidth counts bytes: a number of 16 bits moves 2, not 16."),
         Wrong("x and y in the weight's bits", _bytes_of_bits, "Only the weights are quantized. x and y have 16 bits."),
         Wrong(
             "x for every row",

@@ -134,6 +134,13 @@ def first(weights, cache, room, gpu, fp8):
             "You quantized the cache where the weights alone were enough. Change one thing at a time.",
         ),
         Wrong(
+            "half a cache beside FP8 weights",
+            lambda weights, cache, room, gpu, fp8: (
+                "fp8" if gpu and fp8 and weights / 2 + cache / 2 <= room else first(weights, cache, room, gpu, fp8)
+            ),
+            "You halved the cache with the weights. FP8 weights leave the cache at 16 bits: it is a choice of its own.",
+        ),
+        Wrong(
             "an exact fit refused",
             _tree(strict=True),
             "What needs exactly the room fits: ≤, not <.",

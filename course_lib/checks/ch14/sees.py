@@ -97,6 +97,11 @@ def sees(user, share):
             "Four bytes: hexdigest() has two digits for each. Take 16 of them, or 8 bytes of digest().",
         ),
         Wrong(
+            "eight hexadecimal digits below 2⁶⁴",
+            _variant(lambda user, share: _number(user, length=4) / 2**32 < share),
+            "Eight hexadecimal digits are four bytes, a number below 2³²: nearly all users lie below share · 2⁶⁴.",
+        ),
+        Wrong(
             "share in percent",
             _variant(lambda user, share: _number(user) < share / 100),
             "share is a fraction already: at 1.0 everybody sees the candidate.",

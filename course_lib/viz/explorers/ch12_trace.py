@@ -209,7 +209,7 @@ def _roofline(scene, t):
         if v != t.version:
             side, anchor = (9, "start") if v % 2 else (-9, "end")
             scene.circle(x(each), y(t.reach(v)), 4.5, "paper", "blue", 2)
-            up = -5 if v > 1 else 16  # 1 and 3 stand close together
+            up = {1: 16, 2: 13}.get(v, -5)  # 1 and 3 stand close together; above 2 runs the roof
             scene.text(x(each) + side, y(t.reach(v)) + up, v, size=12, color="blue", anchor=anchor)
     if t.version in t.per_weight:
         px, py = x(t.per_weight[t.version]), y(t.reach(t.version))
