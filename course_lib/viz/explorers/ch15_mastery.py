@@ -85,14 +85,16 @@ class Mastery(Explorer):
         return Found(statement, upto, frozenset(passed), shares, level, following, lacking)
 
     def sentence(self, n):
-        what = f"As if chapters 01 to {n.upto:02d} were done: " if n.upto else ""
+        pretended = f"chapters 01 to {n.upto:02d} were" if n.upto > 1 else "chapter 01 was"
+        what = f"As if {pretended} done: " if n.upto else ""
         if n.chosen is None:
             done, of = len(n.passed), len(self.found["states"])
             what += f"{done} of {of} exercises count. "
         else:
             done, of = n.shares[n.chosen]
             chapters = sorted({e[2:4] for e in self.found["statements"][n.chosen][1]})
-            what += f"“{NAMES[n.chosen]}” is shown by {of} exercises of chapters {', '.join(chapters)}; {done} count. "
+            where = f"chapter{'s' * (len(chapters) > 1)} {', '.join(chapters)}"
+            what += f"“{NAMES[n.chosen]}” is shown by {of} exercises of {where}; {done} count. "
         what += f"The level is {n.level}."
         if n.following:
             what += f" {n.following} wants {n.lacking} more exercise{'s' * (n.lacking != 1)} of its own."
