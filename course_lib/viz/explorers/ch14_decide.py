@@ -36,9 +36,12 @@ class Decide(Explorer):
         return choose(model, machine, context, batch)
 
     def sentence(self, choice):
+        path = choice.first or min(choice.paths, key=lambda each: each.plan.total)
+        needed, there = (number(size / 2**30) for size in (path.plan.total, path.plan.memory))
         if choice.first is None:
-            return f"None of these. {choice.reason}"
-        return f"Try first: {choice.first.artifact} on {choice.first.runtime}. {choice.reason}"
+            return f"None of these. {choice.reason} The least needs {needed} GiB; {there} GiB are there."
+        text = f"Try first: {path.artifact} on {path.runtime}. {choice.reason}"
+        return f"{text} It needs {needed} GiB; {there} GiB are there."
 
     def draw(self, choice):
         rows = len(choice.paths)
