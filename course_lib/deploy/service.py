@@ -102,7 +102,8 @@ class Service:
         if self.state == "running":
             raise ValueError("a canary is running already; let it end, or roll it back")
         if not verdict.approved:
-            self.say(f"the gate refused {verdict.name}: {' '.join(verdict.reasons)} The incumbent stays.")
+            for line in (f"the gate refused {verdict.name}; the incumbent stays", *verdict.reasons):
+                self.say(line)
             return False
         if old := self.router.call(lambda: self.traffic.backends.pop("candidate", None)):
             old.server.stop()

@@ -168,25 +168,25 @@ def _roof(scene, p):
         batches = [1, turn, 1024]
         rates = [min(b * p.device.bytes_per_s / (p.params * bits / 8), peak) for b in batches]
         scene.path([(x(b), y(r)) for b, r in zip(batches, rates, strict=True)], color, width, dash=dash)
-    scene.text(x.end, y(peak) - 9, "arithmetic sets the pace", size=12, color="muted", anchor="end")
+    pace = "arithmetic sets the pace"
     if 1 < p.turn < 1024:
         scene.line(x(p.turn), y(peak), x(p.turn), y.start, "faint", 1.5, (3, 3))
-        scene.text(x(p.turn), y.start - 6, f"from {number(p.turn, 2)} on", size=12, color="muted", halo=True)
+        pace += f" from {number(p.turn, 2)} on"
+    scene.text(x.end, y(peak) - 22, pace, size=12, color="muted", anchor="end")
     _points(scene, p, x, y)
 
 
 def _points(scene, p, x, y):
     """The chosen setting as a diamond with its figure, the 16-bit one as a ring."""
     px, py, below = x(p.batch), y.inside(p.rate), y.inside(p.rate16)
-    shift, anchor = (12, "start") if px < 600 else (-12, "end")
     scene.circle(px, below, 5, "paper", "muted", 2)
     if below - py > 10:
-        label = f"16 bits: {number(p.rate16)}"
-        scene.text(px + shift, max(below + 17, py + 38), label, size=12, color="muted", anchor=anchor, halo=True)
+        scene.text(px + 12, below + 13, f"16 bits: {number(p.rate16)}", size=12, color="muted", anchor="start")
     scene.diamond(px, py, 8, "red", "paper")
-    scene.text(
-        px + shift, py + 20, f"{number(p.rate)} tokens/s", size=14, bold=True, color="red", anchor=anchor, halo=True
-    )
+    at, anchor = (px - 11, py - 7), "end"  # above both lines, which rise
+    if p.batch == 1:  # no room on the left: between them, or above where they are close
+        at, anchor = (px - 8, py - 16) if 0 < below - py < 34 else (px + 12, py + 20), "start"
+    scene.text(*at, number(p.rate), size=14, bold=True, color="red", anchor=anchor, halo=True)
 
 
 def planner(**start):

@@ -200,7 +200,8 @@ def _trade(scene, h):
     for k, ((choice, _, _), (px, py)) in enumerate(zip(h.price, points, strict=True)):
         chosen = choice == h.group
         scene.circle(px, py, 7 if chosen else 4.5, "blue" if chosen else "paper", "blue", 2)
-        scene.text(px, py + (-13 if k % 2 else 23), SHORT.get(choice, choice), size=12, bold=chosen)
+        at, anchor = (px + 9, "end") if choice == "tensor" else (px, "middle")  # a long name, and 32 is near
+        scene.text(at, py + (-13 if k % 2 else 23), SHORT.get(choice, choice), size=12, bold=chosen, anchor=anchor)
 
 
 def heatmap(**start):

@@ -102,9 +102,13 @@ def _line(scene, line, x, y, k):
     spots = [(x(bits), y(kl)) for _, bits, kl in line]
     scene.path(spots, HUES[k % 4], 2.2)
     below = k % 3 == 2  # the third line writes below and to the left of its marks, the others above and to the right
+    before = 0.0
     for (name, _, _), (px, py) in zip(line, spots, strict=True):
         _dot(scene, px, py, k)
         at = (px - 8, py + 18, "end") if below else (px + 7, py - 8, "start")
+        if 0 < px - before < 26 and not below:  # no room beside the label before
+            at = (px, py + 20, "middle")
+        before = px
         scene.text(at[0], at[1], name, size=12, anchor=at[2], halo=True)
 
 
