@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from course_lib import models
-from course_lib.kernels import dispatch
+from course_lib.kernels import ON_GPU, dispatch
 from course_lib.kvcache import KVFormat, QuantizedKVCache, attend
 from course_lib.kvcache.page_store import PageStore, joined, why_not
 from course_lib.kvcache.store import store
 
+DEVICE = "cuda" if ON_GPU else "cpu"
 FORMATS = {
     "fp8": KVFormat("fp8", group=64, residual=4, scale=0.05),
     "fp8 measured": KVFormat("fp8", group=64, residual=0, scale=None),
@@ -24,7 +25,7 @@ def bot():
     """The bundled model's first two blocks."""
     model, tokenizer = models.load("bundled", dtype=torch.float32)
     model.model.layers, model.config.num_hidden_layers = model.model.layers[:2], 2
-    return model, tokenizer
+    return model.to(DEVICE), tokenizer
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -33,7 +34,7 @@ def test_pages_hold_what_the_other_stores_hold(name, axis):
     torch.manual_seed(0)
     format = FORMATS[name]
     pages, plain = PageStore(format, axis), store(format, "channel" if axis == "keys" else "token")
-    x = torch.randn(2, 3, 5 * format.group, 64) + 3 * torch.randn(64)
+    x = (torch.randn(2, 3, 5 * format.group, 64) + 3 * torch.randn(64)).to(DEVICE)
     x[0, 0, :, :8], x[1, 1, : format.group] = 0.25, 0.0  # channels and tokens of equal numbers
     for part in x.split([format.group, 3 * format.group, format.group], 2):
         pages.append(part)
@@ -91,9 +92,10 @@ def steps(model, tokens, cache, start):
 def test_a_model_over_pages_says_what_it_says_over_decoded_keys(bot, name):
     model = copy.deepcopy(bot[0])
     torch.manual_seed(0)
-    tokens = torch.randint(1, 1024, (2, 139))
-    wanted, ran = steps(model, tokens, QuantizedKVCache(model.config, FORMATS[name]), 136)
-    assert {said for row in ran for said in row} == {"reference, because x is on the CPU"}
+    tokens = torch.randint(1, 1024, (2, 139), device=DEVICE)
+    with dispatch.prefer("reference"):
+        wanted, ran = steps(model, tokens, QuantizedKVCache(model.config, FORMATS[name]), 136)
+    assert {said for row in ran for said in row} == {"reference, because it was asked for"}
     with dispatch.prefer("kernels"):
         cache = QuantizedKVCache(model.config, FORMATS[name])
         assert model.config._attn_implementation == attend.NAME
@@ -103,7 +105,8 @@ def test_a_model_over_pages_says_what_it_says_over_decoded_keys(bot, name):
     # float16 holds key − zero to 2^-11 of the larger, on both sides of every product
     assert (got - wanted).abs().max() <= 2**-9 * wanted.abs().max()
     plain = QuantizedKVCache(model.config.to_dict(), FORMATS[name])
-    steps(model, tokens, plain, 139)
+    _, ran = steps(model, tokens, plain, 139)
+    assert ON_GPU or ran == [2 * ["reference, because x is on the CPU"]]
     for mine, other in zip(cache.layers, plain.layers, strict=True):  # the same tokens moved into the stores
         assert mine.stores[0].tokens == other.stores[0].tokens > 0
         torch.testing.assert_close(mine.decoded()[1], other.decoded()[1], atol=0.1, rtol=0.1)
@@ -115,8 +118,9 @@ def test_what_a_kernel_cannot_take_goes_the_old_way(bot):
     batch = tokenizer(["The customer asks for", "A refund"], padding=True, padding_side="left", return_tensors="pt")
     how = dict(max_new_tokens=3, min_new_tokens=3, do_sample=False, pad_token_id=0)
     format = KVFormat("fp8", group=16, residual=0, scale=0.05)
-    long = {k: torch.cat([v] * 9, 1) for k, v in batch.items()}
-    wanted = model.generate(**long, past_key_values=QuantizedKVCache(model.config, format), **how)
+    long = {k: torch.cat([v] * 9, 1).to(DEVICE) for k, v in batch.items()}
+    with dispatch.prefer("reference"):
+        wanted = model.generate(**long, past_key_values=QuantizedKVCache(model.config, format), **how)
     with dispatch.prefer("kernels"):
         cache = QuantizedKVCache(model.config, format)
         got = model.generate(**long, past_key_values=cache, **how)
@@ -133,10 +137,11 @@ def test_what_a_kernel_cannot_take_goes_the_old_way(bot):
 def test_generate_over_pages_crops_and_reorders(bot):
     """Beams reorder the pages; afterwards cropping decodes into the window."""
     model, tokenizer = copy.deepcopy(bot[0]), bot[1]
-    ids = torch.cat([tokenizer("The customer asks for a refund", return_tensors="pt").input_ids] * 6, 1)
+    ids = torch.cat([tokenizer("The customer asks for a refund", return_tensors="pt").input_ids] * 6, 1).to(DEVICE)
     format = KVFormat("fp8", group=16, residual=0, scale=0.05)
     how = dict(max_new_tokens=3, min_new_tokens=3, do_sample=False, num_beams=2, pad_token_id=0)
-    wanted = model.generate(ids, past_key_values=QuantizedKVCache(model.config, format), **how)
+    with dispatch.prefer("reference"):
+        wanted = model.generate(ids, past_key_values=QuantizedKVCache(model.config, format), **how)
     with dispatch.prefer("kernels"):
         cache = QuantizedKVCache(model.config, format)
         got = model.generate(ids, past_key_values=cache, **how)
@@ -149,8 +154,8 @@ def test_generate_over_pages_crops_and_reorders(bot):
 
 def test_with_lse_joins_two_parts_of_the_tokens():
     torch.manual_seed(0)
-    q = torch.randn(2, 4, 64)
-    keys, values = torch.randn(2, 2, 2, 40, 64)
+    q = torch.randn(2, 4, 64, device=DEVICE)
+    keys, values = torch.randn(2, 2, 2, 40, 64, device=DEVICE)
     whole, top = attend.dense(q, keys, values)
     parts = [attend.dense(q, keys[:, :, part], values[:, :, part]) for part in (slice(0, 7), slice(7, 40))]
     joined = torch.logaddexp2(parts[0][1], parts[1][1])
