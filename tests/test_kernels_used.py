@@ -1,4 +1,4 @@
-"""QuantLinear takes the kernels, says so, and gives what the reference gives: interpreted, or on the GPU that is here."""
+"""QuantLinear takes the kernels, says so, and gives what the reference gives: interpreted, or on a GPU."""
 
 import copy
 import gc
