@@ -2,8 +2,10 @@
 
 import contextlib
 import io
+import itertools
 import json
 import random
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -106,7 +108,8 @@ def test_cost_by_hand():
         ("llama-3.1-8b", "h100-sxm", 4096, 8, "fp8", "milder"),
         ("llama-3.1-8b", "h100-sxm", 1024, 128, "fp8", "FP8"),
         ("llama-3-70b", "a100-80gb", 4096, 1, "awq", "no FP8 units"),
-        ("llama-3.1-8b", "rtx-3090", 8192, 64, None, "fewer at once"),
+        ("llama-3.1-8b", "rtx-3090", 8192, 64, None, "64 sequences of 8,192 tokens do not: fewer at once"),
+        ("llama-3.1-8b", "rtx-4060", 65536, 1, None, "one sequence of 65,536 tokens does not: a shorter one"),
         ("llama-3-70b", "ddr5-laptop", 4096, 1, None, "smaller model"),
     ],
 )
@@ -176,6 +179,19 @@ def test_every_setting_of_the_explorer_draws():
                 sentence, scene = box.frame(model=model, machine=machine, context=context, batch=batch)
                 assert sentence.startswith(("Try first: ", "None of these. ")) and len(scene.marks) > 30
     assert set(MACHINES) <= set(DEVICES)
+
+
+def test_the_sentence_s_sizes_say_the_same_as_its_words():
+    box = explorers.decide()
+    for model, machine, context, batch in itertools.product(MODELS, MACHINES, CONTEXTS[::3], BATCHES[::3]):
+        choice = box.numbers(model[1], machine, context[1], batch[1])
+        said = box.sentence(choice)
+        needed = float(re.search(r"needs ([\d,.]+) GiB", said)[1].replace(",", ""))
+        there = float(re.search(r"([\d.]+) GiB are", said)[1])
+        fits = not said.startswith("None") and "main memory." not in said
+        assert (needed <= there) == fits, said
+        assert machine not in LOCAL or choice.least.key == "gguf"
+        assert batch[1] > 1 or "sequences" not in said
 
 
 # warm-ups and mine

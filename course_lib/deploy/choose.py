@@ -47,6 +47,12 @@ class Choice:
     reason: str
     paths: tuple[Path, ...]
 
+    @property
+    def least(self) -> Path:
+        """The path that needs least memory, of those that this machine has kernels for."""
+        local = self.paths[0].plan.on.name in LOCAL
+        return min((p for p in self.paths if p.key == "gguf" or not local), key=lambda path: path.plan.total)
+
 
 def choose(model: str, machine: str, context: int = 8192, batch: int = 1) -> Choice:
     """The first candidate for a dense model on one machine, for `batch` sequences of `context` tokens each.
@@ -117,6 +123,8 @@ def _weights_fit(p: Plan) -> bool:
 
 
 def _too_much(p: Plan, otherwise: str) -> str:
+    if _weights_fit(p) and p.batch == 1:
+        return f"The weights fit; one sequence of {p.context:,} tokens does not: a shorter one."
     if _weights_fit(p):
         return f"The weights fit; {p.batch} sequences of {p.context:,} tokens do not: fewer at once, or shorter ones."
     return f"Not even 4 bits a weight fit: {otherwise}."

@@ -36,12 +36,15 @@ class Decide(Explorer):
         return choose(model, machine, context, batch)
 
     def sentence(self, choice):
-        path = choice.first or min(choice.paths, key=lambda each: each.plan.total)
+        path = choice.first or choice.least
         needed, there = (number(size / 2**30) for size in (path.plan.total, path.plan.memory))
         if choice.first is None:
             return f"None of these. {choice.reason} The least needs {needed} GiB; {there} GiB are there."
-        text = f"Try first: {path.artifact} on {path.runtime}. {choice.reason}"
-        return f"{text} It needs {needed} GiB; {there} GiB are there."
+        text = f"Try first: {path.artifact} on {path.runtime}. {choice.reason} It needs {needed} GiB"
+        if path.plan.fits:
+            return f"{text}; {there} GiB are there."
+        rest = number((path.plan.total - path.plan.memory) / 2**30)
+        return f"{text}: {there} GiB are on the GPU, the other {rest} GiB have to be main memory."
 
     def draw(self, choice):
         rows = len(choice.paths)
