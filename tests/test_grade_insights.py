@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import shutil
 from contextlib import closing
 from importlib import import_module
 
@@ -129,6 +130,17 @@ def test_table_json_and_picture(gradebook, tmp_path, capsys):
     assert q1["unnamed"]["students"] == ["student5"]
     assert q3["not_tried"] == 1 and (tmp_path / "i.png").read_bytes().startswith(b"\x89PNG")
     assert "student0" not in said  # what a teacher may show to the class
+
+
+def test_who_has_left_the_class_is_not_counted(gradebook, tmp_path):
+    shutil.copy(gradebook.removeprefix("sqlite:///"), tmp_path / "gradebook.db")
+    url = f"sqlite:///{tmp_path}/gradebook.db"
+    with closing(Book(url, configuration(COURSE))) as book:
+        book.book.remove_student("student0")  # as `nbgrader db student remove student0 --force` does
+        assert "student0" in book.results(next(COURSE.source.glob("ps01-*")).name)
+    report = insights.collect(insights._parser().parse_args(["ps01", "--gradebook", url]))
+    assert (report["submissions"], report["graded"]) == (5, 5)
+    assert report["questions"][0]["mistakes"][0]["students"] == ["student1", "student2"]
 
 
 def test_the_picture_has_one_message_and_no_student(gradebook, tmp_path, capsys):
