@@ -4,6 +4,7 @@ import copy
 import gc
 import pickle
 import weakref
+from dataclasses import replace
 
 import pytest
 import torch
@@ -159,6 +160,7 @@ def test_every_refusal_has_its_reason():
         assert "no kernel for int8 weights and inputs in 16 bits" in said(ROW8)
         assert "no kernel for int4 weights and inputs in int8" in said(ZEROS, ROW8)
         assert "no kernel quantizes inputs as int8 tensor" in said(ROW8, Scheme.int(8, group="tensor"))
+        assert "no kernel quantizes inputs as int8 channel sym (scales" in said(ROW8, Scheme.int(8, scale_scheme=ROW8))
         assert "no kernel quantizes inputs as int8 channel asym" in said(ROW8, Scheme.int(8, symmetric=False))
         assert "one scale a row" in said(Scheme.int(8, group=64), ROW8)
         assert "128×128" in said(FP8, Scheme("e4m3fn", (1, 128)))
@@ -254,6 +256,48 @@ def test_another_dtype_leaves_codes_and_scales_alone(packed):
         assert weights.same(half.qtensor, before)
         assert torch.equal(half.double().weight, before.dequantize().double())
     assert {t.device.type for t in layer.to("meta").buffers()} == {"meta"}
+
+
+def test_groups_of_unequal_size_are_no_act_order_that_a_kernel_reads():
+    q = quantize(torch.randn(32, 256), ZEROS)
+    g_idx = (torch.arange(256) // 64).int().clamp(max=2)  # 64, 64 and 128 columns
+    layer = QuantLinear(replace(q, g_idx=g_idx)).to(DEVICE)
+    with dispatch.prefer("kernels"):
+        layer(torch.randn(1, 256, device=DEVICE))
+    assert layer.ran == "reference, because g_idx must put 64 columns into each group to be packed"
+
+
+def test_a_layer_keeps_the_buffers_that_it_was_given():
+    layer = QuantLinear(quantize(torch.randn(32, 128), ZEROS)).to(DEVICE)
+    layer.register_buffer("mine", torch.ones(3, device=DEVICE))
+    with dispatch.prefer("kernels"):
+        layer(torch.randn(1, 128, device=DEVICE))
+    layer.half()
+    assert layer.mine.dtype == torch.float16 and "mine" in layer.state_dict()
+
+
+def test_a_move_that_fails_leaves_the_layer_whole():
+    def full(t):
+        raise RuntimeError("out of memory")
+
+    layer = QuantLinear(quantize(torch.randn(32, 128), ZEROS), torch.randn(32))
+    names, x = list(dict(layer.named_buffers())), torch.randn(1, 128)
+    with dispatch.prefer("reference"):
+        wanted = layer(x)
+        with pytest.raises(RuntimeError, match="out of memory"):
+            layer._apply(full)
+        assert set(names) <= set(dict(layer.named_buffers())) and torch.equal(layer(x), wanted)
+
+
+@pytest.mark.parametrize("way", ["kernels", "reference"])
+@pytest.mark.parametrize("scheme, inputs", [(ZEROS, None), (ROW8, ROW8)])
+def test_no_tokens_and_a_wrong_width(way, scheme, inputs):
+    layer = QuantLinear(quantize(torch.randn(32, 128), scheme), None, inputs).to(DEVICE)
+    with dispatch.prefer(way):
+        assert layer(torch.zeros(2, 0, 128, device=DEVICE)).shape == (2, 0, 32)
+        for shape in ((2, 256), (4, 64), ()):
+            with pytest.raises(ValueError, match="x must have 128 columns"):
+                layer(torch.zeros(shape, device=DEVICE))
 
 
 def test_state_dicts_hold_the_decoded_weight_and_refuse_another():

@@ -57,11 +57,16 @@ class QuantLinear(nn.Module):
 
     def _hold(self, coded: QTensor | None, packed: weights.Form | None) -> None:
         """Hold the weight in one form, or in both; its tensors are buffers, and no part of `state_dict`."""
+        for name in self._held():
+            del self._buffers[name]
         self._coded, self._packed = coded, packed
-        self._buffers.clear()
         for kind, form in (("coded", coded), ("packed", packed)):
             for name, tensor in weights.tensors(form).items() if form is not None else ():
                 self.register_buffer(f"{kind}_{name}", tensor, persistent=False)
+
+    def _held(self) -> list[str]:
+        """The names of the buffers that hold the weight: a layer may have been given others."""
+        return [name for name in self._buffers if name == "decoded" or name.startswith(("coded_", "packed_"))]
 
     @property
     def qtensor(self) -> QTensor:
@@ -80,6 +85,8 @@ class QuantLinear(nn.Module):
         return kept
 
     def forward(self, x: Tensor) -> Tensor:  # (..., in) -> (..., out)
+        if x.dim() == 0 or x.shape[-1] != self.in_features:
+            raise ValueError(f"x must have {self.in_features} columns, as the weight has, got shape {tuple(x.shape)}")
         why = self._why_not(x)
         self.ran = str(dispatch.Route(None if why else self._packed.kernel, why))
         if not why or not self.keep:
@@ -118,10 +125,12 @@ class QuantLinear(nn.Module):
 
     def _apply(self, fn, recurse=True):
         """Move codes and scales in their own types; the decoded weight, in the new type, is decoded when needed."""
-        buffers, self._buffers = self._buffers, {}
-        super()._apply(fn, recurse)
-        self._buffers = buffers
-        here = next(iter(buffers.values())).device
+        held = {name: self._buffers.pop(name) for name in self._held()}
+        try:
+            super()._apply(fn, recurse)
+        finally:
+            self._buffers |= held
+        here = next(iter(held.values())).device
         probe = fn(torch.empty(0, dtype=self.dtype, device=here))
         if (probe.dtype, probe.device) != (self.dtype, here):
             self.dtype, self._refused = probe.dtype, ""
@@ -165,6 +174,8 @@ def quantize_activations(x: Tensor, scheme: Scheme) -> Tensor:
     True
     """
     tokens = x.reshape(-1, x.shape[-1])  # (tokens, in)
+    if not len(tokens):
+        return x
     try:
         return dequantize(quantize(tokens, scheme)).to(x.dtype).reshape(x.shape)
     except ValueError as error:

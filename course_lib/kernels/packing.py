@@ -84,6 +84,8 @@ def pack(q: QTensor, dtype: torch.dtype = torch.float16, run: int | None = 32) -
     order = None
     if q.g_idx is not None:
         order = torch.argsort(q.g_idx.long(), stable=True)
+        if not torch.equal(q.g_idx[order].long(), torch.arange(k, device=order.device) // group):
+            raise ValueError(f"g_idx must put {group} columns into each group to be packed")
         codes = codes[:, order]
     zero = q.zero_point.half().T.contiguous() if q.scheme.symmetric is False else None
     scale = q.scale.to(dtype).T.contiguous()

@@ -202,9 +202,9 @@ def of(weight, activations: Scheme | None) -> Form:
 
 def _on_the_fly(scheme: Scheme) -> bool:
     """Whether `w8a8.quantize_tokens` gives these codes: symmetric, a float32 scale a token or 128 channels of E4M3."""
-    plain = scheme.symmetric is True and scheme.scale_dtype == torch.float32 and not scheme.tensor_scale
+    exact = scheme.scale_dtype == torch.float32 and not scheme.tensor_scale and scheme.scale_scheme is None
     widths = {"int8": (-1,), "e4m3fn": (-1, 128)}.get(scheme.format, ())
-    return plain and scheme.block[0] == 1 and scheme.block[1] in widths
+    return scheme.symmetric is True and exact and scheme.block[0] == 1 and scheme.block[1] in widths
 
 
 def tensors(form, prefix: str = "") -> dict[str, Tensor]:
