@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import shutil
 import sqlite3
 import zipfile
@@ -301,6 +302,15 @@ def test_the_archive_holds_the_course_and_nothing_of_the_teacher(archive):
         n for n in names if n.split("/")[0] in ("solutions", "graded", "tests", ".git", "work", ".course", ".nbgrader")
     ]
     assert not [n for n in names if "__pycache__" in n or "checkpoints" in n or n.endswith((".pyc", ".db"))]
+
+
+def test_the_archive_s_readme_links_to_what_is_there(archive):
+    with zipfile.ZipFile(archive / "one.zip") as packed:
+        names = {name.removeprefix("quantization-course/") for name in packed.namelist()}
+        text = packed.read("quantization-course/README.md").decode("utf-8")
+    links = re.findall(r"\]\(([^)#]+)", text)
+    assert [link for link in links if "://" not in link and link not in names] == []
+    assert "notebooks/glossary.md" in links and "**You learn alone.**" in text and "**You teach.**" not in text
 
 
 def body(source):

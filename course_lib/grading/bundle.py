@@ -1,6 +1,7 @@
 """The students' archive: the course without solutions, graded references and tests."""
 
 import io
+import re
 import zipfile
 from pathlib import Path
 
@@ -29,7 +30,23 @@ def contents(root: Path, exercises: Path, sets: list[str]) -> dict[str, bytes]:
     for name in sets:
         for path in sorted((exercises / name).glob("*.ipynb")):
             found[f"exercises/{name}/{path.name}"] = path.read_bytes()
+    if "README.md" in found:
+        found["README.md"] = for_students(found["README.md"].decode("utf-8"), set(found)).encode("utf-8")
     return found
+
+
+def for_students(text: str, names: set[str]) -> str:
+    """The README without the paragraphs that link to a file which is not in the archive: those are for teachers.
+
+    >>> for_students("You [learn](a.md#b).\\n\\nYou [teach](t/c.md), see [there](https://d.e).\\n", {"a.md"})
+    'You [learn](a.md#b).\\n\\n'
+    """
+
+    def kept(paragraph: str) -> bool:
+        links = re.findall(r"\]\(([^)#]+)", paragraph)
+        return all("://" in link or link in names for link in links)
+
+    return "".join(filter(kept, re.split(r"(?<=\n\n)", text)))
 
 
 def write(out: Path, root: Path, exercises: Path, sets: list[str], secrets: set[tuple[str, ...]]) -> int:
