@@ -109,6 +109,10 @@ EXPLORERS = {
     "decide": ("decide()", "Try first: AWQ or GPTQ, 4 bits on vLLM. There are no FP8 units here", [
         ("sequences at once", "End", "fewer at once, or shorter ones"),
         ("sequences at once", "Home", "BF16 fits, too, and is the fallback"),
+        ("tokens a sequence", "End", "expanded inside the kernel. It needs"),
+        ("model", "Llama 3 70B", "the other"),
+        ("model", "Llama 3.1 8B", "24 GiB are there"),
+        ("tokens a sequence", "Home", "BF16 fits, too, and is the fallback"),
         ("machine", "NVIDIA GeForce RTX 4090, 24 GiB", "Try first: FP8 checkpoint on vLLM"),
     ]),
     "mastery": ("mastery()", "30 of 79 exercises count. The level is Developing.", [

@@ -27,7 +27,7 @@ def bundle(picture, alt):
 def image(png, alt, width):
     """An HTML image that carries its PNG and its description, `width` CSS pixels wide and shrinking with the page."""
     source = base64.b64encode(png).decode("ascii")
-    style = "max-width:100%;height:auto;background:#fff;border-radius:6px"
+    style = "max-width:100%;height:auto;box-sizing:border-box;padding:6px;background:#fff;border-radius:6px"
     return f'<img alt="{escape(alt)}" width="{width}" style="{style}" src="data:image/png;base64,{source}">'
 
 
