@@ -6,6 +6,7 @@ import pytest
 
 from course_lib.kernels.measure import measured
 from course_lib.viz import plots
+from course_lib.viz.plots import gpu
 
 
 @pytest.fixture
@@ -37,3 +38,11 @@ def test_the_picture_shows_ratios_and_says_where_they_come_from(file):
     assert "Some GPU, torch 2.11, triton 3.6, 2026-01-02; course bench kernels" in figure.get_supxlabel()
     figure = plots.gpu_attention({"kv_fp8": "FP8"}, path=file)
     assert list(figure.axes[0].get_lines()[0].get_ydata()) == [1.5, 1.5]
+
+
+def test_the_figures_behind_the_picture_as_text(file):
+    text = gpu.speeds({"w4a16-g128": "INT4"}, (1, 16, 64), peers=["other"], path=file)
+    assert [line.split()[-3:] for line in text.splitlines()] == [
+        ["1", "16", "64"], ["2.50", "2.00", "–"], ["1.25", "1.25", "–"],
+    ]  # fmt: skip
+    assert len({len(line) for line in text.splitlines()}) == 1

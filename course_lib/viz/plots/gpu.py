@@ -29,9 +29,7 @@ def gpu_speedup(curves, peers=(), shape=SHAPE, title="", path=None):
     first curve's rows are drawn as well.
     """
     figure, axes = new_figure(3.9)
-    first = next(iter(curves))
-    drawn = [(label, _points(measured.rows(name, *shape, path=path))) for name, label in curves.items()]
-    drawn += [(peer, _points(measured.rows(first, *shape, path=path), peer)) for peer in peers]
+    drawn = _ratios(curves, peers, shape, path)
     for (label, points), look in zip(drawn, _looks([*curves, *peers]), strict=True):
         if points:
             m, ratio = zip(*points, strict=True)
@@ -46,6 +44,15 @@ def gpu_speedup(curves, peers=(), shape=SHAPE, title="", path=None):
     axes.legend(frameon=False, loc="upper right", ncols=2, fontsize="small")
     figure.supxlabel(measured.provenance(path), x=0.01, ha="left", fontsize="x-small", color=light("muted"))
     return figure
+
+
+def speeds(curves, tokens=(1, 512), peers=(), shape=SHAPE, path=None):
+    """The figures behind `gpu_speedup` as lines of text: how many times as fast as bf16, for these tokens at once."""
+    rows = [("times bf16, by tokens", {m: str(m) for m in tokens})]
+    for label, points in _ratios(curves, peers, shape, path):
+        rows.append((label, {m: f"{ratio:.2f}" for m, ratio in points}))
+    width = max(len(label) for label, _ in rows)
+    return "\n".join(f"{label:{width}}" + "".join(f"{row.get(m, '–'):>8}" for m in tokens) for label, row in rows)
 
 
 @styled
@@ -76,6 +83,13 @@ def _looks(names):
         index = _FORMATS[name] if name in _FORMATS else next(free)
         style, marker = _LOOKS[index]
         yield {"color": light(CYCLE[index]), "linestyle": style, "marker": marker}
+
+
+def _ratios(curves, peers, shape, path):
+    """[(label, points)] of the curves, then of the peers: their times lie in the first curve's rows."""
+    first = measured.rows(next(iter(curves)), *shape, path=path)
+    found = [(label, _points(measured.rows(name, *shape, path=path))) for name, label in curves.items()]
+    return found + [(peer, _points(first, peer)) for peer in peers]
 
 
 def _points(rows, peer=None):
