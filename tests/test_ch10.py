@@ -237,6 +237,16 @@ def test_the_plots_name_their_formats():
     assert said == ["as it is: 0.16", "rotated: 0.12", "as it is: 0.077", "rotated: 0.084"]
 
 
+def test_the_labels_of_the_neighbours_stand_apart():
+    box = explorers.toggler()
+    for format in ("e5m2", "e4m3fn", "e4m3fnuz", "e2m1"):
+        for code in range(0, 2 ** minifloat.get(format).bits, 3):
+            marks = box.frame(format=format, code=code)[1].marks
+            labels = sorted((m.at[0], len(m.at[2])) for m in marks if m.kind == "text" and m.at[1] == 316)
+            for (left, a), (right, b) in itertools.pairwise(labels):
+                assert right - left > 7.5 * (a + b) / 2, (format, code)
+
+
 def test_a_format_looks_the_same_in_the_gpu_pictures_of_every_chapter():
     names = {"w4a16-g128": "INT4", "mxfp4": "MXFP4", "nvfp4": "NVFP4", "fp8-row": "FP8"}
     few, many = (

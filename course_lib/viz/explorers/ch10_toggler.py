@@ -192,13 +192,14 @@ def _near(scene, c):
     axis = Axis(shown[0] - margin, shown[-1] + margin, 40, WIDTH - 40)
     scene.text(24, y - 52, "its neighbours, enlarged", size=14, bold=True, anchor="start")
     scene.line(axis.start, y, axis.end, y, "ink", 1.5)
-    last = -math.inf
-    for v in shown:
-        here = v == c.value
+    taken = []  # (middle, width) of the labels: its own first, then those that do not touch one
+    for v in sorted(shown, key=lambda v: (v != c.value, v)):
+        here, words = v == c.value, number(v, 4)
         scene.line(axis(v), y - (24 if here else 16), axis(v), y, "red" if here else "blue", 3 if here else 2)
-        if axis(v) - last > 58 or here:
-            scene.text(axis(v), y + 20, number(v, 4), size=13, bold=here, color="red" if here else "blue", halo=True)
-            last = axis(v)
+        wide = 8 * len(words) + 10
+        if all(abs(axis(v) - at) > (wide + other) / 2 for at, other in taken):
+            scene.text(axis(v), y + 20, words, size=13, bold=here, color="red" if here else "blue", halo=True)
+            taken.append((axis(v), wide))
     scene.diamond(axis(c.value), y - 30, 8, "red", "paper")
     for side in (c.below, c.above):
         if side is not None:
