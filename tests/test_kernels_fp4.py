@@ -24,8 +24,8 @@ def held(q, x):
 
 
 @pytest.mark.parametrize("dtype", UNIT, ids=str)
-@pytest.mark.parametrize("tokens", [1, 5])
-@pytest.mark.parametrize("shape", [(1, 32), (70, 416), (257, 96)])
+@pytest.mark.parametrize("tokens", [1, 5, 20])
+@pytest.mark.parametrize("shape", [(1, 32), (70, 416), (257, 96), (256, 384)])
 @pytest.mark.parametrize("kind", ["mxfp4", "nvfp4"])
 def test_it_multiplies_by_the_dequantized_weight(kind, shape, tokens, dtype):
     x = torch.randn(tokens, shape[1], generator=torch.Generator().manual_seed(2)).to(dtype)
