@@ -44,6 +44,22 @@ def _output(x, w, xs, ws, b):
     return (_rounded(xs, b, False) @ _rounded(ws, b, True).T - x @ w.T).square().sum()
 
 
+def _largest(x, w, xs, ws, b):
+    return (_rounded(xs, b, False) @ _rounded(ws, b, True).T - x @ w.T).abs().max()
+
+
+def _absolute(x, w, xs, ws, b):
+    return (_rounded(xs, b, False) @ _rounded(ws, b, True).T - x @ w.T).abs().sum()
+
+
+def _cancelling(x, w, xs, ws, b):
+    return (_rounded(xs, b, False) @ _rounded(ws, b, True).T - x @ w.T).sum().abs()
+
+
+def _one_scale_for_w(x, w, xs, ws, b):
+    return (_rounded(xs, b, False) @ _rounded(ws, b, False).T - x @ w.T).square().sum()
+
+
 def _of_the_tensors(x, w, xs, ws, b):
     return (_rounded(xs, b, False) - xs).square().sum() + (_rounded(ws, b, True) - ws).square().sum()
 
@@ -104,6 +120,7 @@ def best_alpha(x, w, alphas, b):
         Case("large weights in one channel", *_layer(3, 3, 4, 2, small=30.0), [0.0, 0.25, 0.5, 0.75, 1.0], 4),
         Case("nothing loud", *_layer(4, 4, 4, 3), [0.2, 0.4, 0.6, 0.8], 4),
         Case("alphas in another order", *_layer(5, 4, 5, 3, loud=20.0), [1.0, 0.3, 0.7, 0.0, 0.5], 4),
+        Case("one large error or many small ones", *_layer(138, 3, 3, 2, loud=8.0), [0.0, 0.25, 0.5, 0.75, 1.0], 4),
         Case("many tokens", *_layer(6, 16, 8, 6, loud=30.0), [0.0, 0.25, 0.5, 0.75, 1.0], 4),
     ],
     properties=[
@@ -136,6 +153,26 @@ def best_alpha(x, w, alphas, b):
             "a scale for each token",
             _measured(_a_scale_a_token),
             "The spec gives x one scale for all its tokens: x.abs().max(), without dim.",
+        ),
+        Wrong(
+            "one scale for all of w",
+            _measured(_one_scale_for_w),
+            "The spec gives each row of w a scale of its own: amax(dim=1, keepdim=True).",
+        ),
+        Wrong(
+            "the largest error",
+            _measured(_largest),
+            "You compare the one worst output. Asked is the sum of all squared errors.",
+        ),
+        Wrong(
+            "absolute errors",
+            _measured(_absolute),
+            "You add |error|. Squares count a large error more, and here they choose another α.",
+        ),
+        Wrong(
+            "errors that cancel",
+            _measured(_cancelling),
+            "Errors of both signs cancel in a sum. Square each before you add.",
         ),
         Wrong(
             "the worst",

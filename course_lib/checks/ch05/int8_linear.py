@@ -52,6 +52,17 @@ def _no_zero_guard(x, w):
     return (qx @ qw.T) * sx * sw.T
 
 
+def _flat_scales(x, w):
+    """Scales (tokens,) and (out,): they are laid along the channels, and then along the outputs."""
+    sx, sw = (_scale(t.abs().amax(dim=1)) for t in (x, w))
+    qx, qw = torch.round(x / sx), torch.round(w / sw)
+    return (qx @ qw.T) * sx * sw
+
+
+def _signed(t):
+    return _scale(t.amax(dim=1, keepdim=True))
+
+
 def _wrap(t, bits):
     return (t + 2 ** (bits - 1)) % 2**bits - 2 ** (bits - 1)
 
@@ -168,6 +179,26 @@ def int8_linear(x, w):
             "only the weights rounded",
             lambda x, w: x @ (torch.round(w / _rows(w)) * _rows(w)).T,
             "That is W8A16: the inputs have kept all their digits. Round x, too.",
+        ),
+        Wrong(
+            "scales laid along the wrong side",
+            _flat_scales,
+            "amax(dim=1) gives a row (tokens,), and x / sx then divides *channels* by it. keepdim=True keeps a column.",
+        ),
+        Wrong(
+            "the largest, not the largest magnitude",
+            _with(sx=_signed, sw=_signed),
+            "amax without abs misses a row whose largest number is negative: its codes run over.",
+        ),
+        Wrong(
+            "the largest, not the largest magnitude, and clamped",
+            _with(sx=_signed, sw=_signed, code=lambda t, s: torch.round(t / s).clamp(-127, 127)),
+            "amax without abs misses a row whose largest number is negative: clamp then cuts it off.",
+        ),
+        Wrong(
+            "both scales left out",
+            _with(out=lambda whole, sx, sw: whole),
+            "Those are the sums of codes. Multiply them by s_x and by s_w, and they are numbers again.",
         ),
         Wrong(
             "zeros divided by zero",

@@ -55,6 +55,18 @@ def _zero_counted(b):
     return torch.cat([-below.flip(0), above]) / above[-1]
 
 
+def _zero_twice(b):
+    n = 2 ** (b - 1)
+    below, above = (torch.special.ndtri(torch.linspace(0.5, _p(b), k)) for k in (n, n))
+    return torch.cat([-below.flip(0), above]) / above[-1]
+
+
+def _one_too_many(b):
+    n = 2 ** (b - 1)
+    below, above = (torch.special.ndtri(torch.linspace(0.5, _p(b), k)) for k in (n, n + 1))
+    return torch.cat([-below.flip(0), above]) / above[-1]
+
+
 def _has_zero(got, b):
     return bool((got == 0).any()) or f"None of your {2**b} levels is 0; the nearest is {got.abs().min():.4g}."
 
@@ -110,6 +122,16 @@ def normal_levels(b):
             "0 counted among the others",
             _zero_counted,
             "From ½ the first quantile is 0 itself. For n levels above it take n + 1 numbers; below, n, without the 0.",
+        ),
+        Wrong(
+            "0 twice",
+            _zero_twice,
+            "Both sides begin with the quantile of ½, which is 0. Let only one keep it, and give that side one more.",
+        ),
+        Wrong(
+            "one level too many",
+            _one_too_many,
+            "Both sides have kept the 0: leave the first quantile of the side below out, [1:].",
         ),
         Wrong(
             "one row of quantiles",

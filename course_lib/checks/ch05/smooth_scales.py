@@ -39,6 +39,17 @@ def _only_inputs_guarded(x, w, alpha):
     return torch.where(x_max > 0, _right(x_max, w_max, alpha), 1.0)
 
 
+def _only_infinity_caught(x, w, alpha):
+    s = _unguarded(x, w, alpha)
+    return torch.where(torch.isfinite(s), s, 1.0)
+
+
+def _clamped(x, w, alpha):
+    """As SmoothQuant's own code guards, which has no rule for channels of zeros but a least number."""
+    x_max, w_max = x.abs().amax(dim=0), w.abs().amax(dim=0).clamp(min=1e-5)
+    return _right(x_max, w_max, alpha).clamp(min=1e-5)
+
+
 def _along_the_rows(x, w, alpha):
     x_max, w_max = x.abs().amax(dim=1), w.abs().amax(dim=1)
     return _guarded(_right(x_max, w_max, alpha), x_max, w_max)
@@ -133,6 +144,22 @@ def smooth_scales(x, w, alpha):
             "a channel of zeros divides by zero",
             _unguarded,
             "max|x| or max|w| may be 0 on a short text. Then there is nothing to move: s = 1.",
+        ),
+        Wrong(
+            "only infinity caught",
+            _only_infinity_caught,
+            "A channel without *inputs* has s = 0, which is finite, and x / 0 comes later. There s = 1, too.",
+        ),
+        Wrong(
+            "a least number in place of 1",
+            _clamped,
+            "SmoothQuant's own code clamps at 1e-5, and then a channel of zeros scales the other side by 1e5. Here it "
+            "gets s = 1 and stays as it is.",
+        ),
+        Wrong(
+            "only s clamped",
+            lambda x, w, alpha: _unguarded(x, w, alpha).clamp(min=1e-5),
+            "A channel without weights still has s = ∞, and one without inputs 1e-5. Both get s = 1.",
         ),
         Wrong(
             "only the inputs guarded",

@@ -145,6 +145,11 @@ def cheapest(x, formats, budget):
             "by Σx².",
         ),
         Wrong(
+            "the sum of squares itself",
+            _choose(_bits, fits=lambda q, error, off, x, budget: off.square().sum().item() <= budget),
+            "You compared Σ(x̂ − x)² itself. The budget is a share of Σx²: multiply it by that, or divide.",
+        ),
+        Wrong(
             "the root",
             _choose(_bits, fits=lambda q, error, off, x, budget: error**0.5 <= budget),
             "Your error is the root of the relative squared error, or Σ|x̂ − x| / Σ|x|, which is as large. The "

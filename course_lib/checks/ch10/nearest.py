@@ -47,6 +47,11 @@ def _below(x, values):
     return (codes + len(values) * (x < 0)).to(torch.uint8)
 
 
+def _above(x, values):
+    codes = torch.searchsorted(values, x.abs()).clamp(max=len(values) - 1)
+    return (codes + len(values) * (x < 0)).to(torch.uint8)
+
+
 def _sign_bit_8(x, values):
     return (nearest(x.abs(), values).int() + 8 * (x < 0)).to(torch.uint8)
 
@@ -142,6 +147,11 @@ def nearest(x, values):
             "rounded towards zero",
             _below,
             "You took the largest number that is not above |x|. The nearest one may lie above.",
+        ),
+        Wrong(
+            "the next one above",
+            _above,
+            "You took the smallest number that is not below |x|, as searchsorted does. The nearest may lie below.",
         ),
         Wrong(
             "the sign lost",

@@ -47,6 +47,14 @@ def _signed(w):
     return t, s, minifloat.encode(blocks / (s * t)[..., None], "e2m1").flatten(1)
 
 
+def _zero_by_zero(w):
+    blocks = w.unflatten(1, (-1, 16))
+    top = blocks.abs().amax(-1)
+    t = top.max() / (6 * 448)
+    s = (top / 6 / t).to(torch.float8_e4m3fn).float()
+    return t, s, minifloat.encode(blocks / (s * t)[..., None], "e2m1").flatten(1)
+
+
 def _one_for_zeros(w):
     blocks = w.unflatten(1, (-1, 16))
     top = blocks.abs().amax(-1)
@@ -189,6 +197,16 @@ def nvfp4(w):
             "a block of zeros divides by zero",
             _variant(least=0),
             "Blocks of zeros, and very small ones, got a scale below 2^-6, or 0. clamp(min=2**-6) first.",
+        ),
+        Wrong(
+            "0 / 0",
+            _zero_by_zero,
+            "A block of zeros has s = 0, and 0 / 0 is NaN, which E2M1 cannot say. clamp(min=2**-6) before you round s.",
+        ),
+        Wrong(
+            "subnormal scales",
+            _variant(least=2**-9),
+            "2^-9 is the least number of E4M3, but a subnormal one. Asked is the least with all its digits: 2^-6.",
         ),
         Wrong(
             "a scale of 1 for zeros",

@@ -60,6 +60,11 @@ def _unpadded(code, e, m, bias):
     return _usual(sign, int(bits[1 : 1 + e] or "0", 2), int(bits[1 + e :] or "0", 2), e, m, bias)
 
 
+def _eight_digits(code, e, m, bias):
+    bits = f"{code:08b}"
+    return _usual(-1.0 if bits[0] == "1" else 1.0, int(bits[1 : 1 + e], 2), int(bits[1 + e :], 2), e, m, bias)
+
+
 def _mirrored(run, code, e, m, bias):
     other = code ^ (1 << (e + m))
     a, b = run(code, e, m, bias), run(other, e, m, bias)
@@ -165,6 +170,11 @@ def value(code, e, m, bias):
             "leading zeros lost",
             _unpadded,
             "bin() drops leading zeros, so that you cut in the wrong places. Pad to 1 + e + m digits, or use >> and &.",
+        ),
+        Wrong(
+            "eight digits for every format",
+            _eight_digits,
+            "You padded to eight digits. E2M1 has four and E3M2 six: pad to 1 + e + m, or use >> and &.",
         ),
         Wrong(
             "the mantissa's bits before the exponent's",
