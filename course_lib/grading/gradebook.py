@@ -86,8 +86,12 @@ class Book:
         return seed
 
     def results(self, assignment: str) -> dict[str, tuple[str, str, dict]]:
-        """{student: (hash, measure, result)}, the latest of each."""
-        return _latest(self.db, assignment)
+        """{student: (hash, measure, result)}, the latest of each who is in the class: our rows outlive who leaves."""
+        from nbgrader.api import SubmittedAssignment
+
+        handed_in = self.db.query(SubmittedAssignment.student_id)
+        here = {student for (student,) in handed_in.filter(SubmittedAssignment.assignment.has(name=assignment))}
+        return {student: row for student, row in _latest(self.db, assignment).items() if student in here}
 
     def save(
         self, assignment: Assignment, student: str, result: dict, content: str, measure: str, at=None, why: str = ""

@@ -196,8 +196,7 @@ def _rows(url: str, name: str, course) -> dict:
     if url.startswith("sqlite:///") and not path.is_file():
         raise ValueError(f"There is no gradebook {path}: run `course grade` first, or name it with --gradebook.")
     with closing(Book(url, configuration(course))) as book:
-        here = {student.id for student in book.book.students}  # what was recorded outlives a student who has left
-        return {student: row for student, row in book.results(name).items() if student in here}
+        return book.results(name)
 
 
 def _save(drawing, path: Path) -> None:
