@@ -6,6 +6,7 @@ Standard library only, and no syntax newer than Python 3.8: a bare or old Python
 import argparse
 import difflib
 import importlib
+import os
 import sys
 from pathlib import Path
 
@@ -86,7 +87,9 @@ def main(argv=None):
     try:
         if options.command not in ANY_PYTHON:
             check_python()
-        return getattr(importlib.import_module(module), function)(options.arguments) or 0
+        status = getattr(importlib.import_module(module), function)(options.arguments) or 0
+        sys.stdout.flush()
+        return status
     except ModuleNotFoundError as error:
         if (error.name or "course_lib").split(".")[0] == "course_lib":
             raise
@@ -97,6 +100,9 @@ def main(argv=None):
         return 1
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # `course progress | head`: whoever reads has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
 def _unknown(command):

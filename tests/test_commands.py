@@ -81,6 +81,16 @@ def test_a_code_page_without_our_signs_gets_question_marks(monkeypatch):
     assert poor.buffer.getvalue().decode().endswith("? passed\n")
 
 
+def test_whoever_reads_only_the_beginning_sees_no_traceback(course_home):
+    code = "import sys\nfrom course_lib.cli import main\nsys.stdin.readline()\nsys.exit(main(['progress']))"
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, text=True, **pipes) as process:
+        process.stdout.close()  # before it writes anything
+        process.stdin.write("now\n")
+        process.stdin.close()
+        assert process.stderr.read() == "" and process.wait() == 0
+
+
 def test_an_unknown_command_is_one_sentence(capsys):
     assert cli.main(["docter"]) == 2
     assert capsys.readouterr().err == "There is no command 'docter' in `course`; did you mean `course doctor`?\n"
