@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import random
 import re
 import struct
 
@@ -61,6 +62,18 @@ def test_every_corner_of_every_control_draws_and_says_something(explorer):
         assert sentence.endswith((".", "!")) and 40 < len(sentence) < 330, (state, sentence)
         assert not re.search(r"nan|inf\b|None|(?<![a-z])-\d", sentence), (state, sentence)  # a minus sign is −
         assert scene.width == 760 and len(scene.marks) > 15
+
+
+SEVERAL = "sequences|tokens|points|columns|values|times|layers|rows|sectors|bytes|weights|channels|exercises"
+
+
+@pytest.mark.parametrize("name", explorers.__all__)
+def test_sentences_can_count_to_one(name):
+    draw, shown = random.Random(0), MAKERS.get(name, getattr(explorers, name))()
+    for _ in range(100):
+        state = {control.name: draw.choice(control.values()) for control in shown.controls}
+        said = shown.sentence(shown.numbers(**state))
+        assert not re.search(rf"(?<![\d.,])1 ({SEVERAL})\b", said), (state, said)
 
 
 def test_nothing_is_drawn_outside_the_picture(explorer):

@@ -68,7 +68,7 @@ def _shorter(p: Plan) -> Iterator[str]:
     if 0 < context < p.context:
         yield f"a context of {int(context):,} tokens instead of {p.context:,}"
     if 0 < batch < p.batch:
-        yield f"{batch:,} sequences at once instead of {p.batch:,}"
+        yield f"{batch:,} sequence{'s' * (batch != 1)} at once instead of {p.batch:,}"
 
 
 def _narrower_cache(p: Plan) -> list[str]:

@@ -118,10 +118,11 @@ class Grid(Explorer):
         if f.total < whole:
             gain = f"{number(whole / f.total, 2)} times less than" if whole / f.total >= 1.05 else "a little less than"
         else:
-            gain = f"{number(f.total / whole, 2)} times more than"
+            gain = f"{number(f.total / whole, 2)} times more than" if f.total / whole >= 1.05 else "no less than"
+        they = "values is clipped and costs" if f.outside == 1 else "values are clipped and cost"
         return (
-            f"{first} {f.outside} of {len(f.values):,} values are clipped and cost {f.clipping / f.total:.0%} of the "
-            f"mean squared error, {number(f.total)}: {gain} with nothing clipped."
+            f"{first} {f.outside} of {len(f.values):,} {they} {f.clipping / f.total:.0%} of the mean squared "
+            f"error, {number(f.total)}: {gain} with nothing clipped."
         )
 
     def draw(self, numbers):

@@ -86,10 +86,9 @@ class Gates(Explorer):
         through = [row.name for row in d.rows if row.approved]
         who = "none may serve" if not through else f"{len(through)} may serve: {', '.join(through)}"
         shut = [f"{gate} {sum(not getattr(row, gate) for row in d.rows)}" for gate in ("language", "task", "serving")]
-        return (
-            f"{d.items} items, a margin of {number(d.margin, 2)} points, {d.memory:g} GiB: of {len(d.rows)} candidates "
-            f"{who}. Held back by {shut[0]}, by {shut[1]}, by {shut[2]}."
-        )
+        margin = "1 point" if d.margin == 1 else f"{number(d.margin, 2)} points"
+        first = f"{d.items} items, a margin of {margin}, {d.memory:g} GiB: of {len(d.rows)} candidates {who}."
+        return f"{first} Held back by {shut[0]}, by {shut[1]}, by {shut[2]}."
 
     def draw(self, d):
         bottom = TOP + ROW * len(d.rows)
