@@ -187,9 +187,12 @@ def _here(scene, s, x, y, unit):
     px, py = x(p.context), y.inside(total / unit)
     scene.line(px, y.start, px, py, "red", 1.2, (3, 3)).diamond(px, py, 8, "red", "paper")
     speed = next(f for f in s.figures if f.key == "speed")
-    shift, anchor = (12, "start") if px < 520 else (-12, "end")
     words = f"{s.size(total)}: at most {number(speed.value)} tokens/s{'' if p.fits else ', if it fitted'}"
-    scene.text(px + shift, py - 12, words, size=13, bold=True, color="red", anchor=anchor, halo=True)
+    left = px - 12 - 8 * len(words) > x.start  # the cache's line rises: beside it there is room above left, below right
+    below = not left and py + 34 < y(s.weights_read / unit)
+    lift = 24 if below else -28 if px < x.start + 110 else -12  # over the weights' own label, where that is beside it
+    scene.text(px + (-12 if left else 12), py + lift, words, size=13, bold=True, color="red",
+               anchor="end" if left else "start", halo=True)  # fmt: skip
 
 
 def capacity(**start):
