@@ -303,6 +303,18 @@ def test_forks_do_not_see_each_other(ask, template):
     assert first.sandbox and first.names()["v"] == 1
 
 
+def test_every_fork_has_all_namespaces_to_itself_and_the_template_only_two(ask, template):
+    ask("v = 1"), ask("v = 1")
+    *_, below, home, first, second = (namespaces(pid) for pid in pids_below(template.process.pid))
+    assert all(len({home[kind], first[kind], second[kind]}) == 3 for kind in home)
+    assert {kind for kind in home if home[kind] != below[kind]} == {"user", "pid"}
+
+
+def namespaces(pid):
+    kinds = ("user", "mnt", "pid", "net", "ipc", "uts", "cgroup")
+    return {kind: os.readlink(f"/proc/{pid}/ns/{kind}") for kind in kinds}
+
+
 def test_daemons_end_with_the_fork(ask, template):
     code = "import os, time\nfor _ in range(3):\n    if os.fork() == 0: os.setsid() or time.sleep(600)\nv = 1"
     before = len(pids_below(template.process.pid))

@@ -84,7 +84,7 @@ def command(bwrap: str, house: Path, uid: int | None, control: int, cold=None, s
     args += ["--dir", "/tmp", "--remount-ro", "/dev"] if cold is None else only(house, cold, scratch_mb)
     start = "import sys; sys.path.insert(0, '/engine'); from inside import template; "
     args += ["--remount-ro", "/", "--chdir", "/", "--", placed(sys.executable), "-I", "-c"]
-    return [*args, f"{start}sys.path[0] = '{COURSE}'; template.main({control}, {uid})"]
+    return [*args, f"{start}sys.path[0] = '{COURSE}'; template.main({control}, {uid}, {cold is not None})"]
 
 
 def only(house: Path, masks: list[str], scratch_mb: int) -> list[str]:

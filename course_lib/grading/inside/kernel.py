@@ -12,6 +12,7 @@ DUMPABLE, CAP_DROP, NO_NEW_PRIVILEGES, CHILD_SUBREAPER, AMBIENT = 4, 24, 38, 36,
 HUGE, COLLAPSE = 2**21, 25  # bytes of a huge page; madvise's request to make some
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_python = ctypes.PyDLL(None, use_errno=True)  # keeps the interpreter's lock during a call
 _libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p]
 
 
@@ -24,6 +25,20 @@ def _checked(result: int, what: str) -> None:
 def unshare(flags: int) -> None:
     """Move this process into new namespaces."""
     _checked(_libc.unshare(flags), "unshare")
+
+
+def fork() -> int:
+    """fork(2), for a process of one thread: what os.fork does for lost threads' locks writes to 200 pages."""
+    if len(os.listdir("/proc/self/task")) > 1:
+        return os.fork()
+    pid = _python.fork()
+    _checked(min(pid, 0), "fork")
+    return pid
+
+
+def enter_namespace(fd: int, kind: int) -> None:
+    """Move this process, or for pids its future children, into the namespace that an open file stands for."""
+    _checked(_libc.setns(fd, kind), "setns")
 
 
 def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str = "") -> None:
@@ -48,6 +63,10 @@ def use_huge_pages() -> None:
             _libc.madvise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), COLLAPSE)
 
 
+_VERSION_3 = (ctypes.c_uint32 * 2)(0x20080522, 0)  # of capset, for this process
+_NOTHING = (ctypes.c_uint32 * 6)()
+
+
 def drop_capabilities() -> None:
     """Give up every capability for good, those that a later exec could give included."""
     prctl(NO_NEW_PRIVILEGES, 1)
@@ -55,8 +74,7 @@ def drop_capabilities() -> None:
     while _libc.prctl(CAP_DROP, ctypes.c_ulong(last), 0, 0, 0) == 0:
         last += 1
     _libc.prctl(AMBIENT, ctypes.c_ulong(4), 0, 0, 0)  # clear all
-    header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # version 3, this process
-    _checked(_libc.capset(header, (ctypes.c_uint32 * 6)()), "capset")
+    _checked(_libc.capset(_VERSION_3, _NOTHING), "capset")
 
 
 def prctl_pointer(option: int, value: int, data: bytes) -> None:

@@ -53,19 +53,20 @@ def program(machine: str) -> list[tuple[int, int, int, int]]:
 
 
 @functools.cache
-def compiled(machine: str) -> bytes:
-    """The same as Linux reads it."""
-    return b"".join(struct.pack("=HBBI", *line) for line in program(machine))
+def compiled(machine: str) -> tuple[bytes, object] | None:
+    """The same as Linux reads it: a header, and the instructions to which it points; None for an unknown machine."""
+    if machine not in MACHINES:
+        return None
+    code = b"".join(struct.pack("=HBBI", *line) for line in program(machine))
+    buffer = ctypes.create_string_buffer(code, len(code))
+    return struct.pack("=H6xQ", len(code) // 8, ctypes.addressof(buffer)), buffer
 
 
 def install() -> bool:
     """Filter this process and all its children from now on; False on a machine whose numbers are not known."""
-    machine = os.uname().machine
-    if machine not in MACHINES:
+    found = compiled(os.uname().machine)
+    if found is None:
         return False
     kernel.prctl(kernel.NO_NEW_PRIVILEGES, 1)
-    code = compiled(machine)
-    buffer = ctypes.create_string_buffer(code, len(code))
-    header = struct.pack("=H6xQ", len(code) // 8, ctypes.addressof(buffer))
-    kernel.prctl_pointer(SET_SECCOMP, FILTER, header)
+    kernel.prctl_pointer(SET_SECCOMP, FILTER, found[0])
     return True

@@ -10,6 +10,7 @@ one hangs. While children run, it watches their memory.
 import gc
 import json
 import os
+import random
 import select
 import signal
 import socket
@@ -22,19 +23,19 @@ TICK_S = 0.1
 TIDY = 32  # forks after which the template's memory is put in huge pages anew; what it writes breaks some up
 
 
-def main(control_fd: int, uid: int | None) -> None:
+def main(control_fd: int, uid: int | None, cold: bool) -> None:
     """Start as `uid` (None: stay what we are), then serve until the grader closes the socket."""
     if uid is not None and os.getuid() != uid:
         _become(control_fd, uid)
+    nursery = None if cold else isolate.Nursery()
     import numpy  # noqa: F401
     import torch  # noqa: F401
 
     from . import student  # noqa: F401
 
-    kernel.prctl(kernel.CHILD_SUBREAPER, 1)
     gc.collect()
     gc.freeze()
-    Template(socket.socket(fileno=control_fd)).serve()
+    Template(socket.socket(fileno=control_fd), nursery).serve()
 
 
 def _become(control_fd: int, uid: int) -> None:
@@ -49,8 +50,8 @@ def _become(control_fd: int, uid: int) -> None:
 class Template:
     """Starts, watches and ends children, one order after the other."""
 
-    def __init__(self, control: socket.socket):
-        self.control = control
+    def __init__(self, control: socket.socket, nursery):
+        self.control, self.nursery = control, nursery
         self.children = {}  # id: Child
         self.ended = {}  # id: why
         # found out once, since a fork pays for what it computes with a copy of each page that it touches
@@ -76,7 +77,7 @@ class Template:
             if order["spawn"] % TIDY == 1 and not order["cold"]:
                 kernel.use_huge_pages()
             try:
-                self.children[order["spawn"]] = Child(order, start(order, fds[0], self))
+                self.children[order["spawn"]] = Child(order, *start(order, fds[0], self))
                 self.reply({"spawned": order["spawn"]})
             except OSError as error:
                 self.reply({"refused": order["spawn"], "why": str(error)})
@@ -96,7 +97,7 @@ class Template:
                 self.note(number, _words(status))
             elif time.monotonic() > child.end:
                 self.end(number, "time")
-            elif memory.of_namespace(child.pid) > child.memory_bytes:
+            elif memory.of_namespace(child.seen) > child.memory_bytes:
                 self.end(number, "memory")
 
     def end(self, number: int, why: str) -> None:
@@ -114,8 +115,8 @@ class Template:
 class Child:
     """One running fork."""
 
-    def __init__(self, order: dict, pid: int):
-        self.pid = pid
+    def __init__(self, order: dict, pid: int, seen: int):
+        self.pid, self.seen = pid, seen  # as we count, and as /proc does
         self.end = time.monotonic() + order["limits"]["life_s"]
         self.memory_bytes = (order["limits"]["memory_mb"] + 300) * 2**20  # torch itself, which is shared, is about 200
 
@@ -124,25 +125,23 @@ def _words(status: int) -> str:
     return f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"exit {os.WEXITSTATUS(status)}"
 
 
-def start(order: dict, channel: int, template: Template) -> int:
-    """Fork twice: into new namespaces, then the first process there. Its pid, as soon as it is shut off. OSError."""
+def start(order: dict, channel: int, template: Template) -> tuple[int, int]:
+    """Fork. The pid of the fork for us, and in /proc, as soon as it is shut off. Errors: OSError."""
     if order["cold"]:  # the fork shares our pid namespace, and must not reach into our memory
         kernel.prctl(kernel.DUMPABLE, 0)
     reading, writing = os.pipe()
-    first = os.fork()
-    if first == 0:
-        _guarded(lambda: _first(order, channel, writing, template), writing)
+    pid = os.fork() if order["cold"] else template.nursery.fork()
+    if pid == 0:
+        _guarded(lambda: _child(order, channel, writing, template), writing)
     os.close(writing)
-    with open(reading) as pipe:
-        said = pipe.read().split("\n")
-    os.waitpid(first, 0)
-    pids, errors = [int(line) for line in said if line.isdigit()], [line for line in said if line.startswith("!")]
-    if errors or not pids:
-        for pid in pids:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-        raise OSError(" ".join(errors).lstrip("!") or "the fork ended without a word")
-    return pids[0]
+    said = b"".join(iter(lambda: os.read(reading, 2**12), b""))
+    os.close(reading)
+    seen, _, error = said.decode().partition("!")
+    if error or not seen:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise OSError(error or "the fork ended without a word")
+    return pid, int(seen)
 
 
 def _guarded(run, writing: int) -> None:
@@ -155,20 +154,13 @@ def _guarded(run, writing: int) -> None:
         os._exit(1)
 
 
-def _first(order: dict, channel: int, writing: int, template: Template) -> None:
-    if not order["cold"]:  # in a cold start bubblewrap has done all this
-        isolate.enter(os.getuid(), os.getgid())
-    second = os.fork()
-    if second == 0:
-        _guarded(lambda: _second(order, channel, writing, template), writing)
-    os.write(writing, f"{second}\n".encode())
-    os._exit(0)
-
-
-def _second(order: dict, channel: int, writing: int, template: Template) -> None:
+def _child(order: dict, channel: int, writing: int, template: Template) -> None:
     from . import student
 
-    if not order["cold"]:
+    random.seed()  # which os.fork would do
+    os.write(writing, os.readlink("/proc/self").encode())
+    if not order["cold"]:  # in a cold start bubblewrap has done all this
+        isolate.enter(os.getuid(), os.getgid())
         isolate.furnish(order["masks"], order["limits"]["scratch_mb"], template.about)
     isolate.limit(order["limits"], *template.sizes)
     kernel.drop_capabilities()
