@@ -305,7 +305,7 @@ def test_forks_do_not_see_each_other(ask, template):
 
 def test_every_fork_has_all_namespaces_to_itself_and_the_template_only_two(ask, template):
     ask("v = 1"), ask("v = 1")
-    *_, below, home, first, second = (namespaces(pid) for pid in pids_below(template.process.pid))
+    *_, below, _, home, first, second = (namespaces(pid) for pid in pids_below(template.process.pid))
     assert all(len({home[kind], first[kind], second[kind]}) == 3 for kind in home)
     assert {kind for kind in home if home[kind] != below[kind]} == {"user", "pid"}
 
