@@ -370,6 +370,30 @@ def test_a_plot_refuses_nan_by_name():
         plots.histogram([1.0, float("nan")])
 
 
+def test_names_in_a_crowd_hide_neither_each_other_nor_a_point():
+    near = [
+        (1.75, 0.875),
+        (1.86, 0.92),
+        (1.86, 0.96),
+        (1.86, 0.96),
+        (1.87, 0.92),
+        (1.9, 0.96),
+        (1.62, 0.96),
+        (1.7, 0.92),
+    ]
+    crowd = [dict(name=f"ch{k:02}", bytes=x * 1e6, task=y) for k, (x, y) in enumerate([*near, (3.04, 0.96)])]
+    (axes,) = plots.my_curve(crowd).axes
+    axes.figure.draw_without_rendering()
+    names = [label.get_window_extent() for label in axes.texts if label.get_text()]
+    frame = axes.get_window_extent()
+    assert len(names) == len(crowd)
+    for a, b in itertools.combinations(names, 2):
+        assert not (min(a.x1, b.x1) - max(a.x0, b.x0) > 1 and min(a.y1, b.y1) - max(a.y0, b.y0) > 1)
+    for name in names:
+        assert not any(name.contains(*axes.transData.transform((p["bytes"] / 1e6, p["task"]))) for p in crowd)
+        assert frame.x0 < name.x0 and name.x1 < frame.x1 and frame.y0 < name.y0
+
+
 def test_plots_leave_no_figure_open_and_no_setting_changed():
     import matplotlib
     import matplotlib.pyplot

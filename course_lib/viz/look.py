@@ -76,11 +76,13 @@ _PLACES = {
     "above": (5, 9, 0),
     "left": (-9, -4, 1),
 }  # dx, dy, share to the left
+_FAR = [(14 if left == 0 else -14, -reach, left) for reach in (30, 46, 62, 78) for left in (0, 1)]
 
 
 def label_points(axes, points, first="right"):
     """Write each name beside its point, at the first of right, below, above, left that hides no point and no name.
 
+    In a crowd a name goes further down, on a line to its point.
     `points` is a list of (name, x, y) in data units; call it when the limits of the axes are final.
     """
     from matplotlib.patheffects import withStroke
@@ -90,11 +92,14 @@ def label_points(axes, points, first="right"):
     unit = figure.dpi / 72
     spots = [tuple(axes.transData.transform((x, y)) / unit) for _, x, y in points]
     taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in spots]
-    order = [first, *(place for place in _PLACES if place != first)]
+    order = [_PLACES[first], *(place for name, place in _PLACES.items() if name != first), *_FAR]
     for (name, x, y), (px, py) in zip(points, spots, strict=True):
-        boxes = [_label_box(name, px, py, *_PLACES[place]) for place in order]
+        boxes = [_label_box(name, px, py, *place) for place in order]
         clear = next((k for k, box in enumerate(boxes) if not any(_overlap(box, other) for other in taken)), 0)
-        dx, dy, left = _PLACES[order[clear]]
+        dx, dy, left = order[clear]
+        if clear >= len(_PLACES):  # below the names, so that it crosses none
+            thin = {"arrowstyle": "-", "color": LIGHT["muted"], "linewidth": 0.8}
+            axes.annotate("", (x, y), (dx, dy + 9), textcoords="offset points", arrowprops=thin, zorder=1.5)
         label = axes.annotate(name, (x, y), (dx, dy), textcoords="offset points", ha="right" if left else "left")
         label.set_path_effects([withStroke(linewidth=3, foreground=LIGHT["paper"])])
         taken.append(boxes[clear])
