@@ -179,7 +179,7 @@ class ShownExplorer:
         """Wait until sentence and live region hold `words`; if they never do, say what the sentence is."""
         said = "([box,words])=>['.q-sentence','.q-live'].every(s=>box.querySelector(s)?.textContent.includes(words))"
         try:
-            self.page.wait_for_function(said, arg=[self.box.element_handle(), words], timeout=30_000)
+            self.page.wait_for_function(said, arg=[self.box.element_handle(), words])
         except Exception as error:
             raise AssertionError(f"waited for {words!r}, the sentence is {self.sentence()!r}") from error
 
