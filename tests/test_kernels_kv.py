@@ -1,11 +1,14 @@
 """Decode attention over codes, against torch's attention over what they decode to."""
 
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
-from course_lib.kernels import ON_GPU, kv
+from course_lib.kernels import ON_GPU, kv, kv_codes
+from course_lib.kernels.interpreter import ptx
 
 DEVICE = "cuda" if ON_GPU else "cpu"
 KINDS = {"int8": torch.int8, "fp8": torch.float8_e4m3fn, "int4": torch.uint8}
@@ -108,26 +111,48 @@ def test_value_scales_of_any_sign_and_of_zero(kind):
     assert close(kv.decode_attention(q.to(DEVICE), pages.to(DEVICE)).cpu(), reference(q, decoded))
 
 
-@pytest.mark.parametrize("tile", kv.TILES[1:4:2], ids=str)
-def test_tiles_smaller_than_a_page(tile):
-    pages, decoded = cache("int8", [70, 33], size=64, seed=11)
+@pytest.mark.parametrize("kind", KINDS)
+def test_tiles_smaller_than_a_page_and_both_orders_of_tokens_and_heads(kind):
+    pages, decoded = cache(kind, [70, 33], size=64, seed=11)
     q = torch.randn(2, 2, 64, generator=torch.Generator().manual_seed(12))
-    for window in (None, 40):
-        got, _, _ = kv.launch(q.to(DEVICE), pages.to(DEVICE), window, 2, dict(tile))
+    assert pages.by_head().keys.shape == pages.keys.shape and not pages.by_head().keys.is_contiguous()
+    tile = kv.TILES[kv.KINDS[pages.keys.dtype]][-1]
+    assert tile["T"] == 32
+    for lying, window in ((pages, None), (pages.by_head(), None), (pages.by_head(), 40)):
+        got, _, _ = kv.launch(q.to(DEVICE), lying.to(DEVICE), window, 2, dict(tile))
         assert close(got.cpu(), reference(q, decoded, window))
+
+
+@pytest.mark.parametrize("query_heads", [8, 12])  # 4 of a KV head stand in the 8 columns twice, 6 do not
+def test_zeros_that_are_not_there(query_heads):
+    pages, decoded = cache("fp8", [70, 33], size=64, seed=15)
+    q = torch.randn(2, query_heads, 64, generator=torch.Generator().manual_seed(16))
+    without = replace(pages, key_zero=None, value_zero=None)
+    got = kv.decode_attention(q.to(DEVICE), without.to(DEVICE).by_head()).cpu()
+    assert close(got, reference(q, decoded))
+
+
+@pytest.mark.parametrize("which, bits, lift", [("INT8", 8, 384), ("INT4", 4, 64)], ids=["int8", "int4"])
+def test_the_ptx_of_codes_means_their_numbers(which, bits, lift):
+    halfwords = np.arange(65536, dtype=np.uint16)
+    for j, text in enumerate(getattr(kv_codes, which).value):
+        code = ((halfwords >> (bits * j)) & (2**bits - 1)).astype(np.uint8)
+        wanted = lift + (code.view(np.int8) if bits == 8 else code).astype(np.int32)
+        for neighbours in (halfwords, halfwords[::-1]):
+            both = np.stack([halfwords, neighbours], -1).reshape(-1).view(np.int16)
+            (got,) = ptx.evaluate(text, [both], [np.float16], 2)
+            assert (got.reshape(-1, 2)[:, 0] == wanted).all()
 
 
 def test_what_a_gpu_is_not_asked_about_comes_back_as_nan():
     """On a GPU nobody waits for `Pages.check`: a length or a page that cannot be must not become a number."""
-    from dataclasses import replace
-
     pages, _ = cache("int8", [20, 5])
     q = torch.randn(2, 2, 64)
     table = pages.table.clone()
     table[1, 0] = 1000
     long = torch.tensor([33, 5], dtype=torch.int32)
     for broken, which in ((replace(pages, table=table), 1), (replace(pages, lengths=long), 0)):
-        got, _, _ = kv.launch(q.to(DEVICE), broken.to(DEVICE), None, 2, kv.TILES[0])
+        got, _, _ = kv.launch(q.to(DEVICE), broken.to(DEVICE), None, 2, kv.TILES[8][0])
         assert got[which].isnan().all() and got[1 - which].isfinite().all()
 
 
@@ -143,14 +168,13 @@ def test_lse_joins_two_halves():
 def test_errors():
     pages, _ = cache("int8", [20, 5])
     good = torch.zeros(2, 2, 64)
-    from dataclasses import replace
-
     for q, p, words in [
         (good[:, :, :32], pages, r"q must be \(2, a multiple of 2, 64\), got \(2, 2, 32\)"),
         (torch.zeros(2, 3, 64), pages, "a multiple of 2"),
         (good, replace(pages, lengths=torch.tensor([33, 5], dtype=torch.int32)), "lengths must lie in 0…32"),
         (good, replace(pages, table=pages.table + 100), "the table must name pages 0…6"),
         (good, replace(pages, keys=pages.keys.float()), "keys and values must both be int8"),
+        (good, replace(pages, key_zero=None, value_zero=None), "for float8_e4m3fn only, got torch.int8"),
     ]:
         with pytest.raises(ValueError, match=words):
             kv.decode_attention(q, p)

@@ -2,7 +2,7 @@
 
     what a kernel reads   packing, and marlin's beside it; digits and tokens of x; weights: which form for which kernel
     products              dequantize, gemv, gemm, w4a16; w8a8, and accumulate: what its sums lose; fp4; ggml
-    attention             kv_pages, kv
+    attention             kv_pages, kv_codes, kv
     a decode step         glue, fused, decoder
     may a kernel run?     dispatch
     interpreter/          the same kernels on a CPU, held to the memory that they were given; trace: what they touch

@@ -4,9 +4,13 @@ A page holds 2^p tokens of every KV head. Keys have a scale (and zero) per chann
 
     score[t] = Σ_d q[d]·s_K[d]·(k[t, d] − z_K[d])       out[d] = Σ_t p[t]·s_V[t]·(v[t, d] − z_V[t])
 
-Neither scale touches a code: s_K goes into the query once a page, s_V into the probabilities. Each program takes one
-sequence, one KV head with the query heads that share it, and one part of the pages; it keeps a running softmax
-(maximum, sum, weighted values). The parts are put together at the end, weighted by their own sums.
+Neither scale touches a code: s_K goes into the query once a page, s_V into the probabilities. Nor does a zero: what it
+takes off is one number for all tokens of a page, or for all channels. Each program takes one sequence, one KV head with
+the query heads that share it, and one part of the pages; it keeps a running softmax (maximum, sum, weighted values).
+The parts are put together at the end, weighted by their own sums.
+
+A program is one or two warps, since every step of a softmax over more is a barrier; while it works on a tile, the next
+two are on their way into shared memory, and the page after them is looked up.
 """
 
 from __future__ import annotations
@@ -17,145 +21,139 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 from course_lib.kernels import ON_GPU, digits, interpreter  # noqa: F401  interpreter is mended by its import
-from course_lib.kernels.kv_pages import KINDS, Pages, check
+from course_lib.kernels.kv_codes import logarithm_and_inverse, numbers, pairs, power
+from course_lib.kernels.kv_pages import KINDS, Pages, check, laid
 from course_lib.kernels.measure.tune import quickest
 
-
-def text(how: str, less: str) -> str:
-    """PTX: $0 = what `how` makes of the two halfwords in $1, less $2, as float16."""
-    return f"{{ .reg .b32 t, c; .reg .b16 b; {how} {less} }}"
-
-
-ZERO = "sub.f16x2 $0, $0, $2;"
-FP8 = tl.constexpr([[text(f"prmt.b32 t, $1, 0, {choice}; cvt.u16.u32 b, t; cvt.rn.f16x2.e4m3x2 $0, b;", less)
-                     for choice in ("0x4420", "0x4431")] for less in ("", ZERO)])  # fmt: skip
-INT8 = tl.constexpr([[text(f"shr.u32 t, $1, {shift}; lop3.b32 $0, t, 0x00FF00FF, 0x64806480, 0x6A;", less)
-                      for shift in (0, 8)]
-                     for less in ("", "mov.b32 c, 0x64806480; sub.f16x2 $0, $0, c; " + ZERO)])  # fmt: skip
-INT4 = tl.constexpr([[text(f"{shift}; lop3.b32 $0, t, 0x03C003C0, 0x4C004C00, 0xEA;", less)
-                      for shift in ("shl.b32 t, $1, 6", "shl.b32 t, $1, 2", "shr.u32 t, $1, 2", "shr.u32 t, $1, 6")]
-                     for less in ("", ZERO)])  # fmt: skip
+PDL = ON_GPU and torch.version.cuda is not None and torch.cuda.get_device_capability() >= (9, 0)
 
 
 @triton.jit
-def numbers(w, j: tl.constexpr, zero, LESS: tl.constexpr, BITS: tl.constexpr, SIGNED: tl.constexpr,
-            kind: tl.constexpr, ASM: tl.constexpr):  # fmt: skip
-    """Code j of each halfword plus `lift` as `kind`, less zero where LESS (which takes the lift off, too).
-
-    In float16 a code of 4 bits among the first bits of 16 is 16 + code, one of 8 bits among the last of 1024 is
-    1024 + 128 + code: no conversion, two neighbours at a time."""
-    if ASM and kind == tl.float16:
-        zero = tl.broadcast_to(zero, w.shape)
-        if SIGNED:
-            return tl.inline_asm_elementwise(FP8[LESS][j], "=r,r,r", [w, zero], tl.float16, True, 2)
-        elif BITS == 8:
-            return tl.inline_asm_elementwise(INT8[LESS][j], "=r,r,r", [w, zero], tl.float16, True, 2)
-        else:
-            return tl.inline_asm_elementwise(INT4[LESS][j], "=r,r,r", [w, zero], tl.float16, True, 2)
-    else:
-        code = (w.to(tl.int32) >> (BITS * j)) & (255 if BITS == 8 else 15)
-        if SIGNED:
-            value = code.to(tl.uint8).to(tl.float8e4nv, bitcast=True).to(tl.float32)
-        elif BITS == 8:
-            value = code.to(tl.int8).to(tl.float32) + (0.0 if LESS else 1152.0)
-        else:
-            value = code.to(tl.float32) + 16.0
-        return (value - zero.to(tl.float32)).to(kind) if LESS else value.to(kind)
+def fold(q, s, z, LIFT: tl.constexpr, kind: tl.constexpr):
+    """q·s_K (H, G) as `kind`, and its products with what is to be taken off the codes."""
+    a = (q * s[:, None]).to(kind)
+    return a, a.to(tl.float32) * (z + LIFT)[:, None]
 
 
 @triton.jit
-def add_scores(score, w, j: tl.constexpr, q, ks, kz, channel, BITS: tl.constexpr, SIGNED: tl.constexpr,
-               kind: tl.constexpr, ASM: tl.constexpr):  # fmt: skip
-    """score (tokens, G) + keys · q over the channels of code j."""
-    a = q * tl.load(ks + channel)[:, None]
-    z = (tl.load(kz + channel) + (16.0 if BITS == 4 else 0.0)).to(kind)[None, :]
-    return tl.dot(numbers(w, j, z, True, BITS, SIGNED, kind, ASM), a.to(kind), score, input_precision="ieee")
+def twice(x, TWICE: tl.constexpr):
+    """Each column (H, G) beside itself, (H, 2G)."""
+    return tl.reshape(tl.join(x, x), (x.shape[0], 2 * x.shape[1])) if TWICE else x
 
 
-@triton.jit
-def attend(q, keys, values, ks, kz, vs, vz, table, lengths, out, top, total, heads, most, count, window, scale,
-           SHARED: tl.constexpr, G: tl.constexpr, D: tl.constexpr, SIZE: tl.constexpr, BITS: tl.constexpr,
-           SIGNED: tl.constexpr, ASM: tl.constexpr, T: tl.constexpr, STAGES: tl.constexpr):  # fmt: skip
+@triton.jit(do_not_specialize=["most", "count", "window"])
+def attend(q, keys, values, ks, kz, vs, vz, table, lengths, out, top, total, most, count, window, scale,
+           HEADS: tl.constexpr, SHARED: tl.constexpr, G: tl.constexpr, D: tl.constexpr, SIZE: tl.constexpr,
+           BITS: tl.constexpr, SIGNED: tl.constexpr, HAS_ZERO: tl.constexpr, BY_HEAD: tl.constexpr, ASM: tl.constexpr,
+           PDL: tl.constexpr, T: tl.constexpr, STAGES: tl.constexpr):  # fmt: skip
     """One part of one sequence and KV head -> out (sequences, heads, SHARED, parts, D), top and total (…, parts).
 
     Keys and values are read as halfwords of two or four codes. Halfword h holds channels 2h and 2h + 1 (8 bits), or
-    2h, 2h + D/2, 2h + 1 and 2h + 1 + D/2 (4 bits): the codes at one place of all halfwords make one matrix."""
+    2h, 2h + D/2, 2h + 1 and 2h + 1 + D/2 (4 bits): the codes at one place of all halfwords make one matrix. A matrix
+    instruction has 8 columns: 4 query heads stand there twice, as neighbours in a thread, and the softmax takes one."""
     sequence, head, part = tl.program_id(0), tl.program_id(1), tl.program_id(2)
-    parts = tl.num_programs(2)
     kind: tl.constexpr = tl.float32 if q.dtype.element_ty == tl.float32 else tl.float16
     FOUR: tl.constexpr = BITS == 4
+    LIFT: tl.constexpr = 0.0 if SIGNED else 64.0 if FOUR else 384.0
+    TWICE: tl.constexpr = G < 8
+    N: tl.constexpr = 2 * G if TWICE else G
     H: tl.constexpr = D // 4 if FOUR else D // 2  # halfwords of a row
     FAR: tl.constexpr = D // 2 if FOUR else 1  # from the first to the second channel of a halfword
-    g, t, c = tl.arange(0, G), tl.arange(0, T), 2 * tl.arange(0, H)
+    TOKEN: tl.constexpr = 1 if BY_HEAD else HEADS  # rows from a token to the next
+    HEAD: tl.constexpr = SIZE if BY_HEAD else 1
+    g, t, h, c = tl.arange(0, G), tl.arange(0, T), tl.arange(0, H), 2 * tl.arange(0, H)
     length = tl.load(lengths + sequence)
     first = tl.maximum(length - window, 0)
     low, tiles = first // T, tl.cdiv(tl.minimum(length, most * SIZE), T)
-    each = tl.cdiv(tiles - low, parts)
+    each = tl.cdiv(tiles - low, tl.num_programs(2))
+    start = low + part * each
     mine = (g < SHARED)[None, :]
-    base = q + ((sequence * heads + head) * SHARED + g[None, :]) * D + c[:, None]
+    base = q + ((sequence * HEADS + head) * SHARED + g[None, :]) * D + c[:, None]
     q0 = tl.load(base, mask=mine, other=0.0).to(tl.float32) * scale
     q1 = tl.load(base + FAR, mask=mine, other=0.0).to(tl.float32) * scale
-    acc0, acc1 = tl.zeros((H, G), tl.float32), tl.zeros((H, G), tl.float32)
+    acc0, acc1 = tl.zeros((H, N), tl.float32), tl.zeros((H, N), tl.float32)
     if FOUR:
         q2 = tl.load(base + 1, mask=mine, other=0.0).to(tl.float32) * scale
         q3 = tl.load(base + 1 + FAR, mask=mine, other=0.0).to(tl.float32) * scale
-        acc2, acc3 = tl.zeros((H, G), tl.float32), tl.zeros((H, G), tl.float32)
-    m = tl.full((G,), -1e30, tl.float32)
-    sums, below = tl.zeros((T, G), tl.float32), tl.zeros((T, G), tl.float32)
-    none = tl.zeros((1, 1), kind)
-    LIFT: tl.constexpr = 0.0 if SIGNED else 16.0 if FOUR else 1152.0
+        acc2, acc3 = tl.zeros((H, N), tl.float32), tl.zeros((H, N), tl.float32)
+    m, sums = tl.full((G,), -1e30, tl.float32), tl.zeros((T, G), tl.float32)
+    table += sequence * most
+    entry = tl.load(table + tl.minimum(start * T // SIZE, most - 1))
     broken = length > most * SIZE  # more tokens than pages
-    for i in tl.range(low + part * each, tl.minimum(low + part * each + each, tiles), num_stages=STAGES):
-        page = tl.load(table + sequence * most + i * T // SIZE)
-        broken |= (page < 0) | (page >= count)
-        page = tl.maximum(tl.minimum(page, count - 1), 0)
-        token = i * T + t
-        known = (token < length) & (token >= first)
-        line = (page.to(tl.int64) * SIZE + i * T % SIZE + t) * heads + head
-        channel = (page * heads + head) * D + c
-        at = line[:, None] * H + tl.arange(0, H)[None, :]
-        k = tl.load(keys + at)
-        v = tl.load(values + at)
-        sv = tl.where(known, tl.load(vs + line), 0.0)
-        zv = tl.where(known, tl.load(vz + line), 0.0) + LIFT
-        score = tl.zeros((T, G), tl.float32)
-        score = add_scores(score, k, 0, q0, ks, kz, channel, BITS, SIGNED, kind, ASM)
-        score = add_scores(score, k, 1, q1, ks, kz, channel + FAR, BITS, SIGNED, kind, ASM)
+    for i in tl.range(start, tl.minimum(start + each, tiles), num_stages=STAGES):
+        broken |= (entry < 0) | (entry >= count)
+        page = tl.maximum(tl.minimum(entry, count - 1), 0).to(tl.int64)
+        entry = tl.load(table + tl.minimum((i + 1) * T // SIZE, most - 1))  # for the next turn
+        line = page * (SIZE * HEADS) + i * T % SIZE * TOKEN + head * HEAD
+        k = tl.load(keys + line * H + t[:, None] * (TOKEN * H) + h[None, :])
+        v = tl.load(values + line * H + t[None, :] * (TOKEN * H) + h[:, None])
+        known = (i * T + t - first).to(tl.uint32) < (length - first).to(tl.uint32)
+        sv = tl.load(vs + line + t * TOKEN, mask=known, other=0.0)
+        channel = (page * HEADS + head) * D
+        score = tl.zeros((T, N), tl.float32)
         if FOUR:
-            score = add_scores(score, k, 2, q2, ks, kz, channel + 1, BITS, SIGNED, kind, ASM)
-            score = add_scores(score, k, 3, q3, ks, kz, channel + 1 + FAR, BITS, SIGNED, kind, ASM)
-        score = tl.where(known[:, None], score, -1e38)
-        size = tl.log2(tl.maximum(tl.abs(sv), 1e-30))[:, None]
-        new = tl.maximum(m, tl.max(score + size, axis=0))  # no weight p·s_V is above 1, so that float16 holds it
-        old = tl.exp2(m - new)[None, :]
-        p = tl.exp2(score - new[None, :])
-        w = (p * sv[:, None]).to(kind)
-        sums = sums * old + p
-        below = below * old + w.to(tl.float32) * zv[:, None]
-        acc0 = tl.dot(numbers(v, 0, none, False, BITS, SIGNED, kind, ASM).T, w, acc0 * old, input_precision="ieee")
-        acc1 = tl.dot(numbers(v, 1, none, False, BITS, SIGNED, kind, ASM).T, w, acc1 * old, input_precision="ieee")
+            s0, s2 = pairs(ks + channel, H)
+            s1, s3 = pairs(ks + channel + FAR, H)
+            z0, z2 = pairs(kz + channel, H)
+            z1, z3 = pairs(kz + channel + FAR, H)
+            a2, b2 = fold(q2, s2, z2, LIFT, kind)
+            a3, b3 = fold(q3, s3, z3, LIFT, kind)
+            score = tl.dot(numbers(k, 2, BITS, SIGNED, kind, ASM), twice(a2, TWICE), score, input_precision="ieee")
+            score = tl.dot(numbers(k, 3, BITS, SIGNED, kind, ASM), twice(a3, TWICE), score, input_precision="ieee")
+        else:
+            s0, s1 = pairs(ks + channel, H)
+            z0, z1 = pairs(kz + channel, H) if HAS_ZERO else (s0, s1)
+        a0, b0 = fold(q0, s0, z0, LIFT, kind)
+        a1, b1 = fold(q1, s1, z1, LIFT, kind)
+        score = tl.dot(numbers(k, 0, BITS, SIGNED, kind, ASM), twice(a0, TWICE), score, input_precision="ieee")
+        score = tl.dot(numbers(k, 1, BITS, SIGNED, kind, ASM), twice(a1, TWICE), score, input_precision="ieee")
+        if TWICE:
+            score, _ = tl.split(tl.reshape(score, (T, G, 2)))
+        less = tl.sum(b0 + b1 + b2 + b3 if FOUR else b0 + b1, axis=0) if HAS_ZERO else tl.zeros((G,), tl.float32)
+        size, inverse = logarithm_and_inverse(tl.maximum(tl.abs(sv), 1e-30), ASM)
+        score += tl.where(known, size, -1e38)[:, None] - less[None, :]
+        new = tl.maximum(m, tl.max(score, axis=0))
+        old = power(m - new, ASM)[None, :]
+        p = power(score - new[None, :], ASM)  # times |s_V|, and at most 1, so that float16 holds it
+        sums = sums * old + p * inverse[:, None]
+        w = (p * (sv * inverse)[:, None]).to(kind)
+        if HAS_ZERO:
+            zv = tl.load(vz + line + t * TOKEN, mask=known, other=0.0) + LIFT
+            under = tl.sum(w.to(tl.float32) * zv[:, None], axis=0)[None, :]
+        else:
+            under = tl.zeros((1, G), tl.float32)
+        w, old, under = twice(w, TWICE), twice(old, TWICE), twice(under, TWICE)
+        acc0 = tl.dot(numbers(v, 0, BITS, SIGNED, kind, ASM), w, acc0 * old - under, input_precision="ieee")
+        acc1 = tl.dot(numbers(v, 1, BITS, SIGNED, kind, ASM), w, acc1 * old - under, input_precision="ieee")
         if FOUR:
-            acc2 = tl.dot(numbers(v, 2, none, False, BITS, SIGNED, kind, ASM).T, w, acc2 * old, input_precision="ieee")
-            acc3 = tl.dot(numbers(v, 3, none, False, BITS, SIGNED, kind, ASM).T, w, acc3 * old, input_precision="ieee")
+            acc2 = tl.dot(numbers(v, 2, BITS, SIGNED, kind, ASM), w, acc2 * old - under, input_precision="ieee")
+            acc3 = tl.dot(numbers(v, 3, BITS, SIGNED, kind, ASM), w, acc3 * old - under, input_precision="ieee")
         m = new
-    row = ((sequence * heads + head) * SHARED + g) * parts + part
-    to = out + row[None, :] * D + c[:, None]
-    under = tl.sum(below, axis=0)[None, :]
-    tl.store(to, acc0 - under, mask=mine)
-    tl.store(to + FAR, acc1 - under, mask=mine)
+    if PDL:
+        gdc_launch_dependents()
+    n = tl.arange(0, N)
+    who = n // 2 if TWICE else n
+    row = ((sequence * HEADS + head) * SHARED + who) * tl.num_programs(2) + part
+    to, mine = out + row[None, :] * D + c[:, None], ((who < SHARED) & (n % 2 == 0 if TWICE else True))[None, :]
+    tl.store(to, acc0, mask=mine)
+    tl.store(to + FAR, acc1, mask=mine)
     if FOUR:
-        tl.store(to + 1, acc2 - under, mask=mine)
-        tl.store(to + 1 + FAR, acc3 - under, mask=mine)
+        tl.store(to + 1, acc2, mask=mine)
+        tl.store(to + 1 + FAR, acc3, mask=mine)
+    row = ((sequence * HEADS + head) * SHARED + g) * tl.num_programs(2) + part
     tl.store(top + row, tl.where(broken, float("nan"), m), mask=g < SHARED)
     tl.store(total + row, tl.sum(sums, axis=0), mask=g < SHARED)
 
 
-@triton.jit
-def together(out, top, total, y, parts, P: tl.constexpr, D: tl.constexpr):
-    """The parts of one query head, weighted by their own maxima and sums -> y (query heads, D)."""
-    row, p, d = tl.program_id(0), tl.arange(0, P), tl.arange(0, D)
+@triton.jit(do_not_specialize=["parts"])
+def together(out, top, total, y, parts, P: tl.constexpr, D: tl.constexpr, C: tl.constexpr, PDL: tl.constexpr):
+    """The parts of one query head, weighted by their own maxima and sums -> C channels of y (query heads, D)."""
+    row, p, d = tl.program_id(0), tl.arange(0, P), tl.program_id(1) * C + tl.arange(0, C)
+    if PDL:
+        gdc_wait()
     tops = tl.load(top + row * parts + p, mask=p < parts, other=-1e30)
     weight = tl.where(p < parts, tl.exp2(tops - tl.max(tops, axis=0)), 0.0)
     sums = tl.sum(weight * tl.load(total + row * parts + p, mask=p < parts, other=0.0), axis=0)
@@ -183,7 +181,8 @@ def decode_attention(q: Tensor, pages: Pages, window: int | None = None, parts: 
     q, rows, size = q.contiguous(), len(q) * pages.keys.shape[2], pages.keys.shape[1]
     large = pages.table.numel() * size >= 2**15  # tokens: enough to measure
     key = ("kv", pages.keys.dtype, q.dtype, q.shape[2], q.shape[1] // pages.keys.shape[2], size, rows >= 32)
-    tile = quickest(key, TILES, lambda tile: launch(q, pages, window, parts, tile)) if large else TILES[0]
+    tiles = TILES[KINDS[pages.keys.dtype]]
+    tile = quickest(key, tiles, lambda tile: launch(q, pages, window, parts, tile)) if large else tiles[0]
     y, top, total = launch(q, pages, window, parts, tile)
     if with_lse:
         most = top.amax(-1, keepdim=True)
@@ -191,12 +190,14 @@ def decode_attention(q: Tensor, pages: Pages, window: int | None = None, parts: 
     return y
 
 
-TILES = [  # tokens at a time, stages, warps, and programs that a multiprocessor of an H100 or H200 may hold at once
-    {"T": tokens, "STAGES": stages, "num_warps": warps, "resident": resident}
-    for tokens, stages, warps, resident in (
-        (64, 2, 2, 4), (64, 1, 2, 4), (64, 1, 2, 6), (32, 1, 1, 8), (32, 1, 1, 12), (32, 1, 2, 6), (32, 1, 2, 8)
-    )
-]  # fmt: skip
+# For codes of so many bits: tokens at a time, stages, warps, programs that a multiprocessor of an H100 or H200 holds at
+# once, registers. Each of its quarters has registers for so many warps, and one program more would be a second wave.
+NAMES = ("T", "STAGES", "num_warps", "resident", "maxnreg")
+CHOICES = {
+    8: ((64, 3, 2, 4, None), (64, 3, 2, 6, 168), (32, 3, 1, 8, None)),
+    4: ((64, 3, 1, 8, None), (64, 3, 2, 6, 168), (32, 3, 1, 8, None)),
+}
+TILES = {bits: [dict(zip(NAMES, tile, strict=True)) for tile in tiles] for bits, tiles in CHOICES.items()}
 
 
 def launch(q: Tensor, pages: Pages, window: int | None, parts: int | None, tile: dict):
@@ -208,21 +209,25 @@ def launch(q: Tensor, pages: Pages, window: int | None, parts: int | None, tile:
     del tile["resident"]
     out = torch.empty((sequences, query_heads, parts, width), dtype=torch.float32, device=q.device)
     top, total = (torch.empty(out.shape[:-1], dtype=torch.float32, device=q.device) for _ in range(2))
-    kind, y = pages.keys.dtype, torch.empty_like(q)
+    kind, y, by_head = pages.keys.dtype, torch.empty_like(q), pages.keys.transpose(1, 2).is_contiguous()
+    keys, values, vs = (laid(t, by_head) for t in (pages.keys, pages.values, pages.value_scale))
+    has_zero = pages.key_zero is not None
+    ks = pages.key_scale.contiguous()
+    kz, vz = (pages.key_zero.contiguous(), laid(pages.value_zero, by_head)) if has_zero else (ks, vs)
     attend[(sequences, heads, parts)](
-        q, halfwords(pages.keys), halfwords(pages.values), pages.key_scale, pages.key_zero, pages.value_scale,
-        pages.value_zero, pages.table, pages.lengths, out, top, total, heads, most, count, window or 2**30,
-        math.log2(math.e) / math.sqrt(width), SHARED=shared, G=max(8, triton.next_power_of_2(shared)), D=width,
-        SIZE=size, BITS=KINDS[kind], SIGNED=kind == torch.float8_e4m3fn, ASM=digits.ASM, **tile,
+        q, keys.view(torch.int16), values.view(torch.int16), ks, kz, vs, vz, pages.table.contiguous(), pages.lengths,
+        out, top, total, most, count, window or 2**30, math.log2(math.e) / math.sqrt(width), HEADS=heads,
+        SHARED=shared, G=4 if shared <= 4 else max(8, triton.next_power_of_2(shared)), D=width, SIZE=size,
+        BITS=KINDS[kind], SIGNED=kind == torch.float8_e4m3fn, HAS_ZERO=has_zero, BY_HEAD=by_head, ASM=digits.ASM,
+        PDL=PDL, **tile,
     )  # fmt: skip
-    together[(sequences * query_heads,)](out, top, total, y, parts, P=triton.next_power_of_2(parts), D=width)
+    together[(sequences * query_heads, width // 32)](
+        out, top, total, y, parts, P=triton.next_power_of_2(parts), D=width, C=32, PDL=PDL,
+        **({"launch_pdl": True} if PDL else {}),
+    )  # fmt: skip
     return y, top, total
 
 
 def split(rows: int, most: int, programs: int) -> int:
     """Parts of a sequence of up to `most` pages: `programs` in all, but at least two pages in each."""
     return max(1, min(programs // rows, most // 2, 128)) if ON_GPU else 2
-
-
-def halfwords(codes: Tensor) -> Tensor:
-    return codes.contiguous().view(torch.int16)

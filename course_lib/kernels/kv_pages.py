@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -21,19 +21,27 @@ class Pages:
     table            (sequences, pages of one) int32     which pages a sequence has, in its order
     lengths          (sequences,) int32                  tokens of each
     ===============  ==================================  =========================================
+
+    Both zeros may be None where codes are float8_e4m3fn. In memory the tokens of a head may lie together, as `by_head`
+    lays them: quicker to read, and how the cache keeps them.
     """
 
     keys: Tensor
     values: Tensor
     key_scale: Tensor
-    key_zero: Tensor
+    key_zero: Tensor | None
     value_scale: Tensor
-    value_zero: Tensor
+    value_zero: Tensor | None
     table: Tensor
     lengths: Tensor
 
     def to(self, device) -> Pages:
-        return Pages(**{name: value.to(device) for name, value in vars(self).items()})
+        return Pages(**{name: None if value is None else value.to(device) for name, value in vars(self).items()})
+
+    def by_head(self) -> Pages:
+        """The same, with the tokens of a head together in memory, as (pages, heads, size, …), but seen as above."""
+        named = ("keys", "values", "value_scale", *(["value_zero"] if self.value_zero is not None else []))
+        return replace(self, **{name: laid(getattr(self, name), True) for name in named})
 
     def check(self) -> None:
         """ValueError where a length is beyond its pages or a page is not there; waits for a GPU that holds them."""
@@ -49,11 +57,21 @@ class Pages:
             )
 
 
+def laid(t: Tensor, by_head: bool) -> Tensor:
+    """t (pages, size, heads, …), where by_head with the tokens of a head together in memory, else as its shape says."""
+    return t.transpose(1, 2).contiguous().transpose(1, 2) if by_head else t.contiguous()
+
+
 def check(q: Tensor, pages: Pages) -> None:
     _, size, heads, stored = pages.keys.shape
     if pages.keys.dtype not in KINDS or pages.values.dtype != pages.keys.dtype:
         got = f"{pages.keys.dtype} and {pages.values.dtype}"
         raise ValueError(f"keys and values must both be int8, float8_e4m3fn or uint8, got {got}")
+    zeros = (pages.key_zero is not None, pages.value_zero is not None)
+    if zeros != (True, True) and (any(zeros) or pages.keys.dtype != torch.float8_e4m3fn):
+        raise ValueError(
+            f"key_zero and value_zero may be None, both of them, for float8_e4m3fn only, got {pages.keys.dtype}"
+        )
     width = stored * (2 if pages.keys.dtype == torch.uint8 else 1)
     if q.dim() != 3 or q.shape[2] != width or q.shape[1] % heads or len(q) != len(pages.lengths):
         raise ValueError(f"q must be ({len(pages.lengths)}, a multiple of {heads}, {width}), got {tuple(q.shape)}")

@@ -2,7 +2,8 @@
 
     x̂ = s · (code − z)        s, z from a store's scale and offset: z = −low / s; a group of equal numbers has s = low
 
-A page is one group of tokens. Pages are filled in room that doubles, so that a block more copies nothing.
+A page is one group of tokens, and in it those of one head lie together, since one program reads them. Pages are filled
+in room that doubles, so that a block more copies nothing.
 """
 
 from __future__ import annotations
@@ -32,15 +33,15 @@ def why_not(format: KVFormat, dim: int) -> str:
 
 
 class PageStore:
-    """codes (batch, room, group, kv_heads, dim or dim/2) and, a page or a token, step and zero in float32.
+    """codes (batch, room, kv_heads, group, dim or dim/2) and, a page or a token, step and zero in float32.
 
-    step, zero: (batch, room, kv_heads, dim) for keys, (batch, room, group, kv_heads) for values. `used` pages of the
-    room are filled.
+    step, zero: (batch, room, kv_heads, dim) for keys, (batch, room, kv_heads, group) for values; fp8 has no
+    zero. `used` pages of the room are filled.
     """
 
     def __init__(self, format: KVFormat, axis: str):
         self.format, self.keys = format, axis == "keys"
-        self.held: list[Tensor] = []  # codes, step, zero
+        self.held: list[Tensor] = []  # codes, step, and zero
         self.used, self.fixed = 0, None
 
     @property
@@ -69,7 +70,7 @@ class PageStore:
                 self.fixed = measured if fixed is None else torch.tensor(fixed, dtype=torch.float32, device=x.device)
             codes = (x.float() / self.fixed).clamp(-FP8_MAX, FP8_MAX).to(FP8)
             like = x[:, :, :: self.format.group] if self.keys else x[..., 0]
-            return [codes, self.fixed.expand(like.shape), torch.zeros(like.shape, device=x.device)]
+            return [codes, self.fixed.expand(like.shape)]
         codes, scale, low = encode(x, self.format, "channel" if self.keys else "token")
         scale, low = scale.float(), low.float()
         same = torch.where(low == 0, 1.0, low)  # the step of equal numbers: code 0 less −1, or less 0, of them
@@ -82,18 +83,17 @@ class PageStore:
         return [codes, *(t.squeeze(-2) if self.keys else t.flatten(-2)[..., 0] for t in (step, zero))]
 
     def _paged(self, t: Tensor) -> Tensor:
-        """(batch, kv_heads, tokens or pages, …) as (batch, pages, …)."""
-        t = t.transpose(1, 2)
+        """(batch, kv_heads, tokens or pages, …) as (batch, pages, kv_heads, …)."""
         per_page = self.keys and t.dtype == torch.float32
-        return t if per_page else t.unflatten(1, (-1, self.format.group))
+        return (t if per_page else t.unflatten(2, (-1, self.format.group))).transpose(1, 2)
 
     def decode(self) -> Tensor:
         """All tokens, float32 (batch, kv_heads, tokens, dim)."""
-        codes, step, zero = (t[:, : self.used] for t in self.held)
+        codes, *per = (t[:, : self.used] for t in self.held)
         if self.format.bits == 4:
             codes = torch.cat([codes & 15, codes >> 4], -1)
-        step, zero = (t[:, :, None] if self.keys else t[..., None] for t in (step, zero))
-        return ((codes.float() - zero) * step).flatten(1, 2).transpose(1, 2).contiguous()
+        step, *zero = (t[..., None, :] if self.keys else t[..., None] for t in per)
+        return ((codes.float() - zero[0] if zero else codes.float()) * step).transpose(1, 2).flatten(2, 3)
 
     def cut(self, tokens: int) -> None:
         """Keep only the first so many tokens, a multiple of the group."""
@@ -117,5 +117,7 @@ def joined(keys: PageStore, values: PageStore):
     device = keys.held[0].device
     table = torch.arange(batch, device=device)[:, None] * room + torch.arange(keys.used, device=device)
     lengths = torch.full((batch,), keys.tokens, dtype=torch.int32, device=device)
-    (k, ks, kz), (v, vs, vz) = ([t.flatten(0, 1) for t in store.held] for store in (keys, values))
-    return Pages(k, v, ks, kz, vs, vz, table.to(torch.int32).contiguous(), lengths)
+    (k, ks, *kz), (v, vs, *vz) = ([t.flatten(0, 1) for t in store.held] for store in (keys, values))
+    k, v, vs, *vz = (t.transpose(1, 2) for t in (k, v, vs, *vz))  # (pages, tokens, heads, …), as Pages has them
+    zeros = (kz[0], vz[0]) if kz else (None, None)
+    return Pages(k, v, ks, zeros[0], vs, zeros[1], table.to(torch.int32).contiguous(), lengths)

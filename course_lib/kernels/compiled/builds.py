@@ -90,15 +90,15 @@ def fp4(name: str, mx: bool, bm: int, bn: int, warps: int, more: dict | None = N
     return Build(name, "fp4.gemm", signature, constants, bn * 128 * constants["U"], warps, True, arches)
 
 
-def kv(kind: str, bits: int) -> Build:
-    """Its weights are the codes of a page, keys and values."""
+def kv(kind: str, bits: int, tokens: int, warps: int) -> Build:
+    """Its weights are the codes of a tile, keys and values."""
     floats = dict.fromkeys(("ks", "kz", "vs", "vz", "out", "top", "total"), "*fp32") | {"scale": "fp32"}
-    whole = {"table": "*i32", "lengths": "*i32"} | dict.fromkeys(("heads", "most", "count", "window"), "i32")
-    tile = {"SHARED": 4, "G": 8, "D": 128, "SIZE": 64, "BITS": bits, "SIGNED": kind == "fp8", "ASM": True}
-    tile |= {"T": 64, "STAGES": 2}
+    whole = {"table": "*i32", "lengths": "*i32"} | dict.fromkeys(("most", "count", "window"), "i32")
+    tile = {"HEADS": 8, "SHARED": 4, "G": 4, "D": 128, "SIZE": 64, "BITS": bits, "SIGNED": kind == "fp8"}
+    tile |= {"HAS_ZERO": kind != "fp8", "BY_HEAD": True, "ASM": True, "PDL": False, "T": tokens, "STAGES": 3}
     arches = ("sm_89", "sm_90", "sm_100") if kind == "fp8" else NVIDIA
     signature = {"q": "*bf16", "keys": "*i16", "values": "*i16"} | floats | whole
-    return Build(f"kv-{kind}", "kv.attend", signature, tile, 2 * 64 * 128, 2, True, arches)
+    return Build(f"kv-{kind}-{tokens}", "kv.attend", signature, tile, 2 * tokens * 128, warps, True, arches)
 
 
 def fused(name: str, function: str, signature: dict[str, str], **constants) -> Build:
@@ -139,9 +139,10 @@ BUILDS = (
     fp4("mxfp4-64", True, 64, 128, 8),
     fp4("nvfp4-64", False, 64, 128, 8),
     fp4("nvfp4-64-bf16", False, 64, 128, 8, BF16),
-    kv("int8", 8),
-    kv("fp8", 8),
-    kv("int4", 4),
+    kv("int8", 8, 64, 2),
+    kv("int8", 8, 32, 1),
+    kv("fp8", 8, 64, 2),
+    kv("int4", 4, 64, 1),
     ggml("q4_0", 32, 16, {}),
     ggml("q8_0", 32, 8, {}),
     ggml("q4_k", 256, 16, {"blocks": "*i32", "sums": "*fp32"}),

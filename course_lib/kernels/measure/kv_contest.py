@@ -33,10 +33,11 @@ def draw(kind: str, sequences: int, tokens: int) -> kv.Pages:
         unit, middle = (1 / 4, 7.5) if kind == "kv_int4" else (1 / 64, 0.0)
     per_channel, per_token = (pages, KV_HEADS, WIDTH), (pages, PAGE, KV_HEADS)
     ks, vs = (unit * (0.5 + torch.rand(s, device=DEVICE)) for s in (per_channel, per_token))
-    kz, vz = (middle + (kind != "kv_fp8") * torch.rand(s, device=DEVICE) for s in (per_channel, per_token))
+    zeros = [middle + torch.rand(s, device=DEVICE) for s in (per_channel, per_token)]
+    kz, vz = (None, None) if kind == "kv_fp8" else zeros
     table = torch.randperm(pages, device=DEVICE).to(torch.int32).reshape(sequences, each)
     lengths = torch.full((sequences,), tokens, dtype=torch.int32, device=DEVICE)
-    return kv.Pages(keys, values, ks, kz, vs, vz, table, lengths)
+    return kv.Pages(keys, values, ks, kz, vs, vz, table, lengths).by_head()
 
 
 def decoded(pages: kv.Pages, kind: str, dtype=torch.float64) -> tuple[Tensor, Tensor]:
@@ -47,8 +48,10 @@ def decoded(pages: kv.Pages, kind: str, dtype=torch.float64) -> tuple[Tensor, Te
             return codes.to(dtype)
         return torch.cat([codes & 15, codes >> 4], -1).to(dtype)
 
-    k = (numbers(pages.keys) - pages.key_zero[:, None].to(dtype)) * pages.key_scale[:, None].to(dtype)
-    v = (numbers(pages.values) - pages.value_zero[..., None].to(dtype)) * pages.value_scale[..., None].to(dtype)
+    k, v = numbers(pages.keys), numbers(pages.values)
+    if pages.key_zero is not None:
+        k, v = k - pages.key_zero[:, None].to(dtype), v - pages.value_zero[..., None].to(dtype)
+    k, v = k * pages.key_scale[:, None].to(dtype), v * pages.value_scale[..., None].to(dtype)
     table = pages.table.long()
     return tuple(t[table].flatten(1, 2).transpose(1, 2) for t in (k, v))  # type: ignore[return-value]
 
