@@ -83,17 +83,18 @@ def test_every_bit_of_a_word_counts(kernel):
     assert torch.allclose(y, 15 * x, rtol=1e-3)
 
 
-@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize("group, run", [(32, 32), (64, 64), (64, 32), (128, 128), (128, 64), (256, 128), (None, 128)])
-def test_rows_in_parts_and_runs_and_tiles_of_any_length(group, run, scaled):
+def test_rows_in_parts_and_runs_and_tiles_of_any_length(group, run, wide):
     """k is not whole blocks of 128 runs; parts may be empty; locks are left open."""
     k = 768 if group == 256 else 640
     q = case(Scheme.int(4, symmetric=False, group=group), k=k)
     packed = packing.pack(q, torch.float32, run).to(DEVICE)
     x = torch.randn(20, k, generator=torch.Generator().manual_seed(5))
     exact = x.double() @ q.dequantize().double().T
-    for how in ({"parts": 3, "BM": 16, "BN": 64}, {"parts": 9, "BM": 32, "U": 2, "C": run}):
-        y = gemm.run(x.to(DEVICE), packed, how | {"SCALED": scaled}).cpu()
+    for how in ({"parts": 3, "BM": 16, "BN": 64, "U": 1, "C": 32}, {"parts": 9, "BM": 32, "BN": 256, "U": 2, "C": run}):
+        how |= {"STAGES": 1}
+        y = gemm.run(x.to(DEVICE), packed, {k: v for k, v in how.items() if k != "U" or not wide}).cpu()
         assert ((y.double() - exact).abs() <= bound(x, q, torch.float32)).all()
         assert not packed.locks.any()
 
@@ -156,11 +157,11 @@ def test_a_launch_fills_the_processors_once(major, processors, monkeypatch):
         words = torch.empty(-(-k // (4 * run)), n, run // 2, dtype=torch.int32, device="meta")
         packed = packing.PackedInt4(words, torch.ones(k // 128, n), None, (n, k), 128, run)
         for m in (1, 8, 9, 17, 64, 65, 257, 2000):
-            how = gemm.launch(m, packed)
-            programs = -(-n // how["BN"]) * -(-m // how["BM"])
-            assert how["BM"] >= min(m, 64) and run % how["C"] == 0 and how["parts"] >= 1
-            assert how["parts"] == 1 or programs * how["parts"] <= 4 * processors
-            assert not how["SCALED"] or major == 9
+            for how in gemm.launches(m, packed):
+                programs = -(-n // how["BN"]) * -(-m // how["BM"])
+                assert how["BM"] >= min(m, 64) and run % how["C"] == 0 and how["parts"] >= 1 and "fit" not in how
+                assert how["parts"] == 1 or programs * how["parts"] <= 4 * processors
+                assert "U" in how or major == 9
 
 
 def test_errors_name_what_is_wrong():

@@ -2,8 +2,8 @@
 
 E2M1 has a sign, two exponent bits and one bit of mantissa. Placed where a 16-bit float keeps its own, they mean the
 same number times 2⁻¹⁴ (float16) or 2⁻¹²⁶ (bfloat16), subnormal 0.5 included: two shifts and two `lop3` for two
-neighbours, and one multiplication by the scale, which brings the power of two back. The products are exact. A run of 32
-columns is one operand of the matrix units, as in `gemm`. MXFP4's scales are bytes of exponent: they are stored
+neighbours, and one multiplication by the scale, which brings the power of two back. The products are exact. A block of
+128 columns is one operand of the matrix units, as in `gemm.wide`. MXFP4's scales are bytes of exponent: they are stored
 relative to their row's largest, so that a weight in float16 neither overflows nor vanishes; NVFP4's are E4M3, and one
 float32 for the tensor goes into every row's factor.
 """
@@ -128,9 +128,9 @@ def decode(w, j: tl.constexpr, s, dtype: tl.constexpr):
 
 
 @triton.jit
-def run_scale(four, j: tl.constexpr, MX: tl.constexpr, dtype: tl.constexpr):
-    """The scale in byte j, times what `decode` is short of, as a column; NVFP4 and bfloat16 leave 2⁹ of it to the row's
-    factor, so that 448 fits."""
+def scale_of(four, j: tl.constexpr, MX: tl.constexpr, dtype: tl.constexpr):
+    """The scale in byte j, times what `decode` is short of; NVFP4 and bfloat16 leave 2⁹ of it to the row's factor, so
+    that 448 fits."""
     byte = (four >> (8 * j)) & 255
     if MX:
         s = tl.where(byte == 255, float("nan"), (byte << 23).to(tl.float32, bitcast=True))
@@ -138,58 +138,72 @@ def run_scale(four, j: tl.constexpr, MX: tl.constexpr, dtype: tl.constexpr):
     else:
         s = byte.to(tl.uint8).to(tl.float8e4nv, bitcast=True).to(tl.float32)
         s *= 2.0**117 if dtype == tl.bfloat16 else 2.0**5
-    return s.to(dtype)[:, None]
+    return s.to(dtype)
+
+
+@triton.jit
+def decode_run(w, four, j: tl.constexpr, MX: tl.constexpr, dtype: tl.constexpr):
+    """Run j of a block: halfwords (rows, 32), bytes of scales (rows, halves)."""
+    s = scale_of(four, j, MX, dtype)
+    s = tl.broadcast_to(s[:, :, None], (s.shape[0], s.shape[1], 32 // s.shape[1]))
+    return decode(w, j, tl.reshape(s, w.shape), dtype)
 
 
 @triton.jit
 def gemm(x, halves, scale, row, y, partial, locks, m, n, k, MX: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
-         U: tl.constexpr, STAGES: tl.constexpr, EVEN: tl.constexpr, SPLIT: tl.constexpr):  # fmt: skip
-    """x (m, k), halves (blocks, n, 32) -> y (m, n): yᵀ = W xᵀ, U blocks of four runs in a turn of the loop.
-    EVEN: turns end where the row ends, so that no column needs a mask."""
+         STAGES: tl.constexpr, EVEN: tl.constexpr, SPLIT: tl.constexpr):  # fmt: skip
+    """x (m, k), halves (blocks, n, 32) -> y (m, n): yᵀ = W xᵀ, a block of four runs in a turn, joined into one operand
+    of 128 columns, as in `gemm.wide`. EVEN: whole blocks and whole tiles of rows."""
     dtype: tl.constexpr = x.dtype.element_ty
+    HALVES: tl.constexpr = 1 if MX else 2
     tokens = tl.program_id(0) * BM + tl.arange(0, BM)
     rows = tl.program_id(1) * BN + tl.arange(0, BN)
-    here = tl.minimum(rows, n - 1)  # rows beyond the last are read again, not stored
+    here = rows if EVEN else tl.minimum(rows, n - 1)  # rows beyond the last are read again, not stored
     blocks = tl.cdiv(k, 128)
-    each = tl.cdiv(blocks, tl.num_programs(2) * U) * U
+    each = tl.cdiv(blocks, tl.num_programs(2))
     first = tl.program_id(2) * each
-    R: tl.constexpr = 32 if MX else 16  # columns that share a scale
-    c = tl.arange(0, R)
+    end = tl.minimum(first + each, blocks)
+    tl.assume(first < end)  # or every matrix instruction waits for itself: see gemm.wide
+    within = here[:, None] * 32 + tl.arange(0, 32)[None, :]
+    scales = tl.arange(0, HALVES)[None, :] * n + here[:, None]
     acc = tl.zeros((BN, BM), tl.float32)
-    for turn in tl.range(first, tl.minimum(first + each, blocks), U, num_stages=STAGES):
-        for u in tl.static_range(U):
-            b = turn + u
-            line = tl.minimum(b, blocks - 1) * (n if MX else 2 * n) + here
-            for half in tl.static_range(32 // R):
-                at = (b * n + here)[:, None] * 32 + half * R + c[None, :]
-                w = tl.load(halves + at) if EVEN else tl.load(halves + at, mask=b < blocks, other=0)
-                four = tl.load(scale + line + half * n)
-                for j in tl.static_range(4):
-                    column = b * 128 + j * 32 + half * R + c
-                    inside = (tokens < m)[None, :] if EVEN else (tokens < m)[None, :] & (column < k)[:, None]
-                    v = tl.load(x + tokens[None, :] * k + column[:, None], mask=inside, other=0.0)
-                    weights = decode(w, j, run_scale(four, j, MX, dtype), dtype)
-                    acc = tl.dot(weights, v, acc, input_precision="ieee")
+    for b in tl.range(first, end, num_stages=STAGES):
+        w = tl.load(halves + b * n * 32 + within)
+        four = tl.load(scale + b * n * HALVES + scales)
+        low = tl.join(decode_run(w, four, 0, MX, dtype), decode_run(w, four, 1, MX, dtype))
+        high = tl.join(decode_run(w, four, 2, MX, dtype), decode_run(w, four, 3, MX, dtype))
+        weights = tl.reshape(tl.permute(tl.join(low, high), (0, 3, 2, 1)), (BN, 128))
+        c = tl.arange(0, 128)
+        inside = (tokens < m)[None, :] if EVEN else (tokens < m)[None, :] & (b * 128 + c < k)[:, None]
+        v = tl.load(x + b * 128 + (tokens[None, :] * k + c[:, None]), mask=inside, other=0.0)
+        acc = tl.dot(weights, v, acc, input_precision="ieee")
     acc *= tl.load(row + here)[:, None] * (2.0**9 if dtype == tl.bfloat16 or not MX else 1.0)
     finish(acc, y, partial, locks, tokens, rows, m, n, SPLIT)
 
 
-TILES = {  # tokens up to: BM, BN, U, stages, warps, parts; the quickest on the GPU that is here
-    8: [(8, 32, 2, 4, 2, 4), (8, 64, 2, 4, 2, 4), (8, 128, 1, 4, 4, 4)],
-    16: [(16, 64, 2, 4, 4, 4), (16, 128, 1, 4, 4, 4)],
-    64: [(64, 128, 1, 3, 8, 4), (64, 128, 1, 4, 8, 4)],
-    1 << 30: [(128, 128, 1, 3, 8, 1)],
+NAMES = ("BM", "BN", "STAGES", "num_warps", "fit")  # fit: programs that a Hopper processor holds at once
+TILES = {  # tokens up to; the quickest on the GPU that is here
+    8: [(8, 128, 4, 4, 4), (8, 64, 4, 2, 8)],
+    16: [(16, 64, 4, 4, 6), (16, 64, 4, 2, 8)],
+    32: [(32, 128, 4, 8, 2), (32, 64, 4, 4, 4)],
+    64: [(64, 128, 4, 8, 2), (64, 256, 4, 8, 1)],
+    128: [(128, 128, 3, 8, 1), (128, 256, 3, 8, 1)],
+    1 << 30: [(256, 128, 3, 8, 1), (128, 256, 3, 16, 1)],
 }
 
 
-def tiles(m: int) -> list[dict]:
-    """Ways to launch for m tokens: tile sizes, warps, stages, parts of a row."""
+def tiles(m: int, packed: PackedFp4, dtype: torch.dtype) -> list[dict]:
+    """Ways to launch for m tokens: tile sizes, stages, warps, and parts of a row, so that all programs run at once."""
     if not ON_GPU:
-        return [{"BM": 16 if m <= 16 else 64, "BN": 256, "U": 1, "STAGES": 1, "num_warps": 4, "parts": 2}]
-    if torch.cuda.get_device_capability()[0] > 9:  # Triton 3.7 makes a trap of wider tiles there
-        m = min(m, 16)
-    names = ("BM", "BN", "U", "STAGES", "num_warps", "parts")
-    return [dict(zip(names, row, strict=True)) for row in TILES[min(most for most in TILES if m <= most)]]
+        return [{"BM": 16 if m <= 16 else 64, "BN": 256, "STAGES": 1, "num_warps": 4, "parts": 2}]
+    about = torch.cuda.get_device_properties(packed.words.device)
+    most = {8: 64, 9: 1 << 30}.get(about.major, 8)  # of Blackwell's wide tiles Triton 3.7 makes a trap
+    rows = TILES[min(at for at in TILES if min(m, most if dtype != torch.float32 else 8) <= at)]
+    ways = [dict(zip(NAMES, row, strict=True)) for row in rows]
+    for way in ways:
+        programs = -(-packed.shape[0] // way["BN"]) * -(-m // way["BM"])
+        way["parts"] = max(1, min(way.pop("fit") * about.multi_processor_count // programs, len(packed.words) // 2))
+    return ways
 
 
 def linear(x: Tensor, packed: PackedFp4) -> Tensor:
@@ -208,13 +222,13 @@ def linear(x: Tensor, packed: PackedFp4) -> Tensor:
 
     def run(how: dict) -> None:
         how = dict(how)
-        rows, columns, parts = -(-n // how["BN"]), -(-m // how["BM"]), min(how.pop("parts"), -(-k // 128))
-        parts = parts if rows * columns <= len(packed.locks) else 1
+        rows, columns, blocks, parts = -(-n // how["BN"]), -(-m // how["BM"]), -(-k // 128), how.pop("parts")
+        parts = -(-blocks // -(-blocks // parts)) if rows * columns <= len(packed.locks) else 1  # none of them empty
         partial = y if parts == 1 else x.new_empty((parts, m, n), dtype=torch.float32)
         gemm[(columns, rows, parts)](
             flat, packed.words.view(torch.int16), packed.scale, packed.row, y, partial, packed.locks, m, n, k,
-            MX=packed.block == 32, **how, EVEN=k % (128 * how["U"]) == 0, SPLIT=parts > 1)  # fmt: skip
+            MX=packed.block == 32, **how, EVEN=k % 128 == 0 and n % how["BN"] == 0, SPLIT=parts > 1)  # fmt: skip
 
     if m:
-        run(quickest(("fp4", packed.block, triton.next_power_of_2(m), n, k, x.dtype), tiles(m), run))
+        run(quickest(("fp4", packed.block, triton.next_power_of_2(m), n, k, x.dtype), tiles(m, packed, x.dtype), run))
     return y.reshape(*x.shape[:-1], n)

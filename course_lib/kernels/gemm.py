@@ -6,9 +6,9 @@ nibble j of all of them is a tile of weights, and two neighbours share a registe
 puts them into the mantissa of 1024 in one instruction, (w & 0x000F000F) | 0x64006400; a multiply-add takes 1024 + z off
 again, exactly: two instructions for two weights. bfloat16 has 7 bits of mantissa, so its nibbles go into 128's.
 
-The products of a group are summed, then scaled; for many tokens, where sums are more than weights, each weight takes
-its scale first, rounded to x's dtype as a 16-bit weight would be. Where there are few tiles, the row is cut into parts;
-the last program to finish a tile adds its parts, in their order.
+`gemm` sums the products of a group, then scales them. `wide`, for short groups, and for many tokens, where sums are
+more than weights, scales each weight first, rounded to x's dtype as a 16-bit weight would be. Where there are few
+tiles, the row is cut into parts; the last program to finish a tile adds its parts, in their order.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import triton
 import triton.language as tl
 
 from course_lib.kernels import ON_GPU, interpreter, packing  # noqa: F401  interpreter is mended by its import
+from course_lib.kernels.measure.tune import quickest
 
 
 def text(kind: str, shift: int, mask: int, magic: int, factor: int, scaled: bool) -> str:
@@ -93,7 +94,7 @@ def finish(acc, y, partial, locks, tokens, rows, m, n, SPLIT: tl.constexpr):
 @triton.jit
 def gemm(x, halves, scale, zero, y, partial, locks, m, n, k, R: tl.constexpr, RUNS: tl.constexpr,
          HAS_ZERO: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, C: tl.constexpr, U: tl.constexpr,
-         STAGES: tl.constexpr, SCALED: tl.constexpr, EVEN: tl.constexpr, SPLIT: tl.constexpr):  # fmt: skip
+         STAGES: tl.constexpr, EVEN: tl.constexpr, SPLIT: tl.constexpr):  # fmt: skip
     """x (m, k), halves (blocks, n, R) -> y (m, n): C halfwords of BN rows at a time, U such tiles in a turn.
     EVEN: turns end where the row ends, so that no column needs a mask."""
     tokens = tl.program_id(0) * BM + tl.arange(0, BM)
@@ -111,71 +112,129 @@ def gemm(x, halves, scale, zero, y, partial, locks, m, n, k, R: tl.constexpr, RU
             at = (b * n + here)[:, None] * R + c[None, :]
             w = tl.load(halves + at) if EVEN else tl.load(halves + at, mask=turn + u < tiles, other=0)
             for j in tl.static_range(4):
-                if j % RUNS == 0:  # a group begins
-                    if SCALED:
-                        s, z = load_group(scale, zero, 4 * b + j, here, n, k, R, RUNS, HAS_ZERO)
-                    else:  # those of the next group: they are on their way while this one is multiplied
-                        part = tl.zeros((BN, BM), tl.float32)
-                        after = 4 * b + j + RUNS if j + RUNS < 4 else (turn + u + 1) // (R // C) * 4
-                        s_next, z_next = load_group(scale, zero, after, here, n, k, R, RUNS, HAS_ZERO)
+                if j % RUNS == 0:  # a group begins: the next one's numbers are on their way while it is multiplied
+                    part = tl.zeros((BN, BM), tl.float32)
+                    after = 4 * b + j + RUNS if j + RUNS < 4 else (turn + u + 1) // (R // C) * 4
+                    s_next, z_next = load_group(scale, zero, after, here, n, k, R, RUNS, HAS_ZERO)
                 column = (4 * b + j) * R + c
                 inside = (tokens < m)[None, :] if EVEN else (tokens < m)[None, :] & (column < k)[:, None]
                 v = tl.load(x + tokens[None, :] * k + column[:, None], mask=inside, other=0.0)
-                weights = decode(w, j, z, s, SCALED, x.dtype.element_ty)
-                if SCALED:
-                    acc = tl.dot(weights, v, acc, input_precision="ieee")
-                else:
-                    part = tl.dot(weights, v, part, input_precision="ieee")
-                    if (j + 1) % RUNS == 0 or j == 3:
-                        acc += part * s.to(tl.float32)
-                        s, z = s_next, z_next
+                part = tl.dot(decode(w, j, z, s, False, x.dtype.element_ty), v, part, input_precision="ieee")
+                if (j + 1) % RUNS == 0 or j == 3:
+                    acc += part * s.to(tl.float32)
+                    s, z = s_next, z_next
     finish(acc, y, partial, locks, tokens, rows, m, n, SPLIT)
 
 
-# Tiles, warps and pipeline for at most so many tokens, and how many such programs a Hopper processor holds at once: the
-# quickest of those tried on an H200 (benchmarks/kernels_notes.md). C is halfwords of a run in a tile.
-NAMES = ("BM", "BN", "C", "U", "STAGES", "num_warps", "SCALED")
-LAUNCHES = (
-    (8, (8, 64, 128, 1, 3, 4, False), 4),
-    (16, (16, 64, 64, 1, 3, 4, False), 4),
-    (32, (32, 64, 64, 1, 3, 4, False), 3),
-    (64, (64, 128, 32, 1, 3, 8, True), 2),
-    (256, (128, 128, 32, 1, 3, 8, True), 2),
-    (1 << 30, (128, 256, 64, 1, 2, 16, True), 1),
-)
+@triton.jit
+def columns(tile):
+    """The four columns of a tile (rows, 4)."""
+    low, high = tl.split(tl.permute(tl.reshape(tile, (tile.shape[0], 2, 2)), (0, 2, 1)))
+    a, b = tl.split(low)
+    c, d = tl.split(high)
+    return a[:, None], b[:, None], c[:, None], d[:, None]
 
 
-def launch(m: int, packed) -> dict:
+@triton.jit
+def wide(x, halves, scale, zero, y, partial, locks, m, n, k, R: tl.constexpr, RUNS: tl.constexpr,
+         HAS_ZERO: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, C: tl.constexpr, STAGES: tl.constexpr,
+         EVEN: tl.constexpr, SPLIT: tl.constexpr):  # fmt: skip
+    """As `gemm`, but weights are scaled, and the four runs of a tile are joined into one operand of 4 C columns: its
+    registers are those that the four hold, nothing moves. EVEN: whole blocks and whole tiles of rows.
+
+    One product in a turn is what Triton leaves running while the next weights are decoded; of several, each is waited
+    for. The assumption is for ptxas: on a way around the loop, sums would be defined beside the running product, and
+    then it makes every matrix instruction wait for itself. Scales come as tiles, wide enough for asynchronous copies.
+    """
+    dtype: tl.constexpr = x.dtype.element_ty
+    tokens = tl.program_id(0) * BM + tl.arange(0, BM)
+    rows = tl.program_id(1) * BN + tl.arange(0, BN)
+    here = rows if EVEN else tl.minimum(rows, n - 1)  # rows beyond the last are read again, not stored
+    tiles = tl.cdiv(k, 4 * R) * (R // C)
+    each = tl.cdiv(tiles, tl.num_programs(2))
+    first = tl.program_id(2) * each
+    end = tl.minimum(first + each, tiles)
+    tl.assume(first < end)
+    within = here[:, None] * R + tl.arange(0, C)[None, :]
+    spread = tl.arange(0, 4 * C) // C * R + tl.arange(0, 4 * C) % C
+    acc = tl.zeros((BN, BM), tl.float32)
+    for turn in tl.range(first, end, num_stages=STAGES):
+        b, start = turn // (R // C), turn % (R // C) * C
+        w = tl.load(halves + b * n * R + start + within)
+        run = 4 * b + tl.arange(0, 4)
+        at = (run if EVEN else tl.minimum(run, tl.cdiv(k, R) - 1)) // RUNS * n
+        s0, s1, s2, s3 = columns(tl.load(scale + at[None, :] + here[:, None]))
+        if HAS_ZERO:
+            z0, z1, z2, z3 = columns(tl.load(zero + at[None, :] + here[:, None]))
+        else:
+            z0 = tl.full((1, 1), 8, tl.float16)
+            z1, z2, z3 = z0, z0, z0
+        low = tl.join(decode(w, 0, z0, s0, True, dtype), decode(w, 1, z1, s1, True, dtype))
+        high = tl.join(decode(w, 2, z2, s2, True, dtype), decode(w, 3, z3, s3, True, dtype))
+        weights = tl.reshape(tl.permute(tl.join(low, high), (0, 3, 2, 1)), (BN, 4 * C))
+        column = b * 4 * R + start
+        inside = (tokens < m)[None, :] if EVEN else (tokens < m)[None, :] & (column + spread < k)[:, None]
+        v = tl.load(x + column + (tokens[None, :] * k + spread[:, None]), mask=inside, other=0.0)
+        acc = tl.dot(weights, v, acc, input_precision="ieee")
+    finish(acc, y, partial, locks, tokens, rows, m, n, SPLIT)
+
+
+# Ways to launch for at most so many tokens: the quickest of those tried on an H200 (benchmarks/kernels_notes.md). C is
+# halfwords of a run in a tile, `fit` how many such programs a Hopper processor holds at once. Without U: `wide`.
+NAMES = ("BM", "BN", "C", "STAGES", "num_warps", "fit", "U")
+LAUNCHES = {
+    8: [(8, 64, 128, 3, 4, 4, 1)],
+    16: [(16, 64, 64, 4, 4, 3), (16, 64, 64, 3, 4, 4, 1)],
+    32: [(32, 128, 64, 3, 8, 2), (32, 64, 64, 3, 4, 3, 1)],
+    64: [(64, 64, 64, 3, 4, 2), (64, 128, 32, 4, 8, 2)],
+    128: [(128, 256, 32, 3, 8, 1), (128, 128, 32, 3, 8, 1)],
+    1 << 30: [(256, 128, 32, 3, 8, 1), (128, 256, 32, 3, 8, 1)],
+}
+SHORT = [(8, 128, 32, 4, 4, 4), (8, 64, 64, 4, 4, 4)]  # and these, where groups are short or have zero points
+PLAIN = (64, 128, 32, 3, 8, 2, 1)  # for many tokens on other GPUs
+
+
+def launches(m: int, packed, dtype: torch.dtype = torch.bfloat16) -> list[dict]:
     """Tiles, warps, stages, and parts of a row, so that all programs run at once: a second wave takes as long again."""
     if not ON_GPU:
-        return {"BM": 16 if m <= 16 else 64, "BN": 256, "C": 32, "U": 1, "STAGES": 1, "SCALED": m > 64, "parts": 1}
+        how = {"BM": 16 if m <= 16 else 64, "BN": 256, "C": 32, "STAGES": 1, "parts": 1}
+        return [how if m > 64 else how | {"U": 1}]
     about = torch.cuda.get_device_properties(packed.words.device)
-    found, fit = next((dict(zip(NAMES, how, strict=True)), fit) for most, how, fit in LAUNCHES if m <= most)
-    found["C"] = min(found["C"], packed.run)
-    if packed.run == 32 and m <= 64:  # short tiles: more of them under way
-        found |= {"U": 2 if m <= 8 else 1, "STAGES": 4, "SCALED": False}
-    if about.major != 9 and m > 32:  # less shared memory, or other matrix units
-        found |= {"BM": 64, "BN": 128, "C": 32, "STAGES": 3, "num_warps": 8, "SCALED": False}
-    if about.major == 9 and 64 < m <= 256:
-        found["maxnreg"] = 128  # or a processor would hold one program, not two
-    programs = -(-packed.shape[0] // found["BN"]) * -(-m // found["BM"])
-    tiles = len(packed.words) * packed.run // found["C"]
-    return found | {"parts": max(1, min(fit * about.multi_processor_count // programs, tiles // 2))}
+    rows = LAUNCHES[min(most for most in LAUNCHES if m <= most)]
+    if m <= 8 and (packed.run < 128 or packed.zero is not None):
+        rows = SHORT + rows
+    if about.major != 9 or dtype == torch.float32:  # less shared memory, or other matrix units
+        rows = [row for row in rows if len(row) == len(NAMES)] or [PLAIN]
+    return [filled(dict(zip(NAMES, row, strict=False)), m, packed, about.multi_processor_count) for row in rows]
+
+
+def filled(how: dict, m: int, packed, processors: int) -> dict:
+    """The launch for this weight: parts in place of `fit`, and C no longer than a run."""
+    how["C"] = min(how["C"], packed.run)
+    if packed.run == 32 and how["BM"] <= 32 and "U" in how:  # short tiles: more of them under way
+        how |= {"U": 2 if m <= 8 else 1, "STAGES": 4}
+    programs = -(-packed.shape[0] // how["BN"]) * -(-m // how["BM"])
+    tiles = len(packed.words) * packed.run // how["C"]
+    return how | {"parts": max(1, min(how.pop("fit") * processors // programs, tiles // 2))}
 
 
 def run(x, packed, how: dict | None = None):
-    """x (m, k) contiguous -> y (m, n); `how` overrides what `launch` chose."""
-    m, (n, k) = len(x), packed.shape
-    how = launch(m, packed) | (how or {})
-    how["C"] = min(how["C"], packed.run)
+    """x (m, k) contiguous -> y (m, n), launched as `how` says, or in the quickest of the ways of `launches`."""
+    ways, layout = [how] if how else launches(len(x), packed, x.dtype), packing.arguments(packed)
+    key = ("w4a16", triton.next_power_of_2(len(x)), *packed.shape, x.dtype, *layout.values())
+    return start(x, packed, quickest(key, ways, lambda way: start(x, packed, way)))
+
+
+def start(x, packed, how: dict):
+    m, (n, k), how = len(x), packed.shape, dict(how)
     rows, columns, parts = -(-n // how["BN"]), -(-m // how["BM"]), how.pop("parts")
-    parts = parts if rows * columns <= len(packed.locks) else 1
+    tiles = len(packed.words) * packed.run // how["C"]
+    parts = -(-tiles // -(-tiles // parts)) if rows * columns <= len(packed.locks) else 1  # none of them empty
+    even = k % (4 * packed.run) == 0 and (n % how["BN"] == 0 if "U" not in how else tiles % how["U"] == 0)
     y = x.new_empty((m, n))
     partial = y if parts == 1 else x.new_empty((parts, m, n), dtype=torch.float32)
-    zero = packed.scale if packed.zero is None else packed.zero
-    scale = packed.scale.to(x.dtype) if how["SCALED"] else packed.scale
-    even = k % (4 * packed.run) == 0 and k // (4 * how["C"]) % how["U"] == 0
-    gemm[(columns, rows, parts)](
-        x, packed.words.view(torch.int16), scale, zero, y, partial, packed.locks, m, n, k,
-        **packing.arguments(packed), **how, EVEN=even, SPLIT=parts > 1)  # fmt: skip
+    scale = packed.scale if "U" in how else packed.scale.to(x.dtype)
+    (gemm if "U" in how else wide)[(columns, rows, parts)](
+        x, packed.words.view(torch.int16), scale, scale if packed.zero is None else packed.zero, y, partial,
+        packed.locks, m, n, k, **packing.arguments(packed), **how, EVEN=even, SPLIT=parts > 1)  # fmt: skip
     return y

@@ -1,6 +1,6 @@
 """The kernels as they are launched on a GPU: what `aot` compiles and the tests hold."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 ARCHES = ("sm_80", "sm_89", "sm_90", "sm_100", "gfx942")
 
@@ -51,12 +51,18 @@ def gemv(version: int, function: str, **more) -> Build:
 
 
 def gemm(name: str, signature: dict, bm: int, bn: int, c: int, warps: int, **more) -> Build:
-    """As `gemm.launch` has it, for rows in groups of 128 and runs of 128."""
-    layout = {"R": 128, "RUNS": 1, "HAS_ZERO": False, "U": 1, "STAGES": 3, "SCALED": False, "EVEN": True, "SPLIT": True}
+    """As `gemm.LAUNCHES` has it, for rows in groups of 128 and runs of 128."""
+    layout = {"R": 128, "RUNS": 1, "HAS_ZERO": False, "U": 1, "STAGES": 3, "EVEN": True, "SPLIT": True}
     constants = layout | {"BM": bm, "BN": bn, "C": c} | more
-    nvidia = ("sm_90",) if constants["SCALED"] else ("sm_80", "sm_89", "sm_90", "sm_100")  # the text is PTX
     return Build(name, "gemm.gemm", signature, constants, weights=bn * 4 * c * constants["U"], warps=warps,
-                 tensor_cores=True, arches=nvidia)  # fmt: skip
+                 tensor_cores=True, arches=("sm_80", "sm_89", "sm_90", "sm_100"))  # fmt: skip
+
+
+def wide(name: str, signature: dict, bm: int, bn: int, c: int, warps: int, **more) -> Build:
+    """As `gemm`, where weights are scaled before they are multiplied: on Hopper, for many tokens."""
+    narrow = gemm(name, signature, bm, bn, c, warps, **more)
+    constants = {key: value for key, value in narrow.constants.items() if key != "U"}
+    return replace(narrow, function="gemm.wide", constants=constants, arches=("sm_90",))
 
 
 NVIDIA = ("sm_80", "sm_89", "sm_90", "sm_100")  # dp4a and prmt are PTX
@@ -72,22 +78,26 @@ def ggml(kind: str, elements: int, wide: int, more: dict) -> Build:
 
 
 def w8a8(name: str, function: str, kind: str, weights: int = 0, warps: int = 4, **more) -> Build:
-    """With `weights` a GEMV, which has no m."""
-    signature = {"x": kind, "w": kind, "sx": "*fp32", "sw": "*fp32", "y": "*fp16", "n": "i32", "k": "i32"}
+    """With `weights` a GEMV, which has no m. A pair's tiles come by descriptors: Hopper's and Blackwell's."""
+    signature = {"x": kind, "w": kind, "sx": "*fp32", "sw": "*fp32", "y": "*fp16", "n": "i32", "k": "i32", "each": "i32"}
     signature |= {} if weights else {"m": "i32"}
-    int8 = function.startswith("int8")
+    int8, pair = function.startswith("int8"), function == "fp8_pair"
     signature |= {"zw": "*i32", "total": "*i32"} if int8 else {"x_blocks": "i32", "w_blocks": "i32"}
+    if pair:
+        tiles = {name: f"tensordesc<{kind[1:]}[{more[side]}, {more['BK']}]>" for name, side in (("x", "BM"), ("w", "BN"))}
+        return Build(name, f"w8a8_tiles.{function}", signature | tiles, more, 0, warps, True, ("sm_90",))
     arches = NVIDIA if weights else ARCHES[:3] + ARCHES[4:] if more["BN"] > 64 else ARCHES  # sm_100 has no IGMMA
-    return Build(name, f"w8a8.{function}", signature, {"EVEN": True} | more, weights, warps, not weights,
+    module = "w8a8" if weights else "w8a8_tiles"
+    return Build(name, f"{module}.{function}", signature, {"EVEN": True} | more, weights, warps, not weights,
                  arches if int8 else ("sm_89", "sm_90", "sm_100"))  # fmt: skip
 
 
 def fp4(name: str, mx: bool, bm: int, bn: int, warps: int, more: dict | None = None, **constants) -> Build:
     signature = GEMM | {"scale": "*i32", "row": "*fp32"} | {a: v for a, v in (more or {}).items() if a != "scale"}
     signature = {name: kind for name, kind in signature.items() if name != "zero"}
-    constants = {"MX": mx, "BM": bm, "BN": bn, "U": 1, "STAGES": 4, "EVEN": True, "SPLIT": True} | constants
-    arches = ("sm_89", "sm_90", "sm_100") if bm < 64 else ("sm_89", "sm_90")  # sm_100: see fp4.tiles
-    return Build(name, "fp4.gemm", signature, constants, bn * 128 * constants["U"], warps, True, arches)
+    constants = {"MX": mx, "BM": bm, "BN": bn, "STAGES": 4, "EVEN": True, "SPLIT": True} | constants
+    arches = ("sm_89", "sm_90", "sm_100") if bm < 64 else ("sm_89", "sm_90") if bm < 128 else ("sm_90",)
+    return Build(name, "fp4.gemm", signature, constants, bn * 128, warps, True, arches)  # arches: see fp4.tiles
 
 
 def kv(kind: str, bits: int, tokens: int, warps: int) -> Build:
@@ -124,21 +134,25 @@ BUILDS = (
     gemm("gemm-1-g32", GEMM, 8, 64, 32, 4, R=32, U=2, STAGES=4, HAS_ZERO=True),
     gemm("gemm-16", GEMM, 16, 64, 64, 4),
     gemm("gemm-64", GEMM, 64, 128, 32, 8),
-    gemm("gemm-64-scaled", GEMM, 64, 128, 32, 8, SCALED=True),
-    gemm("gemm-512", GEMM, 128, 256, 64, 16, STAGES=2, SCALED=True, SPLIT=False),
-    gemm("gemm-512-bf16", GEMM | BF16, 128, 256, 64, 16, STAGES=2, SCALED=True, SPLIT=False),
+    wide("gemm-1-zeros", GEMM | BF16, 8, 64, 64, 4, STAGES=4, HAS_ZERO=True),
+    wide("gemm-64-scaled", GEMM, 64, 64, 64, 4),
+    wide("gemm-512", GEMM, 256, 128, 32, 8, SPLIT=False),
+    wide("gemm-512-bf16", GEMM | BF16, 256, 128, 32, 8, SPLIT=False),
     w8a8("int8-1", "int8_gemv", "*i32", 4 * 1024, 2, HAS_ZERO=True, ASM=True, BN=4, BC=256),
     w8a8("fp8-1", "fp8_gemv", "*fp8e4nv", 2 * 512, 1, BH=1, BLOCKED=False, BN=2, BC=512),
-    w8a8("int8-64", "int8_gemm", "*i8", HAS_ZERO=True, BM=64, BN=64, BK=128),
-    w8a8("int8-512", "int8_gemm", "*i8", HAS_ZERO=True, BM=128, BN=128, BK=128),
+    w8a8("fp8-1-blocks", "fp8_gemv", "*fp8e4nv", 2 * 512, 1, BH=128, BLOCKED=True, BN=2, BC=512),
+    w8a8("int8-64", "int8_gemm", "*i8", HAS_ZERO=True, SPLIT=False, BM=64, BN=64, BK=128),
+    w8a8("int8-128", "int8_gemm", "*i8", HAS_ZERO=True, SPLIT=True, BM=128, BN=64, BK=128),
+    w8a8("int8-512", "int8_gemm", "*i8", HAS_ZERO=True, SPLIT=False, BM=128, BN=128, BK=128),
     w8a8("fp8-64", "fp8_gemm", "*fp8e4nv", BH=1, BLOCKED=False, BM=64, BN=64, BK=128),
-    w8a8("fp8-512", "fp8_gemm", "*fp8e4nv", BH=1, BLOCKED=False, BM=64, BN=128, BK=128),
-    w8a8("fp8-64-blocks", "fp8_gemm", "*fp8e4nv", BH=128, BLOCKED=True, BM=64, BN=64, BK=128),
-    fp4("mxfp4-1", True, 8, 32, 2, U=2),
-    fp4("nvfp4-1", False, 8, 32, 2, U=2),
+    w8a8("fp8-512", "fp8_pair", "*fp8e4nv", BH=1, BM=64, BN=128, BK=128),
+    w8a8("fp8-512-blocks", "fp8_gemm", "*fp8e4nv", BH=128, BLOCKED=True, BM=64, BN=128, BK=128),
+    fp4("mxfp4-1", True, 8, 128, 4),
+    fp4("nvfp4-1", False, 8, 128, 4),
     fp4("mxfp4-64", True, 64, 128, 8),
     fp4("nvfp4-64", False, 64, 128, 8),
     fp4("nvfp4-64-bf16", False, 64, 128, 8, BF16),
+    fp4("nvfp4-512-bf16", False, 256, 128, 8, BF16, STAGES=3, SPLIT=False),
     kv("int8", 8, 64, 2),
     kv("int8", 8, 32, 1),
     kv("fp8", 8, 64, 2),

@@ -161,6 +161,7 @@ def families() -> dict[str, Family]:
     known = [
         int4("-g128"),
         int4("-g128-fp16", torch.float16),
+        int4("-g128-zeros", zeros=True),
         int4("-g64-zeros", group=64, zeros=True),
         int4("-g32-fp16", torch.float16, group=32),
         int4("-channel", group=None),
