@@ -1,7 +1,7 @@
 """A decode step of a Llama out of these kernels: static shapes, so that one CUDA graph is the whole step.
 
 any weights, any batch    normalize · qkv · rotate, cache · attend · o · add, normalize · gate and up · silu · down
-16 bits, one sequence     qkv · attention, in two · o · gate and up · down         (see `fused`)
+one sequence              qkv · attention, in two · o · gate and up · down         (`fused`; for int4 and E4M3 `lanes`)
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_lib.kernels import fused, glue, kv
+from course_lib.kernels import fused, glue, kv, lanes, w4a16, w8a8
+from course_lib.kernels.packing import PackedInt4
 
 Linear = Callable[[Tensor], Tensor]  # (tokens, in) -> (tokens, out)
 
@@ -49,6 +50,26 @@ class Full:
 
     def __call__(self, x: Tensor) -> Tensor:
         return F.linear(x, self.w)
+
+
+@dataclass(frozen=True, eq=False)
+class Int4:
+    """A linear whose weight is packed int4."""
+
+    w: PackedInt4
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return w4a16.linear(x, self.w)
+
+
+@dataclass(frozen=True, eq=False)
+class E4M3:
+    """A linear whose weight is in E4M3: W8A8 for many tokens."""
+
+    w: lanes.Codes
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return w8a8.fp8_linear(x, self.w.codes, self.w.scale)
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,6 +136,8 @@ class Decoder:
         alone=False keeps one sequence, too, on the way that takes any number of them.
         """
         eps = self.shape.eps
+        if alone and len(tokens) == 1 and self._takes_lanes():
+            return self._lanes(tokens)
         x, y = F.embedding(tokens, self.embedding), None
         if alone and len(tokens) == 1 and isinstance(self.layers[0].qkv, Full):
             return self._alone(x)
@@ -132,6 +155,23 @@ class Decoder:
             fused.products(attended, layer.o.w, add=x)
             gated = fused.products(x, layer.gate_up.w, layer.after, eps, gated=True)
             fused.products(gated, layer.down.w, add=x)
+        return fused.products(x, self.head.w, self.norm, eps)
+
+    def _takes_lanes(self) -> bool:
+        linears = [getattr(layer, name) for layer in self.layers for name in self.shape.linears]
+        kind = self.embedding.dtype == torch.bfloat16 or not lanes.lane_kernel.ASM
+        return kind and all(isinstance(linear, Int4 | E4M3) and lanes.fits(linear.w) for linear in linears)
+
+    def _lanes(self, tokens: Tensor) -> Tensor:
+        """The same for one token and weights in int4 or E4M3; a norm is the business of whoever adds to x."""
+        eps, norms = self.shape.eps, [*(layer.norm for layer in self.layers[1:]), self.norm]
+        x, normal = lanes.start(tokens, self.embedding, self.layers[0].norm, eps)
+        for layer, cache, norm in zip(self.layers, self.caches, norms, strict=True):
+            attended = cache.attend(lanes.products(normal, layer.qkv.w, ahead=layer.o.w), self)
+            ahead = {"ahead": layer.gate_up.w, "ahead_gated": True}
+            normal = lanes.products(attended, layer.o.w, add=x, norm=layer.after, eps=eps, **ahead)
+            gated = lanes.products(normal, layer.gate_up.w, gated=True)
+            normal = lanes.products(gated, layer.down.w, add=x, norm=norm, eps=eps)
         return fused.products(x, self.head.w, self.norm, eps)
 
 

@@ -89,6 +89,11 @@ def products(x: Tensor, w: Tensor, norm: Tensor | None = None, eps: float = 0.0,
     return y
 
 
+def tiles() -> list[dict[str, int]]:
+    """The candidates by name."""
+    return [dict(zip(("BN", "BK", "num_warps"), tile, strict=True)) for tile in CANDIDATES]
+
+
 def launch() -> dict:
     return {"launch_pdl": True} if PDL else {}
 

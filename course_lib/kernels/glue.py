@@ -3,6 +3,7 @@
     add_norm    x ← x + y,  h = x / √(mean x² + ε) · g                                   (RMSNorm)
     rotate      q, k turned by their position (RoPE, halves of a head), k and v put into the cache
     silu_mul    h = silu(gate) · up
+    likeliest   the first of the largest logits, in two stages
 
 At batch 1 they cost a launch each and move a few kilobytes; apart they would be a dozen launches of torch.
 """
@@ -13,8 +14,10 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 from course_lib.kernels import ON_GPU, interpreter  # noqa: F401  it is mended by its import
+from course_lib.kernels.fused import PDL, launch
 from course_lib.kernels.kv_pages import Pages
 
 
@@ -105,6 +108,40 @@ def _silu_mul(x, out, n, BLOCK: tl.constexpr):
     up = tl.load(x + row * 2 * n + n + c, mask=c < n, other=0.0).to(tl.float32)
     gate = (gate / (1.0 + tl.exp(-gate))).to(x.dtype.element_ty).to(tl.float32)
     tl.store(out + row * n + c, (gate * up).to(out.dtype.element_ty), mask=c < n)
+
+
+@triton.jit
+def _likeliest(logits, top, at, n, LAST: tl.constexpr, BLOCK: tl.constexpr, PDL: tl.constexpr):
+    """BLOCK numbers of a row -> the largest and where it stands; at the last stage `at` says where they stood."""
+    row, part = tl.program_id(0), tl.program_id(1)
+    c = part * BLOCK + tl.arange(0, BLOCK)
+    if PDL:
+        gdc_launch_dependents()
+        gdc_wait()
+    v = tl.load(logits + row * n + c, mask=c < n, other=float("-inf")).to(tl.float32)
+    most, where = tl.max(v, axis=0, return_indices=True)
+    if LAST:
+        tl.store(top + row, tl.load(at + row * n + where).to(tl.int64))
+    else:
+        tl.store(top + row * tl.num_programs(1) + part, most)
+        tl.store(at + row * tl.num_programs(1) + part, part * BLOCK + where)
+
+
+def likeliest(logits: Tensor, out: Tensor | None = None) -> Tensor:
+    """argmax (tokens,) int64 of logits (tokens, n), into `out` if given. torch's own takes 35 µs for one long row.
+
+    >>> likeliest(torch.tensor([[0.0, 2.0, 2.0]])).tolist()
+    [1]
+    """
+    m, n = logits.shape
+    out = torch.empty(m, dtype=torch.int64, device=logits.device) if out is None else out
+    block = 1024 if ON_GPU else 1 << 15
+    parts = -(-n // block)
+    top = torch.empty((m, parts), dtype=torch.float32, device=logits.device)
+    at = torch.empty((m, parts), dtype=torch.int32, device=logits.device)
+    _likeliest[(m, parts)](logits, top, at, n, LAST=False, BLOCK=block, PDL=PDL, **launch())
+    _likeliest[(m, 1)](top, out, at, parts, LAST=True, BLOCK=triton.next_power_of_2(parts), PDL=PDL, **launch())
+    return out
 
 
 def add_norm(x: Tensor, y: Tensor | None, weight: Tensor, eps: float) -> Tensor:

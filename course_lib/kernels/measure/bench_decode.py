@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 
 from course_lib.files import write_atomic
-from course_lib.kernels import ON_GPU, fused
+from course_lib.kernels import ON_GPU, fused, glue, lanes
 from course_lib.kernels.decoder import Decoder, Dense, Shape
 from course_lib.kernels.measure.decode_models import DEVICE, PAGE, cache_bytes, choose_tiles, fill, model
 
@@ -36,20 +36,12 @@ BATCHES, CONTEXTS = (1, 4, 16, 64), (1024, 4096, 16384, 65536)
 QUICK = ((1, 1024), (1, 65536), (16, 4096))
 
 
-def likeliest(logits: torch.Tensor) -> torch.Tensor:
-    """argmax (batch,) of logits (batch, vocabulary) in two stages: torch's own takes 35 µs for one long row."""
-    parts = next(p for p in (334, 256, 128, 64, 1) if logits.shape[1] % p == 0)
-    top, at = logits.view(len(logits), parts, -1).max(-1)
-    which = top.argmax(-1, keepdim=True)
-    return (which * (logits.shape[1] // parts) + at.gather(1, which))[:, 0]
-
-
 def milliseconds(decoder: Decoder, tokens: torch.Tensor, budget_ms: float = 150.0) -> float:
     """Median time of a step as one CUDA graph that feeds itself."""
     from course_lib.kernels.measure import clock
 
     def step():
-        tokens.copy_(likeliest(decoder.step(tokens)))
+        glue.likeliest(decoder.step(tokens), tokens)
 
     graph = clock.captured([step])
     times = []
@@ -93,7 +85,7 @@ def clear() -> None:
 def measure_variant(variant: str, points, shape: Shape, ceilings: tuple) -> list[dict]:
     """Rows of a variant; where memory does not suffice, a row with only "missing"."""
     decoder, weights = model(variant.split("+")[0], shape)
-    if variant == "bf16" and ON_GPU:
+    if ON_GPU:
         choose_tiles(decoder)
     rows = []
     for batch, context in points:
@@ -127,39 +119,42 @@ def compile_all(variants, points, jobs: int) -> list[str]:
         return f"{what[0]} at batch {what[1]}: {last}" if done.returncode else ""
 
     wanted = [(variant, batch, 0) for variant in variants for batch in sorted({b for b, _ in points})]
-    wanted += [("bf16", 1, i) for i in range(1, len(fused.CANDIDATES)) if ("bf16", 1, 0) in wanted]
+    tiles = {"bf16": fused.CANDIDATES, "w4a16": lanes.CANDIDATES, "fp8": lanes.CANDIDATES}
+    wanted += [(v, 1, i) for v in tiles for i in range(1, len(tiles[v])) if (v, 1, 0) in wanted]
     with ThreadPoolExecutor(jobs) as pool:
         return [words for words in pool.map(one, wanted) if words]
 
 
 @torch.no_grad()
 def compile_one(variant: str, batch: int, tile: int) -> None:
-    """Run a step of two layers of full size; in bf16 hold it to torch's products and attention, in graphs, too.
+    """Run a step of two layers of full size; one sequence's is held to the step that fuses nothing, in graphs, too.
 
     tile: which of the fused products' candidates.
     """
     from course_lib.kernels.measure import clock
 
-    fused.TILE = dict(zip(("BN", "BK", "num_warps"), fused.CANDIDATES[tile], strict=True))
-
+    fused.TILE, narrow = fused.tiles()[min(tile, len(fused.CANDIDATES) - 1)], lanes.tiles()
+    lanes.TILE = narrow[min(tile, len(narrow) - 1)]
     decoder, _ = model(variant.split("+")[0], Shape(layers=2, vocabulary=1024))
     fill(decoder, batch, 1024, "kv" in variant)
     tokens = torch.zeros(batch, dtype=torch.long, device=DEVICE)
     if not decoder.step(tokens).isfinite().all():
         raise ValueError("the logits are not finite")
-    if variant != "bf16":
+    if batch > 1:
         return
-    decoder.caches = [Dense(c.keys, c.values, F.scaled_dot_product_attention) for c in decoder.caches]
+    way = None if "kv" in variant else F.scaled_dot_product_attention
+    before = decoder.caches
+    decoder.caches = before if way is None else [Dense(c.keys, c.values, way) for c in before]
     wanted = decoder.step(tokens, alone=False).float()
-    decoder.caches = [Dense(c.keys, c.values) for c in decoder.caches]
+    decoder.caches = before if way is None else [Dense(c.keys, c.values) for c in before]
     got = torch.empty_like(wanted)
     graph = clock.captured([lambda: got.copy_(decoder.step(tokens))])
     for _ in range(10):
         got.zero_()
         graph.replay()
         worst = float((got - wanted).abs().max() / wanted.abs().max())
-        if not worst < 0.05:  # bf16 keeps 8 bits, and some twenty roundings lie between
-            raise ValueError(f"fused kernels and torch differ by {worst:.3f} of the largest logit")
+        if not worst < (0.1 if variant == "fp8" else 0.05):  # bf16 keeps 8 bits, some twenty roundings; E4M3 tokens 4
+            raise ValueError(f"fused kernels and those apart differ by {worst:.3f} of the largest logit")
 
 
 def measure(args) -> dict:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 
 import torch
 
-from course_lib.kernels import ON_GPU, fused
-from course_lib.kernels.decoder import Decoder, Dense, Full, Layer, Paged, Shape, kv_bytes
+from course_lib.kernels import ON_GPU, fused, lanes
+from course_lib.kernels.decoder import E4M3, Decoder, Dense, Full, Int4, Layer, Paged, Shape, kv_bytes
+from course_lib.kernels.packing import PackedInt4
 
 DEVICE = "cuda" if ON_GPU else "cpu"  # the CPU only to test that the models are right
 PAGE = 64
@@ -20,25 +20,14 @@ def matrix(kind: str, n: int, k: int):
         w = torch.randn(n, k, dtype=torch.bfloat16, device=DEVICE) * k**-0.5
         return Full(w), 2 * n * k
     if kind == "fp8":
-        from course_lib.kernels import w8a8
         from course_lib.kernels.measure import families
 
-        codes, scale = families.fp8_codes(n, k), torch.full((n, 1), k**-0.5 / 128, device=DEVICE)
-        return partial(_fp8, w8a8.fp8_linear, codes, scale), n * k + 4 * n
-    from course_lib.kernels import w4a16
-    from course_lib.kernels.measure import families
-
-    packed = families.draw_int4(n, k)
-    packed = replace(packed, scale=torch.full_like(packed.scale, k**-0.5 / 4.6))
-    return partial(_w4, w4a16.linear, packed), packed.nbytes
-
-
-def _fp8(linear, codes, scale, x):
-    return linear(x, codes, scale)
-
-
-def _w4(linear, packed, x):
-    return linear(x, packed)
+        w = lanes.Codes(families.fp8_codes(n, k), torch.full((n, 1), k**-0.5 / 128, device=DEVICE))
+        return E4M3(w), n * k + 4 * n
+    words = torch.randint(-(2**31), 2**31, (k // 128, n, 16), dtype=torch.int32, device=DEVICE)
+    scale = torch.full((k // 128, n), k**-0.5 / 4.6, dtype=torch.bfloat16, device=DEVICE)
+    packed = PackedInt4(words, scale, None, (n, k), group=128)
+    return Int4(packed), packed.nbytes
 
 
 def model(kind: str, shape: Shape) -> tuple[Decoder, int]:
@@ -115,20 +104,40 @@ def cache_bytes(shape: Shape, batch: int, context: int, paged: bool) -> int:
 
 
 def choose_tiles(decoder: Decoder) -> None:
-    """Let each product of a bf16 model take the tile that is quickest for its shape, weights of all layers in turn."""
-    from course_lib.kernels.measure import clock
-
-    def microseconds(name: str, linears: list, tile: dict) -> float:
-        fused.CHOSEN[tuple(linears[0].w.shape)] = tile
-        x = torch.randn(1, linears[0].w.shape[1], dtype=torch.bfloat16, device=DEVICE)
-        more = {"norm": x[0], "eps": 1e-5} if name in ("qkv", "gate_up") else {"add": x.new_zeros(1, len(linears[0].w))}
-        calls = [partial(fused.products, x, one.w, gated=name == "gate_up", **more) for one in linears]
-        return clock.microseconds(calls, budget_ms=20, repeats=3)
-
-    tiles = [dict(zip(("BN", "BK", "num_warps"), tile, strict=True)) for tile in fused.CANDIDATES]
-    for name in decoder.shape.linears:
-        linears = [getattr(layer, name) for layer in decoder.layers]
+    """Let each product of one token take the tile that is quickest for its shape, weights of all layers in turn."""
+    for name in [*decoder.shape.linears, "head"]:
+        linears = [decoder.head] if name == "head" else [getattr(layer, name) for layer in decoder.layers]
+        full = isinstance(linears[0], Full)
+        tiles = fused.tiles() if full else lanes.tiles()
         times = [microseconds(name, linears, tile) for tile in tiles]
         best = min(range(len(tiles)), key=times.__getitem__)
-        fused.CHOSEN[tuple(linears[0].w.shape)] = tiles[best]
-        print(f"{name}: {', '.join(f'{t:.1f}' for t in times)} us, takes {fused.CANDIDATES[best]}", flush=True)
+        take(linears[0], tiles[best])
+        names = (fused if full else lanes).CANDIDATES
+        print(f"{name}: {', '.join(f'{t:.1f}' for t in times)} us, takes {names[best]}", flush=True)
+
+
+def take(linear, tile: dict[str, int]) -> None:
+    """Remember a tile for this shape."""
+    if isinstance(linear, Full):
+        fused.CHOSEN[tuple(linear.w.shape)] = tile
+    else:
+        lanes.CHOSEN[lanes.key(linear.w)] = tile
+
+
+def microseconds(name: str, linears: list, tile: dict[str, int]) -> float:
+    """Of one of the linears, as the step calls it."""
+    from course_lib.kernels.measure import clock
+
+    take(linears[0], tile)
+    w, full = linears[0].w, isinstance(linears[0], Full)
+    rows, k = w.shape if full else lanes.key(w)[1:]
+    x = torch.randn(1, k, dtype=torch.bfloat16, device=DEVICE)
+    more = {"gated": name == "gate_up"}
+    if name in ("o", "down"):
+        more |= {"add": x.new_zeros(1, rows)} | ({} if full else {"norm": x.new_ones(rows)})
+    elif full:
+        more |= {"norm": x[0], "eps": 1e-5}
+    else:
+        x = lanes.Normal(x, torch.ones(256, device=DEVICE), 1e-5)
+    calls = [partial((fused if full else lanes).products, x, one.w, **more) for one in linears]
+    return clock.microseconds(calls, budget_ms=20, repeats=3)
