@@ -88,6 +88,12 @@ def test_an_empty_sequence_gives_zeros_and_leaves_the_others_alone():
     assert (got[0] == 0).all() and close(got[1:], reference(q[1:], decoded[1:]))
 
 
+def test_no_pages_at_all_give_zeros():
+    pages, _ = cache("int8", [20])
+    nothing = replace(pages, table=pages.table[:, :0], lengths=torch.zeros(1, dtype=torch.int32))
+    assert (kv.decode_attention(torch.randn(1, 2, 64).to(DEVICE), nothing.to(DEVICE)) == 0).all()
+
+
 def test_scales_of_zero_make_an_average_of_values():
     pages, decoded = cache("int8", [48], seed=8)
     pages.key_scale.zero_()

@@ -81,7 +81,7 @@ def attend(q, keys, values, ks, kz, vs, vz, table, lengths, out, top, total, mos
         acc2, acc3 = tl.zeros((H, N), tl.float32), tl.zeros((H, N), tl.float32)
     m, sums = tl.full((G,), -1e30, tl.float32), tl.zeros((T, G), tl.float32)
     table += sequence * most
-    entry = tl.load(table + tl.minimum(start * T // SIZE, most - 1))
+    entry = tl.load(table + tl.minimum(start * T // SIZE, most - 1), mask=start < tiles, other=0)
     broken = length > most * SIZE  # more tokens than pages
     for i in tl.range(start, tl.minimum(start + each, tiles), num_stages=STAGES):
         broken |= (entry < 0) | (entry >= count)
