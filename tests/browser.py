@@ -175,6 +175,21 @@ class ShownExplorer:
             self.page.keyboard.press("ArrowDown" if steps > 0 else "ArrowUp")
         self.wait_for(words)
 
+    def sweep(self):
+        """Take every slider to another end and every list to another entry by one key each; the sliders' names."""
+        changed = "([handle,before])=>handle.getAttribute('aria-valuetext')!==before"
+        handles = self.box.get_by_role("slider").all()
+        for handle in handles:
+            before = handle.get_attribute("aria-valuetext")
+            at_start = handle.get_attribute("aria-valuenow") == handle.get_attribute("aria-valuemin")
+            handle.press("End" if at_start else "Home")
+            self.page.wait_for_function(changed, arg=[handle.element_handle(), before])
+        for entries in self.box.locator("select").all():
+            before = entries.evaluate("e=>e.selectedIndex")
+            entries.press("ArrowUp" if before else "ArrowDown")
+            assert entries.evaluate("e=>e.selectedIndex") != before
+        return [handle.get_attribute("aria-label") for handle in handles]
+
     def wait_for(self, words):
         """Wait until sentence and live region hold `words`; if they never do, say what the sentence is."""
         said = "([box,words])=>['.q-sentence','.q-live'].every(s=>box.querySelector(s)?.textContent.includes(words))"

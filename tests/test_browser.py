@@ -191,6 +191,7 @@ def test_an_explorer_follows_the_keyboard_and_says_so(notebook, name):
     explorer.wait_for(first)
     for step in steps:
         move(explorer, *step)
+    assert all(explorer.sweep())
 
 
 def test_a_screen_reader_finds_the_picture_by_its_sentence(notebook):
