@@ -73,9 +73,9 @@ def test_a_window_sees_the_last_tokens_only(window):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
-@pytest.mark.parametrize(("width", "size"), [(32, 32), (128, 64)])
-def test_other_widths_pages_and_dtypes(width, size, dtype):
-    pages, decoded = cache("int4", [70, 5], width=width, size=size, seed=4)
+@pytest.mark.parametrize(("kind", "width", "size"), [("int8", 32, 32), ("int4", 128, 64)])
+def test_other_widths_pages_and_dtypes(kind, width, size, dtype):
+    pages, decoded = cache(kind, [70, 5], width=width, size=size, seed=4)
     q = torch.randn(2, 4, width, generator=torch.Generator().manual_seed(5)).to(dtype)
     got = kv.decode_attention(q.to(DEVICE), pages.to(DEVICE)).cpu()
     assert got.dtype == dtype and close(got, reference(q, decoded), torch.finfo(dtype).eps)
@@ -174,7 +174,9 @@ def test_lse_joins_two_halves():
 def test_errors():
     pages, _ = cache("int8", [20, 5])
     good = torch.zeros(2, 2, 64)
+    narrow, _ = cache("int4", [20, 5], width=32)
     for q, p, words in [
+        (good[:, :, :32], narrow, "powers of two from 64 and 16 on, got 32 and 16"),
         (good[:, :, :32], pages, r"q must be \(2, a multiple of 2, 64\), got \(2, 2, 32\)"),
         (torch.zeros(2, 3, 64), pages, "a multiple of 2"),
         (good, replace(pages, lengths=torch.tensor([33, 5], dtype=torch.int32)), "lengths must lie in 0…32"),

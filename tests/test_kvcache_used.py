@@ -67,6 +67,7 @@ def test_room_doubles_and_a_table_skips_what_is_empty():
         (KVFormat("int2"), 64, "no kernel for int2"),
         (KVFormat("int4", group=24), 64, "power of two"),
         (KVFormat("int4", group=64), 80, "have 80"),
+        (KVFormat("int4", group=64), 32, "at least 64 channels"),
         (KVFormat("int4", group=64, key_axis="token"), 64, "keys must have scales per channel"),
         (KVFormat("int4", group=32), 64, "has 2: group=64"),
         (KVFormat("int4", group=128), 64, ""),

@@ -167,11 +167,11 @@ def decode_attention(q: Tensor, pages: Pages, window: int | None = None, parts: 
                      with_lse: bool = False):  # fmt: skip
     """softmax(q Kᵀ/√D) V for one new token of each sequence, over the cached tokens (the last `window` of them).
 
-    q (sequences, query heads, D), D a power of two from 32 on, query heads a multiple of the cache's; the result is
-    like q; with_lse adds log2 of each head's Σ exp, (sequences, query heads), by which it can be joined with attention
-    over other tokens. A sequence of length 0 gives zeros. ValueError for shapes that do not match, and on a CPU for a
-    length beyond its pages or a page that is not there; a GPU, which would have to be waited for, gives NaN for those:
-    `Pages.check` asks it. A page's slots after the length may hold any code but fp8's NaN.
+    q (sequences, query heads, D), D a power of two from 32 on (4 bits: 64), query heads a multiple of the cache's; the
+    result is like q; with_lse adds log2 of each head's Σ exp, (sequences, query heads), by which it can be joined with
+    attention over other tokens. A sequence of length 0 gives zeros. ValueError for shapes that do not match, and on a
+    CPU for a length beyond its pages or a page that is not there; a GPU, which would have to be waited for, gives NaN
+    for those: `Pages.check` asks it. A page's slots after the length may hold any code but fp8's NaN.
     """
     check(q, pages)
     if q.device.type == "cpu":

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 KINDS = {torch.int8: 8, torch.uint8: 4, torch.float8_e4m3fn: 8}  # uint8: two 4-bit codes, d and d + D/2
+LEAST = {kind: 16 * 16 // bits for kind, bits in KINDS.items()}  # channels: 16 halfwords, as a matrix instruction takes
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,5 +76,6 @@ def check(q: Tensor, pages: Pages) -> None:
     width = stored * (2 if pages.keys.dtype == torch.uint8 else 1)
     if q.dim() != 3 or q.shape[2] != width or q.shape[1] % heads or len(q) != len(pages.lengths):
         raise ValueError(f"q must be ({len(pages.lengths)}, a multiple of {heads}, {width}), got {tuple(q.shape)}")
-    if width < 32 or width & (width - 1) or size < 16 or size & (size - 1):
-        raise ValueError(f"channels and page size must be powers of two from 32 and 16 on, got {width} and {size}")
+    least = LEAST[pages.keys.dtype]
+    if width < least or width & (width - 1) or size < 16 or size & (size - 1):
+        raise ValueError(f"channels and page size must be powers of two from {least} and 16 on, got {width} and {size}")

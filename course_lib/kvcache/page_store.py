@@ -21,8 +21,9 @@ def why_not(format: KVFormat, dim: int) -> str:
         return "there is no kernel for int2"
     if format.group < 16 or format.group & (format.group - 1):
         return f"a page must hold a power of two of at least 16 tokens, and a group has {format.group}"
-    if dim < 32 or dim & (dim - 1):
-        return f"heads must have a power of two of at least 32 channels, and have {dim}"
+    least = 64 if format.name == "int4" else 32
+    if dim < least or dim & (dim - 1):
+        return f"heads must have a power of two of at least {least} channels, and have {dim}"
     if format.name == "fp8":
         return ""
     if (format.key_axis, format.value_axis) != ("channel", "token"):
