@@ -1,13 +1,14 @@
 """8-bit products: int32 sums are exact, fp8 sums float32's, against torch integers and float64."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from course_lib import Scheme, quantize
-from course_lib.kernels import ON_GPU, accumulate, w8a8
+from course_lib.kernels import ON_GPU, accumulate, tokens, w8a8
 
 DEVICE = "cuda" if ON_GPU else "cpu"
 E4M3 = torch.float8_e4m3fn
@@ -18,8 +19,11 @@ def normal(*shape, seed=0):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("many", [False, True], ids=["pieces", "whole"])
 @pytest.mark.parametrize("k", [1, 100, 2500])
-def test_tokens_in_int8_are_those_of_quantize(k, dtype):
+def test_tokens_in_int8_are_those_of_quantize(k, many, dtype, monkeypatch):
+    monkeypatch.setattr(tokens, "MANY", 1 if many else 1000)
+    monkeypatch.setattr(tokens, "WIDE", 1024)
     x = (normal(7, k) * torch.logspace(-3, 3, 7)[:, None]).to(dtype)
     codes, scale, total = (t.cpu() for t in w8a8.quantize_tokens(x.to(DEVICE)))
     expected = quantize(x.float(), Scheme.int(8))
@@ -27,14 +31,18 @@ def test_tokens_in_int8_are_those_of_quantize(k, dtype):
     assert torch.equal(total, codes.int().sum(1).int())
 
 
-def test_ties_go_to_even_and_zeros_stay():
+@pytest.mark.parametrize("many", [False, True], ids=["pieces", "whole"])
+def test_ties_go_to_even_and_zeros_stay(many, monkeypatch):
+    monkeypatch.setattr(tokens, "MANY", 1 if many else 1000)
     x = torch.tensor([[127.0, 0.5, 1.5, 2.5, -0.5, -1.5], [0.0] * 6])
     codes, scale, _ = w8a8.quantize_tokens(x.to(DEVICE))
     assert codes.cpu().tolist() == [[127, 0, 2, 2, 0, -2], [0] * 6] and scale.cpu().tolist() == [[1.0], [1.0]]
 
 
+@pytest.mark.parametrize("many", [False, True], ids=["pieces", "whole"])
 @pytest.mark.parametrize("block", [None, 128, 32])
-def test_tokens_in_fp8_are_torchs_casts(block):
+def test_tokens_in_fp8_are_torchs_casts(block, many, monkeypatch):
+    monkeypatch.setattr(tokens, "MANY", 1 if many else 1000)
     x = normal(5, 384, seed=1) * torch.logspace(-4, 4, 384)
     codes, scale, _ = w8a8.quantize_tokens(x.to(DEVICE), E4M3, block)
     parts = x.reshape(5, -1, block or 384)
@@ -57,7 +65,7 @@ def test_int8_products_are_exact(shape, zeros):
 
 
 @pytest.mark.parametrize("granularity", ["tensor", "row", "block"])
-@pytest.mark.parametrize("shape", [(1, 256, 256), (20, 300, 500)])
+@pytest.mark.parametrize("shape", [(1, 256, 256), (20, 300, 500), (70, 140, 272)])
 def test_fp8_products(shape, granularity):
     m, n, k = shape
     x, w = normal(m, k, seed=5), normal(n, k, seed=6) * torch.logspace(-1, 1, n)[:, None]
@@ -76,6 +84,40 @@ def test_fp8_products(shape, granularity):
     w_hat = codes.double() * spread.double()
     assert ((y - x_hat @ w_hat.T).abs() <= k * 2**-24 * (x_hat.abs() @ w_hat.abs().T)).all()
     assert (y - x @ w.T).norm() < 0.06 * (x @ w.T).norm()
+
+
+@pytest.mark.parametrize("kind", ["int8", "fp8"])
+def test_rows_cut_into_parts_give_the_same(kind, monkeypatch):
+    """Parts of different lengths, one that ends before its tile does."""
+    x, k = normal(70, 592, seed=11).to(DEVICE), 592
+    codes = torch.randint(-128, 128, (40, k), generator=torch.Generator().manual_seed(12)).to(torch.int8)
+    weight = (
+        (codes, torch.rand(40, 1), torch.arange(-20, 20))
+        if kind == "int8"
+        else (normal(40, k).to(E4M3), torch.rand(40, 1))
+    )
+    call = w8a8.int8_linear if kind == "int8" else w8a8.fp8_linear
+    weight = [t.to(DEVICE) for t in weight]
+    monkeypatch.setattr(w8a8, "launch", lambda m, n, k, tall, shape: ((1, -(-n // shape["BN"]), 1), 640))
+    whole = call(x[:60], *weight) if kind == "int8" else call(x, *weight)
+    monkeypatch.setattr(w8a8, "launch", lambda m, n, k, tall, shape: ((-(-m // tall), -(-n // shape["BN"]), 2), 384))
+    parts = call(x, *weight)
+    if kind == "int8":
+        assert torch.equal(parts[:60], whole)
+    else:
+        assert torch.allclose(parts, whole, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "m, n, k", [(65, 8192, 28672), (128, 8192, 28672), (512, 8192, 28672), (128, 64, 100), (1, 1, 1)]
+)
+def test_parts_cover_a_row_in_whole_turns(m, n, k, monkeypatch):
+    monkeypatch.setattr(w8a8, "ON_GPU", True)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(multi_processor_count=132))
+    shape = w8a8.tile_of(m, w8a8.INT8)
+    grid, each = w8a8.launch(m, n, k, shape["BM"], shape)
+    assert each % shape["BK"] == 0 and (grid[2] - 1) * each < k <= grid[2] * each
+    assert grid[2] == 1 or math.prod(grid) <= 264
 
 
 def lost(x, w, got):

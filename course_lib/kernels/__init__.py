@@ -1,7 +1,7 @@
 """Triton kernels for low-bit weights, each beside a torch reference of the same signature.
 
     what a kernel reads   packing, and marlin's beside it; digits and tokens of x; weights: which form for which kernel
-    products              dequantize, gemv, gemm, w4a16; w8a8, and accumulate: what its sums lose; fp4; ggml
+    products              dequantize, gemv, gemm, w4a16; w8a8, w8a8_tiles, and accumulate: what sums lose; fp4; ggml
     attention             kv_pages, kv_codes, kv
     a decode step         glue, fused, decoder
     may a kernel run?     dispatch

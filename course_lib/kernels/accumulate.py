@@ -3,7 +3,7 @@
 Hopper's units add 32 products to a running sum at a time. All 33 are shifted to the exponent of the largest, and of
 each some 14 bits stay (DeepSeek-V3's report, arXiv 2412.19437, section 3.3.2). So while a sum grows, ever more of what
 is added falls off its end, always toward zero. The cure is two levels: after 128 columns the short sum goes into a
-float32, which keeps 24 bits, and the unit begins again at 0. `w8a8.fp8_gemm` does that.
+float32, which keeps 24 bits, and the unit begins again at 0. `w8a8_tiles` does that.
 
 An H200 does what the model says (benchmarks/results/accumulate-h200.json): positive numbers over 28672 columns lost
 36.8 % on the chip and 36.8 % in the model, over 4096 columns 6.6 % in both, and 0.05 % with two levels.

@@ -1,7 +1,8 @@
 """Tokens in 8 bits, on the fly: a scale for each, or for each block of its columns.
 
-A token of 28672 columns is far too long for one program to hold, and one program is far too slow: many take a piece
-each, first to find max|x|, then to divide by it.
+A token of 28672 columns is too long for one program to hold: it is read twice, first to find max|x|, then to divide by
+it. With many tokens a program takes one, and the second reading comes from the cache; with few, a program takes a piece
+of one, or most of the GPU would have nothing to do.
 """
 
 from __future__ import annotations
@@ -13,18 +14,57 @@ from torch import Tensor
 
 from course_lib.kernels import interpreter  # noqa: F401  it is mended by its import
 
+MANY, WIDE = 128, 8192  # from so many tokens on a program takes a whole one, so many columns at a time
+PIECE = 4096  # columns of a program where tokens are few
+
 
 @triton.jit
-def divided(x, s):
-    """x / s of a number s, rounded to nearest: the reciprocal's product, mended by its remainder (Markstein 1990).
-    Three instructions for an element, where a division takes a dozen."""
-    if s > 1e-37:
+def divided(x, s, least):
+    """x / s, rounded to nearest: the reciprocal's product, mended by its remainder (Markstein 1990). Three instructions
+    for an element, where a division takes a dozen. `least`: the least s."""
+    if least > 1e-37:
         r = tl.div_rn(1.0, s)
         near = x * r
         q = tl.fma(tl.fma(-near, tl.zeros_like(x) + s, x), tl.zeros_like(x) + r, near)
     else:  # whose reciprocal would be infinite
         q = tl.div_rn(x, tl.zeros_like(x) + s)
     return q
+
+
+@triton.jit
+def scale_of(most, INT8: tl.constexpr):
+    """int8: s = max|x|/127. E4M3: s = max|x|/448."""
+    s = tl.div_rn(most, 127.0 if INT8 else 448.0)
+    return tl.where(s > 0, s, 1.0)
+
+
+@triton.jit
+def rounded(q):
+    """Whole numbers, ties to even: what is added to 1.5·2^23 is rounded there, and its low bits are the number."""
+    return (q + 12582912.0).to(tl.int32, bitcast=True) - 0x4B400000
+
+
+@triton.jit
+def by_token(x, codes, scale, total, k, INT8: tl.constexpr, BK: tl.constexpr):
+    """One program one token, and the sum of its codes that a zero point needs."""
+    row, lane = tl.program_id(0), tl.arange(0, BK)
+    most = tl.zeros((BK,), tl.float32)
+    for at in range(0, k, BK):
+        v = tl.load(x + row * k + at + lane, mask=at + lane < k, other=0.0)
+        most = tl.maximum(most, tl.abs(v.to(tl.float32)))
+    s = scale_of(tl.max(most, axis=0), INT8)
+    sums = tl.zeros((BK,), tl.int32)
+    for at in range(0, k, BK):
+        inside = at + lane < k
+        v = tl.load(x + row * k + at + lane, mask=inside, other=0.0).to(tl.float32)
+        q = divided(v, s, s)
+        if INT8:
+            q = rounded(q)
+            sums += q
+        tl.store(codes + row * k + at + lane, q.to(codes.dtype.element_ty), mask=inside)
+    tl.store(scale + row, s)
+    if INT8:
+        tl.store(total + row, tl.sum(sums, axis=0))
 
 
 @triton.jit
@@ -38,19 +78,16 @@ def largest(x, most, total, k, BK: tl.constexpr):
 
 
 @triton.jit
-def by_token(x, most, codes, scale, total, k, BK: tl.constexpr, PARTS: tl.constexpr):
-    """int8: s = max|x|/127, q = round(x/s) to even, and the sum of q that a zero point needs. E4M3: s = max|x|/448."""
+def by_piece(x, most, codes, scale, total, k, INT8: tl.constexpr, BK: tl.constexpr, PARTS: tl.constexpr):
+    """One program BK columns of a token."""
     row, part, parts = tl.program_id(0), tl.program_id(1), tl.num_programs(1)
     p, column = tl.arange(0, PARTS), part * BK + tl.arange(0, BK)
-    INT8: tl.constexpr = codes.dtype.element_ty == tl.int8
-    s = tl.max(tl.load(most + row * parts + p, mask=p < parts, other=0.0), axis=0)
-    s = tl.div_rn(s, 127.0 if INT8 else 448.0)
-    s = tl.where(s > 0, s, 1.0)
+    s = scale_of(tl.max(tl.load(most + row * parts + p, mask=p < parts, other=0.0), axis=0), INT8)
     v = tl.load(x + row * k + column, mask=column < k, other=0.0).to(tl.float32)
-    q = divided(v, s)
+    q = divided(v, s, s)
     if INT8:
-        q = (q + 12582912.0) - 12582912.0  # 1.5·2^23: what is added to it is rounded to a whole number
-        tl.atomic_add(total + row, tl.sum(q.to(tl.int32), axis=0))
+        q = rounded(q)
+        tl.atomic_add(total + row, tl.sum(q, axis=0))
     tl.store(codes + row * k + column, q.to(codes.dtype.element_ty), mask=column < k)
     tl.store(scale + row, s, mask=part == 0)
 
@@ -62,9 +99,8 @@ def by_block(x, codes, scale, k, blocks, BB: tl.constexpr, BK: tl.constexpr):
     block = tl.program_id(1) * BB + tl.arange(0, BB)
     column = block[:, None] * BK + tl.arange(0, BK)[None, :]
     v = tl.load(x + row * k + column, mask=column < k, other=0.0).to(tl.float32)
-    s = tl.div_rn(tl.max(tl.abs(v), axis=1), 448.0)
-    s = tl.where(s > 0, s, 1.0)
-    tl.store(codes + row * k + column, tl.div_rn(v, s[:, None]).to(tl.float8e4nv), mask=column < k)
+    s = scale_of(tl.max(tl.abs(v), axis=1), False)
+    tl.store(codes + row * k + column, divided(v, s[:, None], tl.min(s, axis=0)).to(tl.float8e4nv), mask=column < k)
     tl.store(scale + row * blocks + block, s, mask=block < blocks)
 
 
@@ -91,10 +127,12 @@ def quantize_tokens(x: Tensor, dtype: torch.dtype = torch.int8, block: int | Non
     if m and block:
         runs = max(1, 4096 // block)
         by_block[(m, -(-blocks // runs))](x, codes, scale, k, blocks, BB=runs, BK=block)
+    elif m >= MANY:
+        by_token[(m,)](x, codes, scale, total, k, INT8=dtype == torch.int8, BK=WIDE, num_warps=16)
     elif m:
-        width = 4096
-        parts = max(1, -(-k // width))
+        parts = max(1, -(-k // PIECE))
         most = x.new_empty((m, parts), dtype=torch.float32)
-        largest[(m, parts)](x, most, total, k, BK=width)
-        by_token[(m, parts)](x, most, codes, scale, total, k, BK=width, PARTS=triton.next_power_of_2(parts))
+        largest[(m, parts)](x, most, total, k, BK=PIECE)
+        by_piece[(m, parts)](x, most, codes, scale, total, k, INT8=dtype == torch.int8, BK=PIECE,
+                             PARTS=triton.next_power_of_2(parts))  # fmt: skip
     return codes, scale, total if dtype == torch.int8 else None

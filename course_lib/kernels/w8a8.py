@@ -5,7 +5,7 @@
 
 The sums in int32 are exact. fp8 products are summed 128 columns at a time and those sums added up in float32: the
 matrix units of a Hopper GPU keep some 14 bits of a running sum (DeepSeek-V3's report, section 3.3), too few for a
-long row: hence two levels of accumulation.
+long row: hence two levels of accumulation. One token is multiplied here, several in `w8a8_tiles`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from triton.tools.tensor_descriptor import TensorDescriptor
 
 from course_lib.kernels import ON_GPU, interpreter  # noqa: F401  interpreter is mended by its import
 from course_lib.kernels.digits import ASM, dot4
-from course_lib.kernels.measure.tune import quickest
 from course_lib.kernels.tokens import quantize_tokens
+from course_lib.kernels.w8a8_tiles import add_parts, fp8_gemm, fp8_pair, int8_gemm
 
 BLOCK = 128
 
@@ -52,74 +53,21 @@ def fp8_gemv(x, w, sx, sw, y, n, k, x_blocks, w_blocks, BH: tl.constexpr, BLOCKE
     for at in range(0, k, BC):
         c = at + tl.arange(0, BC)[None, :]
         inside = None if EVEN else (rows < n)[:, None] & (c < k)
-        v = tl.load(x + c, mask=None if EVEN else c < k, other=None if EVEN else 0.0).to(tl.float32)
-        if BLOCKED:
-            block = c // 128
-            s = tl.load(sx + block, mask=c < k, other=0.0)
-            v *= s * tl.load(sw + tl.program_id(0) * BN // BH * w_blocks + block, mask=c < k, other=0.0)
+        if BLOCKED:  # 16 columns, which one thread loads, lie in one block
+            run = at // 16 + tl.arange(0, BC // 16)[:, None]
+            s = tl.load(sx + run // 8, mask=run * 16 < k, other=0.0)
+            s *= tl.load(sw + tl.program_id(0) * BN // BH * w_blocks + run // 8, mask=run * 16 < k, other=0.0)
+            own = run * 16 + tl.arange(0, 16)[None, :]
+            v = tl.load(x + own, mask=None if EVEN else own < k, other=None if EVEN else 0.0).to(tl.float32)
+            v = tl.reshape(v * s, (1, BC))
+        else:
+            v = tl.load(x + c, mask=None if EVEN else c < k, other=None if EVEN else 0.0).to(tl.float32)
         q = tl.load(w + rows[:, None] * k + c, mask=inside, other=None if EVEN else 0.0)
         acc += q.to(tl.float32) * v
     sums = tl.sum(acc, axis=1)
     if not BLOCKED:
         sums *= tl.load(sx) * tl.load(sw + rows // BH, mask=rows < n, other=0.0)
     tl.store(y + rows, sums.to(y.dtype.element_ty), mask=rows < n)
-
-
-@triton.jit
-def int8_gemm(x, w, sx, sw, zw, total, y, m, n, k, HAS_ZERO: tl.constexpr, EVEN: tl.constexpr,
-              BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr):  # fmt: skip
-    """x (m, k) and w (n, k) int8 -> y (m, n)."""
-    tokens = tl.program_id(0) * BM + tl.arange(0, BM)
-    rows = tl.program_id(1) * BN + tl.arange(0, BN)
-    c = tl.arange(0, BK)
-    acc = tl.zeros((BM, BN), tl.int32)
-    for at in range(0, k, BK):
-        a = tile(x, tokens, m, at + c, k, EVEN)
-        b = tile(w, rows, n, at + c, k, EVEN)
-        acc = tl.dot(a, b.T, acc, out_dtype=tl.int32)
-    if HAS_ZERO:
-        z = tl.load(zw + rows, mask=rows < n, other=0)
-        acc -= z[None, :] * tl.load(total + tokens, mask=tokens < m, other=0)[:, None]
-    a = tl.load(sx + tokens, mask=tokens < m, other=0.0)[:, None]
-    b = tl.load(sw + rows, mask=rows < n, other=0.0)[None, :]
-    inside = (tokens < m)[:, None] & (rows < n)[None, :]
-    tl.store(y + tokens[:, None] * n + rows[None, :], (acc.to(tl.float32) * a * b).to(y.dtype.element_ty), mask=inside)
-
-
-@triton.jit
-def fp8_gemm(x, w, sx, sw, y, m, n, k, x_blocks, w_blocks, BH: tl.constexpr, BLOCKED: tl.constexpr, EVEN: tl.constexpr,
-             BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, TWO: tl.constexpr = True):  # fmt: skip
-    """x (m, k), w (n, k) E4M3; sx (m, x_blocks), sw (n / BH, w_blocks), one block meaning the whole row -> y (m, n).
-    TWO: sums of BK columns are added up in float32; without it, the matrix units keep the running sum themselves."""
-    tokens = tl.program_id(0) * BM + tl.arange(0, BM)
-    rows = tl.program_id(1) * BN + tl.arange(0, BN)
-    c = tl.arange(0, BK)
-    acc = tl.zeros((BM, BN), tl.float32)
-    for at in range(0, k, BK):
-        a = tile(x, tokens, m, at + c, k, EVEN)
-        b = tile(w, rows, n, at + c, k, EVEN)
-        if BLOCKED:
-            tl.static_assert(BK == 128)
-            part = tl.dot(a, b.T, out_dtype=tl.float32)
-            s = tl.load(sx + tokens * x_blocks + at // 128, mask=tokens < m, other=0.0)
-            t = tl.load(sw + rows // BH * w_blocks + at // 128, mask=rows < n, other=0.0)
-            acc += part * s[:, None] * t[None, :]
-        else:
-            acc = tl.dot(a, b.T, acc, max_num_imprecise_acc=BK if TWO else None)
-    if not BLOCKED:
-        s = tl.load(sx + tokens, mask=tokens < m, other=0.0)
-        acc *= s[:, None] * tl.load(sw + rows // BH, mask=rows < n, other=0.0)[None, :]
-    inside = (tokens < m)[:, None] & (rows < n)[None, :]
-    tl.store(y + tokens[:, None] * n + rows[None, :], acc.to(y.dtype.element_ty), mask=inside)
-
-
-@triton.jit
-def tile(at, rows, n, columns, k, EVEN: tl.constexpr):
-    """Rows and columns of a matrix (n, k), 0 beyond it."""
-    if EVEN:
-        return tl.load(at + rows[:, None] * k + columns[None, :])
-    inside = (rows < n)[:, None] & (columns < k)[None, :]
-    return tl.load(at + rows[:, None] * k + columns[None, :], mask=inside, other=0.0)
 
 
 def int8_linear(x: Tensor, codes: Tensor, scale: Tensor, zero: Tensor | None = None) -> Tensor:
@@ -133,19 +81,21 @@ def int8_linear(x: Tensor, codes: Tensor, scale: Tensor, zero: Tensor | None = N
         raise ValueError(f"scale and zero must hold one number for each of {n} channels, got {scale.numel()}"
                          + ("" if zero is None else f" and {zero.numel()}"))  # fmt: skip
     q, s, total = quantize_tokens(x)
-    m, codes = len(x), codes.contiguous()
+    m, codes, sw = len(x), codes.contiguous(), scale.reshape(-1).float()
     y = x.new_empty((m, n))
     shift = total if zero is None else zero.reshape(-1).to(torch.int32)
-    parts = (s, scale.reshape(-1).float(), shift, total, y)
     if m == 1 and k % 4 == 0 and codes.data_ptr() % 4 == 0:
         shape = ONE_INT8 if ON_GPU else {"BN": 128, "BC": 256}
         whole = n % shape["BN"] == 0 and k // 4 % shape["BC"] == 0
-        int8_gemv[(-(-n // shape["BN"]),)](q.view(torch.int32), codes.view(torch.int32), *parts, n, k,
+        int8_gemv[(-(-n // shape["BN"]),)](q.view(torch.int32), codes.view(torch.int32), s, sw, shift, total, y, n, k,
                                            HAS_ZERO=zero is not None, ASM=ASM, EVEN=whole, **shape)  # fmt: skip
     elif m:
-        shape = tiles(m, INT8)[0]
-        int8_gemm[tiled(m, n, shape)](q, codes, *parts, m, n, k, HAS_ZERO=zero is not None,
-                                      EVEN=even(m, n, k, shape), **shape)  # fmt: skip
+        shape = tile_of(m, INT8)
+        grid, each = launch(m, n, k, shape["BM"], shape)
+        sums = y if grid[2] == 1 else y.new_empty((grid[2], m, n), dtype=torch.int32)
+        int8_gemm[grid](q, codes, s, sw, shift, total, sums, m, n, k, each, HAS_ZERO=zero is not None,
+                        EVEN=even(m, n, k, shape), SPLIT=grid[2] > 1, **shape)  # fmt: skip
+        added(sums, s, sw, shift, total, y, INT8=True, HAS_ZERO=zero is not None)
     return y
 
 
@@ -171,44 +121,64 @@ def fp8_linear(x: Tensor, codes: Tensor, scale: Tensor) -> Tensor:
         shape = ONE_FP8 if ON_GPU else {"BN": 128, "BC": 512}
         whole = n % shape["BN"] == 0 and k % shape["BC"] == 0
         fp8_gemv[(-(-n // shape["BN"]),)](*parts, n, k, s.shape[1], scale.shape[1], **layout, EVEN=whole, **shape)
+    elif m > 64 and not blocked and copied(*parts[:2]):
+        pairs(*parts, layout["BH"])
     elif m:
-
-        def run(shape: dict) -> None:
-            fp8_gemm[tiled(m, n, shape)](*parts, m, n, k, s.shape[1], scale.shape[1], **layout,
-                                         EVEN=even(m, n, k, shape), **shape)  # fmt: skip
-
-        run(quickest(("fp8", triton.next_power_of_2(m), n, k, blocked, y.dtype), tiles(m, FP8), run))
+        shape = tile_of(m, FP8)
+        fp8_gemm[(-(-m // shape["BM"]), -(-n // shape["BN"]))](
+            *parts, m, n, k, s.shape[1], scale.shape[1], **layout, EVEN=even(m, n, k, shape), **shape)  # fmt: skip
     return y
+
+
+def copied(*matrices: Tensor) -> bool:
+    """Whether Hopper's copy engine can fetch their tiles: rows must begin at multiples of 16 bytes."""
+    hopper = not ON_GPU or torch.version.cuda is not None and torch.cuda.get_device_capability()[0] == 9
+    return hopper and all(v.data_ptr() % 16 == 0 and v.shape[1] % 16 == 0 for v in matrices)
+
+
+def pairs(q: Tensor, codes: Tensor, s: Tensor, sw: Tensor, y: Tensor, height: int) -> None:
+    """y = q codesᵀ, scaled, for many tokens."""
+    m, n, k, shape = *y.shape, q.shape[1], tile_of(len(q), PAIR)
+    grid, each = launch(m, n, k, 2 * shape["BM"], shape)
+    sums = y if grid[2] == 1 else y.new_empty((grid[2], m, n), dtype=torch.float32)
+    tiles = (TensorDescriptor.from_tensor(v, [shape[side], shape["BK"]]) for v, side in ((q, "BM"), (codes, "BN")))
+    fp8_pair[grid](*tiles, s, sw, sums, m, n, each, BH=height, **shape)
+    added(sums, s, sw, s, s, y, INT8=False, HAS_ZERO=False)
 
 
 ONE_INT8 = {"BN": 4, "BC": 256, "num_warps": 2}
 ONE_FP8 = {"BN": 2, "BC": 512, "num_warps": 1}
-INT8 = {  # tokens up to: BM, BN, BK, warps, stages
-    16: [(16, 64, 128, 4, 5)],
-    64: [(64, 64, 256, 4, 5)],
-    1 << 30: [(128, 128, 128, 4, 3)],
-}
-FP8 = {  # where there are several, the quickest: the third lets two programs share a multiprocessor and spills for it
-    16: [(16, 64, 128, 4, 5)],
-    64: [(64, 64, 128, 4, 8)],
-    1 << 30: [(64, 128, 128, 4, 4), (128, 128, 128, 8, 6), (128, 128, 128, 8, 3, 128)],
-}
+NAMES = ("BM", "BN", "BK", "num_warps", "num_stages")  # the quickest of those tried on an H200, for tokens up to:
+INT8 = {16: (16, 64, 128, 4, 5), 64: (64, 64, 256, 4, 5), 128: (128, 64, 128, 4, 4), 1 << 30: (128, 128, 128, 4, 3)}
+FP8 = {16: (16, 64, 128, 4, 5), 64: (64, 64, 128, 4, 8), 1 << 30: (64, 128, 128, 4, 4)}
+PAIR = {1 << 30: (64, 128, 128, 4, 3)}
 
 
-def tiles(m: int, table: dict) -> list[dict[str, int]]:
+def tile_of(m: int, table: dict[int, tuple]) -> dict[str, int]:
     if not ON_GPU:
-        return [{"BM": 64, "BN": 256, "BK": BLOCK}]
-    names = ("BM", "BN", "BK", "num_warps", "num_stages", "maxnreg")
-    return [dict(zip(names, row, strict=False)) for row in table[min(most for most in table if m <= most)]]
+        return {"BM": 64, "BN": 256 if table is INT8 else 128, "BK": BLOCK}
+    return dict(zip(NAMES, table[min(most for most in table if m <= most)], strict=True))
+
+
+def launch(m: int, n: int, k: int, tall: int, shape: dict[str, int]) -> tuple[tuple[int, int, int], int]:
+    """The grid, and the columns of a part: with more than 64 tokens, as many parts as let two programs share each
+    multiprocessor, of eight turns or more."""
+    rows, columns, turns = -(-m // tall), -(-n // shape["BN"]), -(-k // shape["BK"])
+    room = 2 * torch.cuda.get_device_properties(0).multi_processor_count if ON_GPU and m > 64 else 0
+    each = -(-turns // max(1, min(room // (rows * columns), turns // 8)))
+    return (rows, columns, -(-turns // each)), each * shape["BK"]
+
+
+def added(sums: Tensor, s, sw, shift, total, y: Tensor, **constants) -> None:
+    """y from its parts, where there are any."""
+    if sums is not y:
+        m, n = y.shape
+        add_parts[(m, -(-n // 2048))](sums, len(sums), s, sw, shift, total, y, m, n, BN=2048, **constants)
 
 
 def even(m: int, n: int, k: int, shape: dict[str, int]) -> bool:
     """Whether tiles end where the matrices end, so that nothing needs a mask."""
     return m % shape["BM"] == 0 and n % shape["BN"] == 0 and k % shape["BK"] == 0
-
-
-def tiled(m: int, n: int, shape: dict[str, int]) -> tuple[int, int]:
-    return -(-m // shape["BM"]), -(-n // shape["BN"])
 
 
 def matrix(codes: Tensor, dtype: torch.dtype) -> tuple[int, int]:

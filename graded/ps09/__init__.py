@@ -24,7 +24,7 @@ SUMS = tuple(  # what the kernels are there for; a deterrent
 MASKS = {
     "q1": SUMS,
     "q2": ("course_lib.kernels.gemv", "course_lib.kernels.w4a16", "course_lib.kernels.gemm", *SUMS),
-    "q3": ("course_lib.kernels.w8a8", *SUMS),
+    "q3": ("course_lib.kernels.w8a8", "course_lib.kernels.w8a8_tiles", *SUMS),
     "q4": ("course_lib.kernels.kv", *SUMS),
     "q5": ("course_lib.capacity.roofline",),
 }

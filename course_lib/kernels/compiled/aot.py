@@ -51,8 +51,8 @@ def compile_kernel(kernel, build: Build, arch: str) -> Code:
 
 
 def aligned(name: str, kind: str) -> bool:
-    """What the JIT assumes when tensors start at 16 bytes and n and k are multiples of 16."""
-    return kind.startswith("*") or name in ("n", "k")
+    """What the JIT assumes when tensors start at 16 bytes and n, k and a part of k are multiples of 16."""
+    return kind.startswith("*") or name in ("n", "k", "each")
 
 
 def run(arches=ARCHES, kernels=()) -> list[Code]:

@@ -78,15 +78,15 @@ def ggml(kind: str, elements: int, wide: int, more: dict) -> Build:
 
 
 def w8a8(name: str, function: str, kind: str, weights: int = 0, warps: int = 4, **more) -> Build:
-    """With `weights` a GEMV, which has no m. A pair's tiles come by descriptors: Hopper's and Blackwell's."""
-    signature = {"x": kind, "w": kind, "sx": "*fp32", "sw": "*fp32", "y": "*fp16", "n": "i32", "k": "i32", "each": "i32"}
-    signature |= {} if weights else {"m": "i32"}
+    """With `weights` a GEMV, which has no m. The tiles of a pair come by descriptors, by Hopper's copy engine."""
+    signature = {"x": kind, "w": kind, "sx": "*fp32", "sw": "*fp32", "y": "*fp16", "n": "i32", "k": "i32"}
+    signature |= {} if weights else {"m": "i32", "each": "i32"}
     int8, pair = function.startswith("int8"), function == "fp8_pair"
     signature |= {"zw": "*i32", "total": "*i32"} if int8 else {"x_blocks": "i32", "w_blocks": "i32"}
     if pair:
-        tiles = {name: f"tensordesc<{kind[1:]}[{more[side]}, {more['BK']}]>" for name, side in (("x", "BM"), ("w", "BN"))}
-        return Build(name, f"w8a8_tiles.{function}", signature | tiles, more, 0, warps, True, ("sm_90",))
-    arches = NVIDIA if weights else ARCHES[:3] + ARCHES[4:] if more["BN"] > 64 else ARCHES  # sm_100 has no IGMMA
+        signature |= {a: f"tensordesc<{kind[1:]}[{more[b]}, {more['BK']}]>" for a, b in (("x", "BM"), ("w", "BN"))}
+        return Build(name, f"w8a8_tiles.{function}", signature, more, 0, warps, True, ("sm_90",))
+    arches = NVIDIA if weights else ARCHES[:3] + ARCHES[4:] if more["BM"] > 64 else ARCHES  # sm_100 has no IGMMA
     module = "w8a8" if weights else "w8a8_tiles"
     return Build(name, f"{module}.{function}", signature, {"EVEN": True} | more, weights, warps, not weights,
                  arches if int8 else ("sm_89", "sm_90", "sm_100"))  # fmt: skip

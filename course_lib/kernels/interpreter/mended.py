@@ -46,7 +46,7 @@ def noting_other(original, semantic, ptr, mask, other, *rest):
     return original(semantic, ptr, mask, other, *rest)
 
 
-def with_poison(original, builder, ptrs, mask, other, *policy):
+def with_poison(original, builder, ptrs, mask, other, *policy, **named):
     """A masked lane without `other` is undefined on a GPU: fill it with what cannot go unnoticed, not with 0."""
     if other is None and not memory().has_other:
         kind = ptrs.get_element_ty()
@@ -54,7 +54,7 @@ def with_poison(original, builder, ptrs, mask, other, *policy):
         poison = np.nan if is_float(dtype) else 90
         data = np.full(np.shape(ptrs.data), poison).astype(dtype)
         other = interpreter.TensorHandle(data, kind)
-    return original(builder, ptrs, mask, other, *policy)
+    return original(builder, ptrs, mask, other, *policy, **named)
 
 
 def with_index(original, tensor, scope):
