@@ -105,23 +105,21 @@ def multiply(low, high, x, word, words, BITS: tl.constexpr, R: tl.constexpr, ASM
 
 
 @triton.jit
-def codes(at_low, at_high, there, word, k, BITS: tl.constexpr):
-    """Words of two sets of rows; whatever lies beyond a row's end is multiplied by 0."""
-    inside = there[:, None]
+def tile(at_low, at_high, scale, block, piece, c, low, high, all_rows, pieces, step, k, j: tl.constexpr,
+         BITS: tl.constexpr, RUNS: tl.constexpr, PER: tl.constexpr, NB: tl.constexpr):  # fmt: skip
+    """Of the j-th tile from here, words of two sets of rows and, in int4, their scales; beyond a row's end 0."""
+    inside = piece + j * NB < pieces
+    there = inside[:, None]
     if BITS == 8:
-        inside = inside & (word < k // 4)
-    return tl.load(at_low, mask=inside, other=0), tl.load(at_high, mask=inside, other=0)
-
-
-@triton.jit
-def scales(scale, group, low, high, all_rows, inside, BITS: tl.constexpr):
-    """Of two sets of rows in some pieces' groups; E4M3 has one a row, which waits for the end."""
+        there = there & (((piece + j * NB) * 16)[:, None] + c[None, :] < k // 4)
+    w_low, w_high = tl.load(at_low + j * step, mask=there, other=0), tl.load(at_high + j * step, mask=there, other=0)
     if BITS == 4:
-        s_low = tl.load(scale + group * all_rows + low, mask=inside, other=0.0).to(tl.float32)
-        s_high = tl.load(scale + group * all_rows + high, mask=inside, other=0.0).to(tl.float32)
-        return s_low[:, None], s_high[:, None]
-    else:
-        return 1.0, 1.0
+        at = scale + (block + j * (NB // PER)) * 4 // RUNS * all_rows
+        s_low = tl.load(at + low, mask=inside, other=0.0).to(tl.float32)[:, None]
+        s_high = tl.load(at + high, mask=inside, other=0.0).to(tl.float32)[:, None]
+    else:  # one a row, which waits for the end
+        s_low, s_high = 1.0, 1.0
+    return w_low, w_high, s_low, s_high
 
 
 @triton.jit
@@ -135,9 +133,10 @@ def row_sums(acc, NB: tl.constexpr, ROWS: tl.constexpr, ASM: tl.constexpr):
 def products(x, squares, words, scale, y, g, h, new_squares, ahead, n, k, parts, stride, each, size, eps,
              BITS: tl.constexpr, R: tl.constexpr, RUNS: tl.constexpr, NORM: tl.constexpr, GATED: tl.constexpr,
              ADD: tl.constexpr, NEXT: tl.constexpr, P: tl.constexpr, EVEN: tl.constexpr, ASM: tl.constexpr,
-             PDL: tl.constexpr, AHEAD: tl.constexpr, NB: tl.constexpr, ROWS: tl.constexpr):  # fmt: skip
+             PDL: tl.constexpr, AHEAD: tl.constexpr, NB: tl.constexpr, ROWS: tl.constexpr,
+             DEPTH: tl.constexpr):  # fmt: skip
     """x (k,) and a weight of n rows (2n, where GATED, gates first) -> 2 · ROWS numbers of y, or ROWS: NB pieces of 16
-    words of ROWS and ROWS other rows at a time, two such tiles on their way. NEXT: h = g ∘ y, and Σ y², too."""
+    words of ROWS and ROWS other rows at a time, DEPTH such tiles on their way. NEXT: h = g ∘ y, and Σ y², too."""
     TALL: tl.constexpr = ROWS if GATED else 2 * ROWS
     all_rows = 2 * n if GATED else n
     i, c = tl.arange(0, NB * ROWS), tl.arange(0, 16)
@@ -158,11 +157,16 @@ def products(x, squares, words, scale, y, g, h, new_squares, ahead, n, k, parts,
     at_low, at_high = words + begin_low[:, None] + c[None, :], words + begin_high[:, None] + c[None, :]
     step = NB // PER * beyond
 
-    w_low, w_high = codes(at_low, at_high, piece < pieces, word, k, BITS)
-    s_low, s_high = scales(scale, block * 4 // RUNS, low, high, all_rows, piece < pieces, BITS)
-    there = NB + piece < pieces
-    next_low, next_high = codes(at_low + step, at_high + step, there, word + NB * 16, k, BITS)
-    t_low, t_high = scales(scale, (block + NB // PER) * 4 // RUNS, low, high, all_rows, there, BITS)
+    ACROSS: tl.constexpr = NB * (64 if BITS == 4 else 16)  # of x, in a tile
+    a_low, a_high, a_s, a_t = tile(at_low, at_high, scale, block, piece, c, low, high, all_rows,
+                                          pieces, step, k, 0, BITS, RUNS, PER, NB)  # fmt: skip
+    b_low, b_high, b_s, b_t = tile(at_low, at_high, scale, block, piece, c, low, high, all_rows,
+                                          pieces, step, k, 1, BITS, RUNS, PER, NB)  # fmt: skip
+    if DEPTH == 4:
+        c_low, c_high, c_s, c_t = tile(at_low, at_high, scale, block, piece, c, low, high, all_rows,
+                                              pieces, step, k, 2, BITS, RUNS, PER, NB)  # fmt: skip
+        d_low, d_high, d_s, d_t = tile(at_low, at_high, scale, block, piece, c, low, high, all_rows,
+                                              pieces, step, k, 3, BITS, RUNS, PER, NB)  # fmt: skip
     if PDL:
         gdc_launch_dependents()
         if AHEAD:
@@ -172,18 +176,29 @@ def products(x, squares, words, scale, y, g, h, new_squares, ahead, n, k, parts,
         part = tl.arange(0, P)
         s = tl.rsqrt(tl.sum(tl.load(squares + part, mask=part < parts, other=0.0), axis=0) / k + eps)
     acc, up = tl.zeros((NB * ROWS, 16), tl.float32), tl.zeros((NB * ROWS, 16), tl.float32)
-    for at in range(0, pieces, NB):
-        p, q = multiply(w_low, w_high, x, word, most, BITS, R, ASM)
-        acc += p * s_low
-        up += q * s_high
-        w_low, w_high, s_low, s_high = next_low, next_high, t_low, t_high
-        there = at + 2 * NB + piece < pieces
-        at_low += step
-        at_high += step
-        word += NB * (64 if BITS == 4 else 16)
-        next_low, next_high = codes(at_low + step, at_high + step, there, word + NB * 16, k, BITS)
-        group = (block + (at // NB + 2) * (NB // PER)) * 4 // RUNS
-        t_low, t_high = scales(scale, group, low, high, all_rows, there, BITS)
+    for _ in range(0, tl.cdiv(pieces, NB), DEPTH):
+        at_low += DEPTH * step
+        at_high += DEPTH * step
+        block += DEPTH * (NB // PER)
+        piece += DEPTH * NB
+        p, q = multiply(a_low, a_high, x, word, most, BITS, R, ASM)
+        acc, up = acc + p * a_s, up + q * a_t
+        a_low, a_high, a_s, a_t = tile(at_low, at_high, scale, block, piece, c, low, high, all_rows,
+                                              pieces, step, k, 0, BITS, RUNS, PER, NB)  # fmt: skip
+        p, q = multiply(b_low, b_high, x, word + ACROSS, most, BITS, R, ASM)
+        acc, up = acc + p * b_s, up + q * b_t
+        b_low, b_high, b_s, b_t = tile(at_low, at_high, scale, block, piece, c, low, high, all_rows,
+                                              pieces, step, k, 1, BITS, RUNS, PER, NB)  # fmt: skip
+        if DEPTH == 4:
+            p, q = multiply(c_low, c_high, x, word + 2 * ACROSS, most, BITS, R, ASM)
+            acc, up = acc + p * c_s, up + q * c_t
+            c_low, c_high, c_s, c_t = tile(at_low, at_high, scale, block, piece, c, low, high, all_rows,
+                                                  pieces, step, k, 2, BITS, RUNS, PER, NB)  # fmt: skip
+            p, q = multiply(d_low, d_high, x, word + 3 * ACROSS, most, BITS, R, ASM)
+            acc, up = acc + p * d_s, up + q * d_t
+            d_low, d_high, d_s, d_t = tile(at_low, at_high, scale, block, piece, c, low, high, all_rows,
+                                                  pieces, step, k, 3, BITS, RUNS, PER, NB)  # fmt: skip
+        word += DEPTH * ACROSS
     first, second = row_sums(acc, NB, ROWS, ASM), row_sums(up, NB, ROWS, ASM)
     rows = tl.program_id(0) * TALL + tl.arange(0, ROWS)
     beside = rows + (n if GATED else ROWS)

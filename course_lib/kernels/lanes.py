@@ -16,16 +16,16 @@ from torch import Tensor
 from course_lib.kernels import ON_GPU, fused, lane_kernel
 from course_lib.kernels.packing import PackedInt4
 
-# Pieces of 16 words of a row, rows and as many others, warps; in the last two a warp has its rows to itself
-CANDIDATES = ((8, 8, 8), (16, 8, 8), (8, 8, 4), (4, 16, 4), (2, 16, 2), (2, 8, 1))
-TILE = {"NB": 8, "ROWS": 8, "num_warps": 8} if ON_GPU else {"NB": 16, "ROWS": 16}
+# Pieces of 16 words of a row, rows and as many others, tiles on their way, warps
+CANDIDATES = ((8, 8, 2, 8), (4, 8, 2, 4), (2, 8, 2, 2), (4, 8, 4, 4), (2, 8, 4, 2), (1, 8, 4, 1))
+TILE = {"NB": 8, "ROWS": 8, "DEPTH": 2, "num_warps": 8} if ON_GPU else {"NB": 16, "ROWS": 16, "DEPTH": 2}
 CHOSEN: dict[tuple[int, int, int], dict[str, int]] = {}  # bits and shape of a weight: the tile that was quickest here
 AHEAD = 32768  # bytes of gates, and as many of what they gate, that each program of o asks for
 
 
 def tiles() -> list[dict[str, int]]:
     """The candidates by name."""
-    return [dict(zip(("NB", "ROWS", "num_warps"), tile, strict=True)) for tile in CANDIDATES]
+    return [dict(zip(("NB", "ROWS", "DEPTH", "num_warps"), tile, strict=True)) for tile in CANDIDATES]
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +92,7 @@ def products(x: Tensor | Normal, w: PackedInt4 | Codes, gated: bool = False, add
     programs, parts = -(-n // tall), len(normal.squares)
     y = normal.h.new_empty(1, n) if add is None else add
     after = Normal(torch.empty_like(y), torch.empty(programs, dtype=torch.float32, device=y.device), eps)
-    even = n % tall == 0 and k % (512 // bits * tile["NB"]) == 0 and (bits == 8 or k % (4 * run) == 0)
+    even = n % tall == 0 and k % (512 // bits * tile["NB"] * tile["DEPTH"]) == 0 and (bits == 8 or k % (4 * run) == 0)
     stride, each, size = share(ahead, ahead_gated, programs)
     lane_kernel.products[(programs,)](
         normal.h, normal.squares, words(w), w.scale, y, y if norm is None else norm, after.h, after.squares,
