@@ -129,11 +129,11 @@ def row_sums(acc, NB: tl.constexpr, ROWS: tl.constexpr, ASM: tl.constexpr):
     return total * 0.25 if ASM else total
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("parts", "stride", "each", "size"))
 def products(x, squares, words, scale, y, g, h, new_squares, ahead, n, k, parts, stride, each, size, eps,
              BITS: tl.constexpr, R: tl.constexpr, RUNS: tl.constexpr, NORM: tl.constexpr, GATED: tl.constexpr,
              ADD: tl.constexpr, NEXT: tl.constexpr, P: tl.constexpr, EVEN: tl.constexpr, ASM: tl.constexpr,
-             PDL: tl.constexpr, AHEAD: tl.constexpr, NB: tl.constexpr, ROWS: tl.constexpr,
+             PDL: tl.constexpr, NB: tl.constexpr, ROWS: tl.constexpr,
              DEPTH: tl.constexpr):  # fmt: skip
     """x (k,) and a weight of n rows (2n, where GATED, gates first) -> 2 · ROWS numbers of y, or ROWS: NB pieces of 16
     words of ROWS and ROWS other rows at a time, DEPTH such tiles on their way. NEXT: h = g ∘ y, and Σ y², too."""
@@ -169,7 +169,7 @@ def products(x, squares, words, scale, y, g, h, new_squares, ahead, n, k, parts,
                                               pieces, step, k, 3, BITS, RUNS, PER, NB)  # fmt: skip
     if PDL:
         gdc_launch_dependents()
-        if AHEAD:
+        if size > 0:
             fetch(ahead, tl.program_id(0) // each * stride + tl.program_id(0) % each * size, size)
         gdc_wait()
     if NORM:

@@ -99,7 +99,7 @@ def products(x: Tensor | Normal, w: PackedInt4 | Codes, gated: bool = False, add
         words(w if ahead is None else ahead), n, k, parts, stride, each, size, normal.eps, BITS=bits, R=run, RUNS=runs,
         NORM=isinstance(x, Normal), GATED=gated, ADD=add is not None, NEXT=norm is not None,
         P=triton.next_power_of_2(parts) if isinstance(x, Normal) else 1, EVEN=even, ASM=lane_kernel.ASM, PDL=fused.PDL,
-        AHEAD=size > 0, **tile, **fused.launch())  # fmt: skip
+        **tile, **fused.launch())  # fmt: skip
     return y if norm is None else after
 
 
