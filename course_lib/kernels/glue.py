@@ -69,7 +69,7 @@ def _rotate(qkv, cos, sin, positions, q, keys, values, room, heads, kv_heads, WI
 
 @triton.jit
 def _rotate_pages(qkv, cos, sin, positions, q, keys, values, key_scale, value_scale, table, most, heads, kv_heads,
-                  SIZE: tl.constexpr, WIDTH: tl.constexpr):  # fmt: skip
+                  SIZE: tl.constexpr, WIDTH: tl.constexpr, BY_HEAD: tl.constexpr):  # fmt: skip
     """As `_rotate`, into E4M3 pages: a key by its page's scales, a value by a scale of its own."""
     token, head = tl.program_id(0), tl.program_id(1)
     d = tl.arange(0, WIDTH // 2)
@@ -82,7 +82,10 @@ def _rotate_pages(qkv, cos, sin, positions, q, keys, values, key_scale, value_sc
     else:
         own = (head - heads) % kv_heads
         page = tl.load(table + token * most + position // SIZE)
-        line = (page.to(tl.int64) * SIZE + position % SIZE) * kv_heads + own
+        if BY_HEAD:
+            line = (page.to(tl.int64) * kv_heads + own) * SIZE + position % SIZE
+        else:
+            line = (page.to(tl.int64) * SIZE + position % SIZE) * kv_heads + own
         if head < heads + kv_heads:
             low, high = turned(qkv, cos, sin, at, position, WIDTH)
             scales = key_scale + (page * kv_heads + own) * WIDTH + d
@@ -178,7 +181,8 @@ def rotate_pages(qkv: Tensor, cos: Tensor, sin: Tensor, positions: Tensor, pages
     q = qkv.new_empty((len(qkv), heads, width))
     _rotate_pages[(len(qkv), heads + 2 * kv_heads)](
         qkv, cos, sin, positions, q, pages.keys, pages.values, pages.key_scale, pages.value_scale, pages.table,
-        pages.table.shape[1], heads, kv_heads, SIZE=size, WIDTH=width, num_warps=1,
+        pages.table.shape[1], heads, kv_heads, SIZE=size, WIDTH=width,
+        BY_HEAD=pages.keys.transpose(1, 2).is_contiguous(), num_warps=1,
     )  # fmt: skip
     return q
 

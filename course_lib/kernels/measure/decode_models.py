@@ -59,9 +59,8 @@ def paged_cache(shape: Shape, batch: int, context: int, table: torch.Tensor) -> 
     keys, values = (families.fp8_codes(pages, PAGE, heads, shape.width) for _ in "kv")
     of_keys, of_values = (pages, heads, shape.width), (pages, PAGE, heads)
     scales = [torch.full(s, 1 / 128, device=DEVICE) for s in (of_keys, of_values)]
-    zeros = [torch.zeros(s, device=DEVICE) for s in (of_keys, of_values)]
     lengths = torch.full((batch,), context, dtype=torch.int32, device=DEVICE)
-    return Paged(kv.Pages(keys, values, scales[0], zeros[0], scales[1], zeros[1], table, lengths))
+    return Paged(kv.Pages(keys, values, scales[0], None, scales[1], None, table, lengths).by_head())
 
 
 def attention_way(decoder: Decoder, batch: int, context: int):
@@ -95,12 +94,12 @@ def fill(decoder: Decoder, batch: int, context: int, paged: bool) -> str:
 
 
 def cache_bytes(shape: Shape, batch: int, context: int, paged: bool) -> int:
-    """What a step reads of the cache: codes, and in pages the scales and zeros."""
+    """What a step reads of the cache: codes, and in pages the scales."""
     if not paged:
         return kv_bytes(shape, batch * context, 16)
     pages = batch * context // PAGE
     numbers = shape.layers * pages * shape.kv_heads * (shape.width + PAGE)
-    return kv_bytes(shape, batch * context, 8) + 2 * 4 * numbers
+    return kv_bytes(shape, batch * context, 8) + 4 * numbers
 
 
 def choose_tiles(decoder: Decoder) -> None:
