@@ -82,18 +82,19 @@ def test_what_it_does_not_know_it_says():
         ptx.evaluate("mov.b32 $0, $1;", [np.zeros(4, np.int8)], [np.int32], 1)
 
 
-@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("scaled, eight", [(False, False), (True, False), (True, True)])
 @pytest.mark.parametrize("dtype", TORCH)
-def test_our_texts_decode_every_halfword(dtype, scaled):
-    """Nibble j of all 65536 halfwords, less a zero point of 0…15, exactly; times a scale, rounded once."""
-    texts = gemm.texts(scaled)[dtype == "bf16x2"]
+def test_our_texts_decode_every_halfword(dtype, scaled, eight):
+    """Nibble j of all 65536 halfwords, less a zero point of 0…15, or 8, exactly; times a scale, rounded once."""
+    texts = gemm.texts(scaled, eight)[dtype == "bf16x2"]
     codes = (ALL.astype(int)[:, None] >> (4 * np.arange(4))) & 15
-    zero = ALL % 16
+    zero = np.full_like(ALL, 8) if eight else ALL % 16
     for j, text in enumerate(texts):
         bias = 128 if dtype == "bf16x2" else (1024, 64, 1024, 64)[j]
         less = (-bias - torch.from_numpy(zero.astype(np.float32))).to(TORCH[dtype])
         scale = torch.linspace(-3, 3, 65536).to(TORCH[dtype])
-        operands = [v.view(torch.int16).numpy().view(np.uint16) for v in ([less, scale] if scaled else [less])]
+        operands = [scale] if eight else [less, scale] if scaled else [less]
+        operands = [v.view(torch.int16).numpy().view(np.uint16) for v in operands]
         wanted = torch.from_numpy(codes[:, j] - zero.astype(int)).to(TORCH[dtype])
         assert same(evaluate(text, ALL, *operands), wanted * scale if scaled else wanted, dtype)
 

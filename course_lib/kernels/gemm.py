@@ -21,45 +21,61 @@ from course_lib.kernels import ON_GPU, interpreter, packing  # noqa: F401  inter
 from course_lib.kernels.measure.tune import quickest
 
 
-def text(kind: str, shift: int, mask: int, magic: int, factor: int, scaled: bool) -> str:
-    """PTX: $0 = (the nibbles of $1 under mask, in the mantissa of magic) · factor + $2, times $3 where scaled."""
-    both = {name: f"0x{value:04X}{value:04X}" for name, value in (("mask", mask), ("magic", magic), ("factor", factor))}
-    scale = f"mov.b32 f, 0x80008000; fma.rn.{kind} $0, t, $3, f;" if scaled else ""  # plus -0: sm_80 cannot mul.bf16x2
+def text(kind: str, shift: int, mask: int, magic: int, factor: int, less: str, scale: str) -> str:
+    """PTX: $0 = (the nibbles of $1 under mask, in the mantissa of magic) · factor + less, times scale, if any."""
+    m, a, f = (f"0x{value:04X}{value:04X}" for value in (mask, magic, factor))
+    times = f"mov.b32 f, 0x80008000; fma.rn.{kind} $0, t, {scale}, f;"  # plus -0: sm_80 cannot mul.bf16x2
     return (
-        f"{{ .reg .b32 t, f; shr.u32 t, $1, {shift}; lop3.b32 t, t, {both['mask']}, {both['magic']}, 0xEA; "
-        f"mov.b32 f, {both['factor']}; fma.rn.{kind} {'t' if scaled else '$0'}, t, f, $2; {scale} }}"
+        f"{{ .reg .b32 t, f, z; shr.u32 t, $1, {shift}; lop3.b32 t, t, {m}, {a}, 0xEA; mov.b32 z, {less}; "
+        f"mov.b32 f, {f}; fma.rn.{kind} {'t' if scale else '$0'}, t, f, z; {times if scale else ''} }}"
     )
 
 
-def texts(scaled: bool) -> tuple[list[str], list[str]]:
-    """A text for each nibble: float16 multiplies by 1 or 1/16, bfloat16 by 1."""
-    low, high = (0x000F, 0x6400, 0x3C00, scaled), (0x00F0, 0x6400, 0x2C00, scaled)
+def texts(scaled: bool, eight: bool = False) -> tuple[list[str], list[str]]:
+    """A text for each nibble: float16 multiplies by 1 or 1/16, bfloat16 by 1. $2 is what comes off, and $3 the scale;
+    with `eight` 1024 + 8 comes off (or 64 + 8, 128 + 8), and $2 is the scale."""
+    scale, less = "$3" if scaled else "", ("$2",) * 3
+    if eight:
+        scale, less = "$2", ("0xE408E408", "0xD480D480", "0xC308C308")
+    low, high = (0x000F, 0x6400, 0x3C00, less[0], scale), (0x00F0, 0x6400, 0x2C00, less[1], scale)
     half = [text("f16x2", shift, *which) for shift, which in ((0, low), (0, high), (8, low), (8, high))]
-    return half, [text("bf16x2", 4 * j, 0x000F, 0x4300, 0x3F80, scaled) for j in range(4)]
+    return half, [text("bf16x2", 4 * j, 0x000F, 0x4300, 0x3F80, less[2], scale) for j in range(4)]
 
 
 HALF, BFLOAT = (tl.constexpr(found) for found in texts(False))
 HALF_SCALED, BFLOAT_SCALED = (tl.constexpr(found) for found in texts(True))
+HALF_EIGHT, BFLOAT_EIGHT = (tl.constexpr(found) for found in texts(True, eight=True))
 
 
 @triton.jit
-def decode(w, j: tl.constexpr, z, s, SCALED: tl.constexpr, dtype: tl.constexpr):
-    """Nibble j of each halfword, less z, exactly; times s where SCALED."""
+def decode(w, j: tl.constexpr, z, dtype: tl.constexpr):
+    """Nibble j of each halfword, less z, exactly."""
     if dtype == tl.float16:
         less = (-(1024 if j % 2 == 0 else 64) - z).to(tl.float16)  # the second, where the nibble counts sixteenfold
-        if SCALED:
+        return tl.inline_asm_elementwise(HALF[j], "=r,r,r", [w, less], tl.float16, True, 2)
+    elif dtype == tl.bfloat16:
+        return tl.inline_asm_elementwise(BFLOAT[j], "=r,r,r", [w, (-128 - z).to(tl.bfloat16)], tl.bfloat16, True, 2)
+    else:
+        return ((w >> (4 * j)) & 15).to(tl.float32) - z
+
+
+@triton.jit
+def scaled(w, j: tl.constexpr, z, s, HAS_ZERO: tl.constexpr, dtype: tl.constexpr):
+    """Nibble j of each halfword, less z (less 8 without zero points: a constant would fix a layout), times s."""
+    if dtype == tl.float16:
+        if HAS_ZERO:
+            less = (-(1024 if j % 2 == 0 else 64) - z).to(tl.float16)
             return tl.inline_asm_elementwise(HALF_SCALED[j], "=r,r,r,r", [w, less, s], tl.float16, True, 2)
         else:
-            return tl.inline_asm_elementwise(HALF[j], "=r,r,r", [w, less], tl.float16, True, 2)
+            return tl.inline_asm_elementwise(HALF_EIGHT[j], "=r,r,r", [w, s], tl.float16, True, 2)
     elif dtype == tl.bfloat16:
-        less = (-128 - z).to(tl.bfloat16)
-        if SCALED:
+        if HAS_ZERO:
+            less = (-128 - z).to(tl.bfloat16)
             return tl.inline_asm_elementwise(BFLOAT_SCALED[j], "=r,r,r,r", [w, less, s], tl.bfloat16, True, 2)
         else:
-            return tl.inline_asm_elementwise(BFLOAT[j], "=r,r,r", [w, less], tl.bfloat16, True, 2)
+            return tl.inline_asm_elementwise(BFLOAT_EIGHT[j], "=r,r,r", [w, s], tl.bfloat16, True, 2)
     else:
-        q = ((w >> (4 * j)) & 15).to(tl.float32) - z
-        return q * s if SCALED else q
+        return decode(w, j, z if HAS_ZERO else 8.0, dtype) * s
 
 
 @triton.jit
@@ -119,7 +135,7 @@ def gemm(x, halves, scale, zero, y, partial, locks, m, n, k, R: tl.constexpr, RU
                 column = (4 * b + j) * R + c
                 inside = (tokens < m)[None, :] if EVEN else (tokens < m)[None, :] & (column < k)[:, None]
                 v = tl.load(x + tokens[None, :] * k + column[:, None], mask=inside, other=0.0)
-                part = tl.dot(decode(w, j, z, s, False, x.dtype.element_ty), v, part, input_precision="ieee")
+                part = tl.dot(decode(w, j, z, x.dtype.element_ty), v, part, input_precision="ieee")
                 if (j + 1) % RUNS == 0 or j == 3:
                     acc += part * s.to(tl.float32)
                     s, z = s_next, z_next
@@ -167,10 +183,9 @@ def wide(x, halves, scale, zero, y, partial, locks, m, n, k, R: tl.constexpr, RU
         if HAS_ZERO:
             z0, z1, z2, z3 = columns(tl.load(zero + at[None, :] + here[:, None]))
         else:
-            z0 = tl.full((1, 1), 8, tl.float16)
-            z1, z2, z3 = z0, z0, z0
-        low = tl.join(decode(w, 0, z0, s0, True, dtype), decode(w, 1, z1, s1, True, dtype))
-        high = tl.join(decode(w, 2, z2, s2, True, dtype), decode(w, 3, z3, s3, True, dtype))
+            z0, z1, z2, z3 = s0, s1, s2, s3  # not used
+        low = tl.join(scaled(w, 0, z0, s0, HAS_ZERO, dtype), scaled(w, 1, z1, s1, HAS_ZERO, dtype))
+        high = tl.join(scaled(w, 2, z2, s2, HAS_ZERO, dtype), scaled(w, 3, z3, s3, HAS_ZERO, dtype))
         weights = tl.reshape(tl.permute(tl.join(low, high), (0, 3, 2, 1)), (BN, 4 * C))
         column = b * 4 * R + start
         inside = (tokens < m)[None, :] if EVEN else (tokens < m)[None, :] & (column + spread < k)[:, None]
