@@ -123,6 +123,18 @@ ATTENTION = dict.fromkeys(("qkv", "keys", "values"), "*bf16") | FLOATS | WHOLE
 PRODUCTS = dict.fromkeys(("x", "g", "w", "y"), "*bf16") | {"n": "i32", "k": "i32", "eps": "fp32"}
 PLAIN = {"NORM": True, "GATED": False, "ADD": False, "EVEN": True, "BN": 4, "BK": 512}
 
+
+def lanes(name: str, bits: int, gated: bool, depth: int) -> Build:
+    """Four warps that share a row; where gates ride along a norm does, else a residual and the next norm."""
+    floats = dict.fromkeys(("x", "y", "g", "h"), "*bf16") | {"squares": "*fp32", "new_squares": "*fp32", "eps": "fp32"}
+    words = {"words": "*i32", "ahead": "*i32", "scale": "*bf16" if bits == 4 else "*fp32"}
+    whole = dict.fromkeys(("n", "k", "parts", "stride", "each", "size"), "i32")
+    tile = {"BITS": bits, "R": 32, "RUNS": 4, "NORM": gated, "GATED": gated, "ADD": not gated, "NEXT": not gated}
+    tile |= {"P": 256, "EVEN": True, "ASM": True, "PDL": True, "NB": 4, "ROWS": 8, "DEPTH": depth}
+    signature, weights = floats | words | whole, depth * 1024 * 32 // bits
+    return Build(name, "lane_kernel.products", signature, tile, weights, 4, True, ("sm_90",))
+
+
 BUILDS = (
     gemv(1, "v1_naive"),
     gemv(2, "v2_group"),
@@ -164,4 +176,8 @@ BUILDS = (
     fused("fused-products", "_products", PRODUCTS, **PLAIN),
     fused("fused-gated", "_products", PRODUCTS, **PLAIN | {"GATED": True}),
     fused("fused-attention", "_attention", ATTENTION, SHARED=4, G=16, D=128, SIZE=32),
+    lanes("lanes-int4", 4, False, 2),
+    lanes("lanes-int4-gated", 4, True, 4),
+    lanes("lanes-fp8", 8, False, 4),
+    lanes("lanes-fp8-gated", 8, True, 4),
 )
