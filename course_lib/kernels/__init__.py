@@ -3,7 +3,7 @@
     what a kernel reads   packing, and marlin's beside it; digits and tokens of x; weights: which form for which kernel
     products              dequantize, gemv, gemm, w4a16; w8a8, w8a8_tiles, and accumulate: what sums lose; fp4; ggml
     attention             kv_pages, kv_codes, kv
-    a decode step         glue, fused, decoder
+    a decode step         glue, fused; lanes and lane_kernel, for few bits; decoder
     may a kernel run?     dispatch
     interpreter/          the same kernels on a CPU, held to the memory that they were given; trace: what they touch
     compiled/             their machine code, for GPUs that are not here

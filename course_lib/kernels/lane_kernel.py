@@ -159,14 +159,14 @@ def products(x, squares, words, scale, y, g, h, new_squares, ahead, n, k, parts,
 
     ACROSS: tl.constexpr = NB * (64 if BITS == 4 else 16)  # of x, in a tile
     a_low, a_high, a_s, a_t = tile(at_low, at_high, scale, block, piece, c, low, high, all_rows,
-                                          pieces, step, k, 0, BITS, RUNS, PER, NB)  # fmt: skip
+                                   pieces, step, k, 0, BITS, RUNS, PER, NB)  # fmt: skip
     b_low, b_high, b_s, b_t = tile(at_low, at_high, scale, block, piece, c, low, high, all_rows,
-                                          pieces, step, k, 1, BITS, RUNS, PER, NB)  # fmt: skip
+                                   pieces, step, k, 1, BITS, RUNS, PER, NB)  # fmt: skip
     if DEPTH == 4:
         c_low, c_high, c_s, c_t = tile(at_low, at_high, scale, block, piece, c, low, high, all_rows,
-                                              pieces, step, k, 2, BITS, RUNS, PER, NB)  # fmt: skip
+                                       pieces, step, k, 2, BITS, RUNS, PER, NB)  # fmt: skip
         d_low, d_high, d_s, d_t = tile(at_low, at_high, scale, block, piece, c, low, high, all_rows,
-                                              pieces, step, k, 3, BITS, RUNS, PER, NB)  # fmt: skip
+                                       pieces, step, k, 3, BITS, RUNS, PER, NB)  # fmt: skip
     if PDL:
         gdc_launch_dependents()
         if size > 0:
@@ -184,20 +184,20 @@ def products(x, squares, words, scale, y, g, h, new_squares, ahead, n, k, parts,
         p, q = multiply(a_low, a_high, x, word, most, BITS, R, ASM)
         acc, up = acc + p * a_s, up + q * a_t
         a_low, a_high, a_s, a_t = tile(at_low, at_high, scale, block, piece, c, low, high, all_rows,
-                                              pieces, step, k, 0, BITS, RUNS, PER, NB)  # fmt: skip
+                                       pieces, step, k, 0, BITS, RUNS, PER, NB)  # fmt: skip
         p, q = multiply(b_low, b_high, x, word + ACROSS, most, BITS, R, ASM)
         acc, up = acc + p * b_s, up + q * b_t
         b_low, b_high, b_s, b_t = tile(at_low, at_high, scale, block, piece, c, low, high, all_rows,
-                                              pieces, step, k, 1, BITS, RUNS, PER, NB)  # fmt: skip
+                                       pieces, step, k, 1, BITS, RUNS, PER, NB)  # fmt: skip
         if DEPTH == 4:
             p, q = multiply(c_low, c_high, x, word + 2 * ACROSS, most, BITS, R, ASM)
             acc, up = acc + p * c_s, up + q * c_t
             c_low, c_high, c_s, c_t = tile(at_low, at_high, scale, block, piece, c, low, high, all_rows,
-                                                  pieces, step, k, 2, BITS, RUNS, PER, NB)  # fmt: skip
+                                           pieces, step, k, 2, BITS, RUNS, PER, NB)  # fmt: skip
             p, q = multiply(d_low, d_high, x, word + 3 * ACROSS, most, BITS, R, ASM)
             acc, up = acc + p * d_s, up + q * d_t
             d_low, d_high, d_s, d_t = tile(at_low, at_high, scale, block, piece, c, low, high, all_rows,
-                                                  pieces, step, k, 3, BITS, RUNS, PER, NB)  # fmt: skip
+                                           pieces, step, k, 3, BITS, RUNS, PER, NB)  # fmt: skip
         word += DEPTH * ACROSS
     first, second = row_sums(acc, NB, ROWS, ASM), row_sums(up, NB, ROWS, ASM)
     rows = tl.program_id(0) * TALL + tl.arange(0, ROWS)
