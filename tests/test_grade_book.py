@@ -9,7 +9,7 @@ from sqlalchemy import select
 from traitlets.config import Config
 
 from course_lib.files import repository
-from course_lib.grading import gradebook, results, source
+from course_lib.grading import entries, gradebook, results, source
 from course_lib.grading.generate import Course, generate
 from course_lib.grading.gradebook import RESULTS, Book
 from course_lib.grading.results import Score
@@ -169,12 +169,36 @@ def test_a_result_is_written_whole_or_not_at_all(book, monkeypatch):
     assert book.book.find_submission(PS01.name, "hans").score == 5
 
 
+@pytest.mark.parametrize("status", ["graded", "failed"])
+def test_a_first_result_is_the_rows_that_nbgraders_own_objects_write(book, monkeypatch, status):
+    more = {"at": datetime(2026, 3, 1, 12), "status": status, "written": status == "graded"}
+    quick = rows_of(save(book, f"quick-{status}", **more))
+    monkeypatch.setattr(entries, "write_first", lambda *_: None)
+    assert quick == rows_of(save(book, f"slow-{status}", **more)) and len(quick[2]) == 6
+    changes = [json.loads(row.result)["change"] for row in book.db.execute(select(RESULTS).order_by(RESULTS.c.id))]
+    assert changes[-1] == changes[-2]
+
+
+def rows_of(submission):
+    """What nbgrader's tables hold of a submission, ids aside."""
+
+    def plain(row):
+        columns = sorted(
+            column.name for column in row.__table__.columns if column.name == "cell_id" or "id" not in column.name
+        )
+        return [(name, getattr(row, name)) for name in columns]
+
+    (notebook,) = submission.notebooks
+    by_cell = [sorted(map(plain, found), key=repr) for found in (notebook.grades, notebook.comments)]
+    return plain(submission), plain(notebook), *by_cell
+
+
 def test_a_write_that_fails_leaves_not_even_the_student(book, monkeypatch):
     def fail(*_):
         raise OSError("the disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(book, "_comments", fail)
+        patch.setattr(entries, "_filled", fail)  # when the student and the submission are written already
         with pytest.raises(OSError):
             save(book, "late")
     assert "late" not in [student.id for student in book.book.students]

@@ -13,7 +13,7 @@ import sqlalchemy
 from sqlalchemy import BigInteger, Column, DateTime, Integer, MetaData, String, Table, Text, func, insert, select
 from sqlalchemy.exc import SAWarning
 
-from course_lib.grading import quick
+from course_lib.grading import entries, quick
 from course_lib.grading.generate import Course
 from course_lib.grading.source import Assignment
 
@@ -101,28 +101,39 @@ class Book:
         The row also keeps what the score was and became, a person's points and lateness included, and `why`.
         """
         try:
+            row = self._row(assignment.name)
             earlier = _latest(self.db, assignment.name, student).get(student, (None, None, None))[2]
-            submission = self._submission(assignment.name, student, at)
-            before = total(self.db, submission) if earlier and earlier["score"] is not None else None
-            with self.db.no_autoflush:  # a new one's scores are then inserted with it
-                notebook = next(one for one in submission.notebooks if one.notebook.name == assignment.notebook)
-                self._fill(notebook, result, (earlier or {}).get("texts", {}))
-            self.db.flush()
-            assign_penalty(self.db, self.config, submission)
-            self.db.flush()
-            after = total(self.db, submission) if result["score"] is not None else None
+            new = None if earlier else entries.write_first(self, row, student, result, at)
+            before, after = new or self._again(assignment, student, result, at, earlier or {})
             kept = {key: value for key, value in result.items() if key != "notebook"}
-            kept["change"] = {"before": before, "after": after, "why": why}
+            kept["change"] = {"before": before, "after": None if result["score"] is None else after, "why": why}
             self.db.execute(
                 insert(RESULTS).values(
                     assignment=assignment.name, student=student, hash=content, measure=measure, graded_at=now(),
                     result=json.dumps(kept),
                 )
             )  # fmt: skip
-            self._commit(submission.assignment)
+            self._commit(row)
         except BaseException:
             self.db.rollback()
             raise
+
+    def _row(self, name: str):
+        """nbgrader's row of an assignment."""
+        known = self.kept[:1]
+        return known[0] if known and known[0].name == name else self.book.find_assignment(name)
+
+    def _again(self, assignment: Assignment, student: str, result: dict, at, earlier: dict) -> tuple:
+        """Write a result with nbgrader's own objects; the points before, if there were any, and now."""
+        submission = self._submission(assignment.name, student, at)
+        before = total(self.db, submission) if earlier.get("score") is not None else None
+        with self.db.no_autoflush:  # a new one's scores are then inserted with it
+            notebook = next(one for one in submission.notebooks if one.notebook.name == assignment.notebook)
+            entries.fill(notebook, result, earlier.get("texts", {}))
+        self.db.flush()
+        assign_penalty(self.db, self.config, submission)
+        self.db.flush()
+        return before, total(self.db, submission)
 
     def _submission(self, assignment: str, student: str, at):
         """nbgrader's row of a submission, and its student's; what is new is not written yet."""
@@ -155,38 +166,6 @@ class Book:
                 self.db.expire(one, ["submissions", *["duedate"] * (one is assignment)])
             elif not isinstance(one, BaseCell):
                 self.db.expire(one)
-
-    def _fill(self, notebook, result: dict, texts: dict) -> None:
-        """Scores and comments of one submitted notebook."""
-        cells = notebook.notebook
-        names = {c.id: c.name for c in (*cells.grade_cells, *cells.solution_cells, *cells.task_cells)}
-        self._grades(notebook, names, result, texts)
-        self._comments(notebook, names, result)
-
-    def _grades(self, notebook, names: dict, result: dict, texts: dict) -> None:
-        """The automatic scores. A person's score stays; what nobody has scored yet is marked for a person.
-
-        So is a written answer that is no longer the one of `texts`, which the person has read; its points stay.
-        """
-        scores = {f"{q['id']}-test": q["score"] for q in result["questions"]}
-        for grade in notebook.grades:
-            name = names[grade.cell_id]
-            if name in result["written"]:
-                touched = result["written"][name]
-                new = result.get("texts", {}).get(name)
-                changed = texts.get(name, new) != new
-                grade.auto_score = None if touched else 0.0
-                unread = touched if grade.manual_score is None else grade.needs_manual_grade or changed
-                grade.needs_manual_grade = unread
-            else:
-                grade.auto_score = scores.get(name)
-                grade.needs_manual_grade = grade.auto_score is None and grade.manual_score is None
-
-    def _comments(self, notebook, names: dict, result: dict) -> None:
-        for comment in notebook.comments:
-            name = names[comment.cell_id]
-            if name in result["written"]:
-                comment.auto_comment = None if result["written"][name] else "No response."
 
     def settle(self, assignment: str) -> None:
         """Take off what lateness costs by now: a person's points or an extension may have come after the grading."""
