@@ -82,7 +82,8 @@ def test_fp8_products(shape, granularity):
     )
     x_hat = q.double() * s.double().repeat_interleave(math.ceil(k / s.shape[1]) if s.shape[1] == 1 else 128, 1)[:, :k]
     w_hat = codes.double() * spread.double()
-    assert ((y - x_hat @ w_hat.T).abs() <= k * 2**-24 * (x_hat.abs() @ w_hat.abs().T)).all()
+    bound = 2**-11 if ON_GPU and m > 1 else k * 2**-24  # of 128 products a matrix unit keeps 14 bits
+    assert ((y - x_hat @ w_hat.T).abs() <= bound * (x_hat.abs() @ w_hat.abs().T)).all()
     assert (y - x @ w.T).norm() < 0.06 * (x @ w.T).norm()
 
 
