@@ -190,13 +190,10 @@ def decode_attention(q: Tensor, pages: Pages, window: int | None = None, parts: 
     return y
 
 
-# For codes of so many bits: tokens at a time, stages, warps, programs that a multiprocessor of an H100 or H200 holds at
-# once, registers. Each of its quarters has registers for so many warps, and one program more would be a second wave.
-NAMES = ("T", "STAGES", "num_warps", "resident", "maxnreg")
-CHOICES = {
-    8: ((64, 3, 2, 4, None), (64, 3, 2, 6, 168), (32, 3, 1, 8, None)),
-    4: ((64, 3, 1, 8, None), (64, 3, 2, 6, 168), (32, 3, 1, 8, None)),
-}
+# For codes of so many bits: tokens at a time, stages, warps, and programs that a multiprocessor of an H100 or H200 has
+# at once. Each of its quarters has registers for so many warps, and one program more would be a second wave.
+NAMES = ("T", "STAGES", "num_warps", "resident")
+CHOICES = {8: ((64, 3, 2, 4), (32, 3, 1, 8)), 4: ((64, 3, 1, 8), (64, 3, 2, 6))}
 TILES = {bits: [dict(zip(NAMES, tile, strict=True)) for tile in tiles] for bits, tiles in CHOICES.items()}
 
 
