@@ -13,7 +13,8 @@ from course_lib.viz.plots import gpu
 def file(tmp_path):
     machine = {"gpu": "Some GPU", "torch": "2.11", "triton": "3.6"}
     rows = [{"kernel": "w4a16-g128", "m": m, "n": 8192, "k": 28672, "us": us, "torch_bf16_us": 100.0,
-             "percent_of_copy": 1.0, "peers": {"other": 80.0}} for m, us in [(16, 50.0), (1, 40.0)]]  # fmt: skip
+             "percent_of_copy": 1.0, "peers": {"other": 80.0, "apart": 50.0}, "peers_torch_us": {"apart": 75.0}}
+            for m, us in [(16, 50.0), (1, 40.0)]]  # fmt: skip
     rows += [{"kernel": "kv_fp8", "m": 1, "n": 1024, "k": k, "us": 10.0, "torch_bf16_us": 15.0,
               "percent_of_copy": 1.0, "peers": {}} for k in (4096, 32768)]  # fmt: skip
     path = tmp_path / "gpu.json"
@@ -31,10 +32,11 @@ def test_rows_come_in_order_of_tokens_and_a_wrong_name_is_answered(file):
 
 
 def test_the_picture_shows_ratios_and_says_where_they_come_from(file):
-    figure = plots.gpu_speedup({"w4a16-g128": "INT4"}, peers=["other", "absent"], path=file)
+    figure = plots.gpu_speedup({"w4a16-g128": "INT4"}, peers=["other", "apart", "absent"], path=file)
     lines = figure.axes[0].get_lines()
     assert list(lines[0].get_ydata()) == [2.5, 2.0] and list(lines[1].get_ydata()) == [1.25, 1.25]
-    assert len(lines) == 3  # the third marks 1
+    assert list(lines[2].get_ydata()) == [1.5, 1.5]  # against torch's time beside it
+    assert len(lines) == 4  # the fourth marks 1
     assert "Some GPU, torch 2.11, triton 3.6, 2026-01-02; course bench kernels" in figure.get_supxlabel()
     figure = plots.gpu_attention({"kv_fp8": "FP8"}, path=file)
     assert list(figure.axes[0].get_lines()[0].get_ydata()) == [1.5, 1.5]

@@ -13,7 +13,8 @@ RECORD = repository() / "benchmarks/results/kernels-h200.json"
 def record(path: Path | None = None) -> dict:
     """What the command wrote: machine, date, copy_tb_per_s, checks, rows; FileNotFoundError says how to make one.
 
-    A row has kernel, m, n, k, us, torch_bf16_us, percent_of_copy and peers {name: µs}.
+    A row has kernel, m, n, k, us, torch_bf16_us, percent_of_copy and peers {name: µs}; peers_torch_us
+    {name: torch's µs beside a peer that ran on another machine}, which the record's peers_apart names.
     """
     path = RECORD if path is None else Path(path)
     if not path.exists():

@@ -93,5 +93,8 @@ def _ratios(curves, peers, shape, path):
 
 
 def _points(rows, peer=None):
-    us = [(row["m"], row["torch_bf16_us"], row["us"] if peer is None else row["peers"].get(peer)) for row in rows]
-    return [(m, torch_us / own) for m, torch_us, own in us if own]
+    """[(tokens, torch's time over the kernel's)]; a peer that ran elsewhere is held against torch's time there."""
+    if peer is None:
+        return [(row["m"], row["torch_bf16_us"] / row["us"]) for row in rows]
+    there = [row | {"us": row["peers"][peer]} for row in rows if peer in row["peers"]]
+    return [(row["m"], row.get("peers_torch_us", {}).get(peer, row["torch_bf16_us"]) / row["us"]) for row in there]
