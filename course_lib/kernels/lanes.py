@@ -16,8 +16,8 @@ from torch import Tensor
 from course_lib.kernels import ON_GPU, fused, lane_kernel
 from course_lib.kernels.packing import PackedInt4
 
-# Pieces of 16 words of a row, rows and as many others, tiles on their way, warps
-CANDIDATES = ((8, 8, 2, 8), (4, 8, 2, 4), (2, 8, 2, 2), (4, 8, 4, 4), (2, 8, 4, 2), (1, 8, 4, 1))
+# Pieces of 16 words of a row, rows and as many others, tiles on their way, warps: each was the quickest somewhere
+CANDIDATES = ((8, 8, 2, 8), (4, 8, 2, 4), (2, 8, 2, 2), (4, 8, 4, 4))
 TILE = {"NB": 8, "ROWS": 8, "DEPTH": 2, "num_warps": 8} if ON_GPU else {"NB": 16, "ROWS": 16, "DEPTH": 2}
 CHOSEN: dict[tuple[int, int, int], dict[str, int]] = {}  # bits and shape of a weight: the tile that was quickest here
 AHEAD = 32768  # bytes of gates, and as many of what they gate, that each program of o asks for
