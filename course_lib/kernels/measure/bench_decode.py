@@ -6,7 +6,8 @@ A whole decode step, from token ids to the next token ids, is one CUDA graph. Pr
 
     time = max(bytes / copy bandwidth, 2 · sequences · weights / bf16 matmul rate),   bytes = weights + keys and values
 
-with both ceilings measured in the same run. fp8 is W8A8, and W8A16 for one sequence. Weights are random, so that replies are noise; times do not know it.
+with both ceilings measured in the same run. fp8 is W8A8, and W8A16 for one sequence. Weights are random, so that
+replies are noise; times do not know it.
 """
 
 from __future__ import annotations
