@@ -138,7 +138,7 @@ def _rebuild_buffers(model: nn.Module, blocks: list[str]) -> None:
 
 def _work(out: Path, source: Path, scheme: Scheme, method: str, batches, layout: str, skip, options: dict) -> Path:
     """The directory of an unfinished run, new or with the same settings."""
-    tokens = hashlib.sha256(b"".join(ids.numpy().tobytes() for ids in batches)).hexdigest()
+    tokens = hashlib.sha256(b"".join(ids.cpu().numpy().tobytes() for ids in batches)).hexdigest()
     settings = {"source": str(source.resolve()), "scheme": scheme.to_dict(), "method": method, "layout": layout,
                 "skip": list(skip), "options": options, "tokens": tokens}  # fmt: skip
     work, text = out.parent / f".{out.name}.partial", json.dumps(settings, indent=1) + "\n"

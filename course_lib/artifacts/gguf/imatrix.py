@@ -33,7 +33,7 @@ class Entry(NamedTuple):
 def of_stats(stats: Mapping) -> dict[str, Entry]:
     """The importance matrix in calibrate.collect's statistics, under llama.cpp's tensor names."""
     return {
-        gguf_name(f"{name}.weight"): Entry((s.mean_square * s.tokens).double().numpy(), s.tokens)
+        gguf_name(f"{name}.weight"): Entry((s.mean_square * s.tokens).double().cpu().numpy(), s.tokens)
         for name, s in stats.items()
     }
 

@@ -154,6 +154,7 @@ def _part(name: str, shape: tuple, read: Callable, mix: str, model: mixes.Model,
 
 def stored(w: Tensor, number: int, importance=None) -> np.ndarray:
     """The bytes of w as the tensor type of this id."""
+    w = w.cpu()
     if number == 30:
         return w.to(torch.bfloat16).contiguous().view(torch.uint8).numpy()
     if number in FLOATS:

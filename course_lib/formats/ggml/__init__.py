@@ -43,7 +43,7 @@ def quantize(x, name: str, imatrix=None):
         imatrix = _importance(imatrix, values.shape[1])
         imatrix = imatrix if kind.uses_imatrix else None
     blocks = kind.quantize(values, imatrix)
-    return torch.from_numpy(blocks) if isinstance(x, Tensor) else blocks
+    return torch.from_numpy(blocks).to(x.device) if isinstance(x, Tensor) else blocks
 
 
 def dequantize(blocks, name: str):
@@ -57,7 +57,7 @@ def dequantize(blocks, name: str):
     if data.dtype != np.uint8 or data.ndim != 2:
         raise ValueError(f"blocks must be uint8 (rows, row_bytes), got {data.dtype} of shape {data.shape}")
     values = kind.dequantize(data)
-    return torch.from_numpy(values) if isinstance(blocks, Tensor) else values
+    return torch.from_numpy(values).to(blocks.device) if isinstance(blocks, Tensor) else values
 
 
 def _matrix(x) -> np.ndarray:

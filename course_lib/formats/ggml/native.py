@@ -35,7 +35,7 @@ def quantize(x, name: str, imatrix=None) -> Tensor:
 
     kind = gguf.GGMLQuantizationType[name]
     elements, _ = gguf.GGML_QUANT_SIZES[kind]
-    x = np.ascontiguousarray(torch.as_tensor(x).detach().float().numpy())
+    x = np.ascontiguousarray(torch.as_tensor(x).detach().float().cpu().numpy())
     if x.ndim != 2 or x.shape[1] % elements or not x.size or not np.isfinite(x).all():
         raise ValueError(f"x must be finite (rows, cols) with cols a multiple of {elements}, got shape {x.shape}")
     weights = None if imatrix is None else np.ascontiguousarray(imatrix, np.float32)
