@@ -20,7 +20,9 @@ def weights(n=130, k=384):
 def test_int4(symmetric, group, dtype):
     q = quantize(weights(), Scheme.int(4, symmetric=symmetric, group=group))
     packed = packing.pack(q, torch.float32).to(DEVICE)
-    assert torch.equal(dequantize.dequantize_int4(packed, dtype).cpu(), q.dequantize().to(dtype))
+    w, exact = dequantize.dequantize_int4(packed, dtype).cpu(), q.dequantize().to(dtype)
+    wrong = (w != exact).nonzero()
+    assert not len(wrong), f"{len(wrong)} differ, as w{wrong[0].tolist()}: {w[*wrong[0]]!r} for {exact[*wrong[0]]!r}"
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
