@@ -90,7 +90,7 @@ class Sandbox:
 
     def __init__(self, template: "Template", number: int, channel: socket.socket):
         self.template, self.number, self.channel = template, number, channel
-        self._schedule, self._waited = _opened(f"/proc/{_youngest(template.process.pid)}/schedstat"), 0.0
+        self._schedule, self._waited = _opened(f"/proc/{_youngest(template.parent)}/schedstat"), 0.0
 
     def waited_s(self) -> float:
         """Seconds that its first process has waited for a processor, as Linux counts them."""
@@ -156,7 +156,7 @@ class Template:
             pass_fds=[theirs.fileno()], cwd="/", env=bubblewrap.environment(), **user,
         )  # fmt: skip
         theirs.close()
-        self.is_ready = False
+        self.is_ready, self.parent = False, self.process.pid  # of its forks
 
     def warm_up(self) -> None:
         """Start one fork and end it: from then on `cold` is known. Errors: NoSandbox."""
@@ -166,7 +166,7 @@ class Template:
         """Wait until torch is imported. Errors: NoSandbox with the last words of a template that has failed."""
         if not self.is_ready:
             self.receive(START_S)
-            self.is_ready = True
+            self.is_ready, self.parent = True, _youngest(self.process.pid)
 
     def spawn(self, modules=()) -> Sandbox:
         """A fresh fork in which these modules of course_lib are hidden."""
