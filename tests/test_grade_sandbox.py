@@ -305,9 +305,16 @@ def test_forks_do_not_see_each_other(ask, template):
 
 def test_every_fork_has_all_namespaces_to_itself_and_the_template_only_two(ask, template):
     ask("v = 1"), ask("v = 1")
-    *_, below, _, home, first, second = (namespaces(pid) for pid in pids_below(template.process.pid))
+    pids = pids_below(template.process.pid)
+    *_, below, _, home, first, second = map(namespaces, pids)
     assert all(len({home[kind], first[kind], second[kind]}) == 3 for kind in home)
     assert {kind for kind in home if home[kind] != below[kind]} == {"user", "pid"}
+    assert list(map(capabilities, pids[-3:])) == [1 << bubblewrap.CAP_SYS_ADMIN, 0, 0]  # over those two
+
+
+def capabilities(pid):
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1], 16) for line in lines if line.startswith("CapPrm"))
 
 
 def namespaces(pid):

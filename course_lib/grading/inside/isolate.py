@@ -35,6 +35,7 @@ class Nursery:
         try:
             kernel.unshare(kernel.NEW_USER | kernel.NEW_PID)
             own(uid, gid, uid)
+            kernel.keep_only(kernel.SYS_ADMIN)
         except OSError as error:
             self.refusal = error
             return
