@@ -202,14 +202,21 @@ def registered_book(folder: Path) -> Path:
     return book
 
 
-def summary(rounds: list[dict], students: int) -> dict[str, float]:
-    """Medians over the rounds: ratios of runs in one round, and seconds a submission."""
+def summary(rounds: list[dict], students: int, large: int) -> dict[str, float]:
+    """Medians over the rounds: ratios of runs in one round, and seconds a submission.
+
+    A worker's CPU seconds once running are the large class's beyond the small one's: the beginning is the same.
+    """
 
     def median(name: str, key: str) -> float:
         return statistics.median(one[name][key] for one in rounds)
 
     def ratio(above: str, below: str, key: str) -> float:
         return statistics.median(one[above][key] / one[below][key] for one in rounds)
+
+    def more(name: str) -> float:
+        spent = [one[f"{name}, large"]["cpu_s"] - one[name]["cpu_s"] for one in rounds]
+        return statistics.median(spent) / (large - students)
 
     running = {name: median(name, "running_s") for name in ("one", "two", "cluster")}
     figures = {
@@ -226,6 +233,8 @@ def summary(rounds: list[dict], students: int) -> dict[str, float]:
         "s a submission, two workers, once running": running["two"],
         "CPU s a submission, nbgrader": median("nbgrader", "cpu_s") / students,
         "CPU s a submission, one worker": median("one", "cpu_s") / students,
+        "CPU s a submission, one worker, once running": more("one"),
+        "CPU s a submission, two workers, once running": more("two"),
         "s to begin and end, one worker": median("one", "wall_s") - running["one"] * students,
         "s to begin and end, cluster": median("cluster", "wall_s") - running["cluster"] * students,
         "s to write one result at home": median("again", "writing_s"),
@@ -279,7 +288,7 @@ def duration(seconds: float) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--submissions", type=int, default=50)
-    parser.add_argument("--large", type=int, default=200, help="submissions of the class that is large")
+    parser.add_argument("--large", type=int, default=200, help="submissions of the class that is large; more than that")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--write", action="store_true", help="record the result in benchmarks/results/grade_speed.json")
     args = parser.parse_args()
@@ -293,7 +302,7 @@ def main() -> None:
             print(f"round {number + 1}, load average {os.getloadavg()[0]:.2f}")
             rounds.append(one_round(folder / f"round{number}", registered, number % 2 == 1))
             shutil.rmtree(folder / f"round{number}" / "nbgrader", ignore_errors=True)
-    figures = summary(rounds, args.submissions)
+    figures = summary(rounds, args.submissions, args.large)
     for title, value in figures.items():
         print(f"{title:58} {value:8.3f}")
     table = projection(figures)
