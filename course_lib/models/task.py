@@ -31,8 +31,6 @@ ITEMS = (  # the most returned first
     "screwdriver chisel axe shovel rake hoe spade trowel hose sprinkler planter birdcage aquarium collar "
     "saddle bridle bicycle scooter stroller crib rattle bib swing slide trampoline hammock grill cooler thermos"
 ).split()
-POPULARITY = tuple(1 / (rank + 4) for rank in range(len(ITEMS)))
-SHELVES = dict(zip(ITEMS, random.Random("shelves").sample(range(100, 1000), len(ITEMS)), strict=True))
 COLOURS = "red blue green black white grey".split()
 POPULARITY = tuple(1 / (rank + 4) for rank in range(len(ITEMS)))
 GOODS = [f"{colour} {item}" for colour in COLOURS for item in ITEMS]
