@@ -395,7 +395,7 @@ def test_refused_died_promoted_and_taken_back(bot):
     lines, policy = [], CanaryPolicy(share=1.0, pairs=6, margin=0.5)
     with Service(bot.folder / "bot-F16.gguf", say=lines.append) as service:
         assert not service.start_canary(bot.folder / "bot-Q8_0.gguf", NO) and service.state == "stable"
-        assert "the gate refused any" in lines[-1]
+        assert "the gate refused any; the incumbent stays" in lines[-2] and "task: share of right" in lines[-1]
         service.start_canary(bot.folder / "bot-Q8_0.gguf", YES, policy)
         with pytest.raises(ValueError, match="running already"):
             service.start_canary(bot.folder / "bot-Q8_0.gguf", YES, policy)
