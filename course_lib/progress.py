@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -13,12 +14,12 @@ def bar(items: Iterable[T], what: str, progress: bool | None = None, total: int 
     """`items`, with a bar named `what` while they are used up.
 
     progress True shows it, False never does, None shows it in a notebook and in a terminal. A bar appears after half
-    a second and is wiped when it is full.
+    a second and is wiped when it is full. Where TQDM_DISABLE is set there is none: tqdm's bars for notebooks ignore it.
 
     >>> list(bar("ab", "letters", progress=False))
     ['a', 'b']
     """
-    if not (_watched() if progress is None else progress):
+    if os.environ.get("TQDM_DISABLE") or not (_watched() if progress is None else progress):
         return items
     from tqdm.auto import tqdm
 

@@ -129,6 +129,8 @@ def test_no_bar_is_built_where_nobody_watches(monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     items = [1, 2]
     assert bar(items, "counting") is bar(items, "counting", progress=False) is items
+    monkeypatch.setenv("TQDM_DISABLE", "1")  # as for the pages of the site
+    assert bar(items, "counting", progress=True) is items
 
 
 def test_bars_show_when_asked(capfd):
