@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from course_lib import Scheme, quantize
-from course_lib.kernels import lane_kernel, lanes, packing
+from course_lib.kernels import digits, lane_kernel, lanes, packing
 from course_lib.kernels.decoder import Decoder, Full, Layer, Shape
 from course_lib.kernels.interpreter import ptx
 from course_lib.kernels.measure import decode_models
@@ -33,7 +33,7 @@ def weight_of(kind: str, n: int, k: int):
 @pytest.mark.parametrize("kind", ["g128", "channel", "e4m3"])
 def test_it_multiplies_norms_gates_and_adds_as_float64_does(kind, n, k):
     torch.manual_seed(n)
-    dtype = torch.bfloat16 if lane_kernel.ASM else torch.float32
+    dtype = torch.bfloat16 if digits.ASM else torch.float32
     embedding, g, after, y = (torch.randn(*s, device=DEVICE).to(dtype) for s in ((3, k), (k,), (n,), (1, n)))
     x, normal = lanes.start(torch.tensor([2], device=DEVICE), embedding, g, 1e-5)
     assert torch.equal(x[0], embedding[2]) and torch.equal(normal.h, x * g)

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_lib.kernels import fused, glue, kv, lanes, w4a16, w8a8
+from course_lib.kernels import digits, fused, glue, kv, lanes, w4a16, w8a8
 from course_lib.kernels.packing import PackedInt4
 
 Linear = Callable[[Tensor], Tensor]  # (tokens, in) -> (tokens, out)
@@ -159,7 +159,7 @@ class Decoder:
 
     def _takes_lanes(self) -> bool:
         linears = [getattr(layer, name) for layer in self.layers for name in self.shape.linears]
-        kind = self.embedding.dtype == torch.bfloat16 or not lanes.lane_kernel.ASM
+        kind = self.embedding.dtype == torch.bfloat16 or not digits.ASM
         return kind and all(isinstance(linear, Int4 | E4M3) and lanes.fits(linear.w) for linear in linears)
 
     def _lanes(self, tokens: Tensor) -> Tensor:

@@ -23,12 +23,10 @@ import triton.language as tl
 from torch import Tensor
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-from course_lib.kernels import ON_GPU, digits, interpreter  # noqa: F401  interpreter is mended by its import
+from course_lib.kernels import ON_GPU, digits, fused, interpreter  # noqa: F401  interpreter is mended by its import
 from course_lib.kernels.kv_codes import logarithm_and_inverse, numbers, pairs, power
 from course_lib.kernels.kv_pages import KINDS, Pages, check, laid
 from course_lib.kernels.measure.tune import quickest
-
-PDL = ON_GPU and torch.version.cuda is not None and torch.cuda.get_device_capability() >= (9, 0)
 
 
 @triton.jit
@@ -216,11 +214,11 @@ def launch(q: Tensor, pages: Pages, window: int | None, parts: int | None, tile:
         out, top, total, most, count, window or 2**30, math.log2(math.e) / math.sqrt(width), HEADS=heads,
         SHARED=shared, G=4 if shared <= 4 else max(8, triton.next_power_of_2(shared)), D=width, SIZE=size,
         BITS=KINDS[kind], SIGNED=kind == torch.float8_e4m3fn, HAS_ZERO=has_zero, BY_HEAD=by_head, ASM=digits.ASM,
-        PDL=PDL, **tile,
+        PDL=fused.PDL, **tile,
     )  # fmt: skip
     together[(sequences * query_heads, width // 32)](
-        out, top, total, y, parts, P=triton.next_power_of_2(parts), D=width, C=32, PDL=PDL,
-        **({"launch_pdl": True} if PDL else {}),
+        out, top, total, y, parts, P=triton.next_power_of_2(parts), D=width, C=32, PDL=fused.PDL,
+        **fused.launch(),
     )  # fmt: skip
     return y, top, total
 

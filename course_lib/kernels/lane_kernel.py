@@ -12,14 +12,12 @@ have two axes: with three, Triton 3.6 gave the 8 rows to 8 warps.
 
 from __future__ import annotations
 
-import torch
 import triton
 import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-from course_lib.kernels import ON_GPU, interpreter  # noqa: F401  interpreter is mended by its import
+from course_lib.kernels import interpreter  # noqa: F401  it is mended by its import
 
-ASM = ON_GPU and torch.version.cuda is not None
 BEGIN = "{ .reg .b32 m, t, f, g, a0, a1, a2, a3, b0, b1, h0, h1, h2, h3; .reg .f32 z, d0, d1, d2, d3; "
 
 

@@ -13,7 +13,7 @@ import torch
 import triton
 from torch import Tensor
 
-from course_lib.kernels import ON_GPU, fused, lane_kernel
+from course_lib.kernels import ON_GPU, digits, fused, lane_kernel
 from course_lib.kernels.packing import PackedInt4
 
 # Pieces of 16 words of a row, rows and as many others, tiles on their way, warps: each was the quickest somewhere
@@ -98,7 +98,7 @@ def products(x: Tensor | Normal, w: PackedInt4 | Codes, gated: bool = False, add
         normal.h, normal.squares, words(w), w.scale, y, y if norm is None else norm, after.h, after.squares,
         words(w if ahead is None else ahead), n, k, parts, stride, each, size, normal.eps, BITS=bits, R=run, RUNS=runs,
         NORM=isinstance(x, Normal), GATED=gated, ADD=add is not None, NEXT=norm is not None,
-        P=triton.next_power_of_2(parts) if isinstance(x, Normal) else 1, EVEN=even, ASM=lane_kernel.ASM, PDL=fused.PDL,
+        P=triton.next_power_of_2(parts) if isinstance(x, Normal) else 1, EVEN=even, ASM=digits.ASM, PDL=fused.PDL,
         **tile, **fused.launch())  # fmt: skip
     return y if norm is None else after
 
