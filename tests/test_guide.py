@@ -100,6 +100,7 @@ def test_there_are_ten_commands():
 
 
 @pytest.mark.sandbox
+@pytest.mark.long
 def test_the_ten_commands_from_the_release_to_the_grades(tmp_path):
     teacher, said = Teacher(tmp_path / "course"), {}
     for command in COMMANDS:

@@ -6,6 +6,7 @@ import torch
 from course_lib.kernels.compiled import aot, sass
 from course_lib.kernels.compiled.builds import BUILDS
 
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("aot")]  # one worker compiles, once
 ARCHES = ("sm_80", "sm_89", "sm_90", "sm_100", "gfx942")
 SPILLS = {("gemv-3", "sm_89"): 6}  # a version that is there to be read
 
