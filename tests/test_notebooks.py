@@ -9,6 +9,7 @@ import pytest
 
 from course_lib.checks import namespace, store
 from course_lib.checks.verdict import PASS
+from tests.reached import again
 
 ROOT = Path(__file__).parents[1]
 CHAPTERS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -22,14 +23,21 @@ def _exercises():
 
 
 def solve(notebook):
-    """Replace the stub by the reference in every exercise cell; return how many there were."""
-    found = 0
+    """Replace the stub by the reference in every exercise cell; return the ids of those cells."""
+    found = []
     for cell in notebook.cells:
         for exercise in _exercises():
             if cell.cell_type == "code" and cell.source.strip() == exercise.cell.strip():
                 cell.source = f"{exercise.reference_source().strip()}\n\n{exercise.check_line}"
-                found += 1
+                found.append(cell.id)
     return found
+
+
+def leave_out_what_would_be_the_same(notebook, solved):
+    """Keep the solved cells and those that they reach, with what these need; the others have just run."""
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    runs = again([cell.source for cell in code], {n for n, cell in enumerate(code) if cell.id in solved})
+    notebook.cells = [cell for cell, wanted in zip(code, runs, strict=True) if wanted]
 
 
 @contextlib.contextmanager
@@ -71,10 +79,15 @@ def passed():
 @pytest.mark.long
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
 def test_a_chapter_runs_as_it_is_and_then_solved(path, course_home):
-    """In one kernel, as a learner does; its names are cleared between, so that the second run leans on none of them."""
+    """In one kernel, as a learner does; its names are cleared between, so that the second run leans on none of them.
+
+    The second run is of the cells that a solved exercise can change, and of those that they need.
+    """
     chapter, unsolved, solved = f"ch{path.name[:2]}", nbformat.read(path, 4), nbformat.read(path, 4)
     wanted = [exercise for exercise in _exercises() if exercise.chapter == chapter]
-    assert solve(solved) == len(wanted) > 0
+    ids = solve(solved)
+    assert len(ids) == len(wanted) > 0
+    leave_out_what_would_be_the_same(solved, ids)
     solved.cells.insert(0, nbformat.v4.new_code_cell("%reset -f"))
     with kernel(path.parent) as run:
         errors, outputs = run(unsolved)
