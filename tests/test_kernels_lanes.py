@@ -52,6 +52,13 @@ def test_it_multiplies_norms_gates_and_adds_as_float64_does(kind, n, k):
         lanes.products(x[:, :-1], w)
 
 
+def test_on_a_gpu_tokens_are_in_bfloat16(monkeypatch):
+    monkeypatch.setattr(digits, "ASM", True)
+    w, _ = weight_of("g128", 16, 256)
+    with pytest.raises(ValueError, match="x must be bfloat16 on a GPU, got torch.float16"):
+        lanes.products(torch.randn(1, 256, device=DEVICE).half(), w)
+
+
 def close(got, wanted):
     unit = 4 * torch.finfo(got.dtype).eps
     torch.testing.assert_close(got.double(), wanted, atol=unit * wanted.abs().max().item(), rtol=0)

@@ -13,16 +13,20 @@ from torch import Tensor
 
 from course_lib.kernels import ON_GPU, interpreter, packing  # noqa: F401  interpreter is mended by its import
 from course_lib.kernels.packing import PackedInt4
+from course_lib.kernels.pieces import fits
 
 
 @triton.jit
 def int4(halves, scale, zero, w, n, k, R: tl.constexpr, RUNS: tl.constexpr, HAS_ZERO: tl.constexpr,
          BN: tl.constexpr):  # fmt: skip
-    """halves (blocks, n, R) -> w (n, k): each halfword of a block becomes four weights, R columns apart."""
+    """halves (blocks, n, R) -> w (n, k): each halfword of a block becomes four weights, R columns apart.
+
+    A nibble is widened to 32 bits before 8 comes off. In 16 bits two neighbours would be one `add.s16x2`, of which
+    ptxas 12.8 and 12.9 lose the number that is added, here and there (github.com/triton-lang/triton/issues/11581)."""
     rows = tl.program_id(0) * BN + tl.arange(0, BN)
     b = tl.program_id(1)
     c = tl.arange(0, R)
-    half = tl.load(halves + (b * n + rows)[:, None] * R + c[None, :], mask=(rows < n)[:, None], other=0)
+    half = tl.load(halves + (b * n + rows)[:, None] * R + c[None, :], mask=(rows < n)[:, None], other=0).to(tl.int32)
     for j in tl.static_range(4):
         run = 4 * b + j
         known = (rows < n)[:, None] & (run * R + c < k)[None, :]
@@ -30,7 +34,7 @@ def int4(halves, scale, zero, w, n, k, R: tl.constexpr, RUNS: tl.constexpr, HAS_
         s = tl.load(scale + group, mask=(rows < n) & (run * R < k), other=0.0).to(tl.float32)
         z = tl.load(zero + group, mask=(rows < n) & (run * R < k), other=0.0)[:, None] if HAS_ZERO else 8.0
         value = s[:, None] * (((half >> (4 * j)) & 15).to(tl.float32) - z)
-        at = w + rows[:, None] * k + (run * R + c)[None, :]
+        at = w + rows[:, None].to(tl.int64) * k + (run * R + c)[None, :]
         tl.store(at, value.to(w.dtype.element_ty), mask=known)
 
 
@@ -66,6 +70,7 @@ def dequantize_int8(codes: Tensor, scale: Tensor, zero: Tensor | None = None, dt
     if codes.dtype not in (torch.int8, torch.uint8) or codes.dim() != 2:
         raise ValueError(f"codes must be int8 or uint8 (n, k), got {codes.dtype} {tuple(codes.shape)}")
     n, k = codes.shape
+    fits("codes", codes.shape)
     if (
         scale.dim() != 2
         or scale.shape[0] != n

@@ -60,6 +60,8 @@ def unavailable(x: Tensor) -> str:
         return "it was asked for"
     if preferred() == "auto" and not x.is_cuda:
         return f"x is on the {'CPU' if x.device.type == 'cpu' else x.device}"
+    if x.is_cuda and x.device.index != torch.cuda.current_device():
+        return f"x is on {x.device} and kernels start on cuda:{torch.cuda.current_device()}: see torch.cuda.device"
     if importlib.util.find_spec("triton") is None:
         return "triton is not installed"
     if torch.is_grad_enabled() and x.requires_grad:

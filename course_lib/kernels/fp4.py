@@ -19,8 +19,9 @@ import triton.language as tl
 from torch import Tensor
 
 from course_lib.kernels import ON_GPU, interpreter, packing  # noqa: F401  interpreter is mended by its import
-from course_lib.kernels.gemm import finish
 from course_lib.kernels.measure.tune import quickest
+from course_lib.kernels.parts import counted, finish
+from course_lib.kernels.pieces import in_pieces
 from course_lib.qtensor import QTensor
 from course_lib.scheme import Scheme
 
@@ -217,18 +218,25 @@ def linear(x: Tensor, packed: PackedFp4) -> Tensor:
         raise ValueError(
             f"x must be (..., {k}) floats on {packed.words.device}, got {x.dtype} {tuple(x.shape)} on {x.device}"
         )
-    flat = x.reshape(-1, k).contiguous()
-    m, y = len(flat), x.new_empty((flat.shape[0], n))
+    y = in_pieces(lambda rows: product(rows.contiguous(), packed), x.reshape(-1, k), n)
+    return y.reshape(*x.shape[:-1], n)
+
+
+def product(x: Tensor, packed: PackedFp4) -> Tensor:
+    """x (m, k) contiguous -> y (m, n), in the quickest of the ways of `tiles`."""
+    m, (n, k) = len(x), packed.shape
+    y = x.new_empty((m, n))
 
     def run(how: dict) -> None:
         how = dict(how)
         rows, columns, blocks, parts = -(-n // how["BN"]), -(-m // how["BM"]), -(-k // 128), how.pop("parts")
         parts = -(-blocks // -(-blocks // parts)) if rows * columns <= len(packed.locks) else 1  # none of them empty
         partial = y if parts == 1 else x.new_empty((parts, m, n), dtype=torch.float32)
-        gemm[(columns, rows, parts)](
-            flat, packed.words.view(torch.int16), packed.scale, packed.row, y, partial, packed.locks, m, n, k,
-            MX=packed.block == 32, **how, EVEN=k % 128 == 0 and n % how["BN"] == 0, SPLIT=parts > 1)  # fmt: skip
+        with counted(packed.locks):
+            gemm[(columns, rows, parts)](
+                x, packed.words.view(torch.int16), packed.scale, packed.row, y, partial, packed.locks, m, n, k,
+                MX=packed.block == 32, **how, EVEN=k % 128 == 0 and n % how["BN"] == 0, SPLIT=parts > 1)  # fmt: skip
 
     if m:
         run(quickest(("fp4", packed.block, triton.next_power_of_2(m), n, k, x.dtype), tiles(m, packed, x.dtype), run))
-    return y.reshape(*x.shape[:-1], n)
+    return y

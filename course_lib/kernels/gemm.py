@@ -7,8 +7,8 @@ puts them into the mantissa of 1024 in one instruction, (w & 0x000F000F) | 0x640
 again, exactly: two instructions for two weights. bfloat16 has 7 bits of mantissa, so its nibbles go into 128's.
 
 `gemm` sums the products of a group, then scales them. `wide`, for short groups, and for many tokens, where sums are
-more than weights, scales each weight first, rounded to x's dtype as a 16-bit weight would be. Where there are few
-tiles, the row is cut into parts; the last program to finish a tile adds its parts, in their order.
+more than weights, scales each weight first: scale and weight are rounded to x's dtype, as those of a 16-bit model are.
+Where there are few tiles, the row is cut into `parts`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import triton.language as tl
 
 from course_lib.kernels import ON_GPU, interpreter, packing  # noqa: F401  interpreter is mended by its import
 from course_lib.kernels.measure.tune import quickest
+from course_lib.kernels.parts import counted, finish
 
 
 def text(kind: str, shift: int, mask: int, magic: int, factor: int, less: str, scale: str) -> str:
@@ -56,7 +57,7 @@ def decode(w, j: tl.constexpr, z, dtype: tl.constexpr):
     elif dtype == tl.bfloat16:
         return tl.inline_asm_elementwise(BFLOAT[j], "=r,r,r", [w, (-128 - z).to(tl.bfloat16)], tl.bfloat16, True, 2)
     else:
-        return ((w >> (4 * j)) & 15).to(tl.float32) - z
+        return ((w.to(tl.int32) >> (4 * j)) & 15).to(tl.float32) - z  # 32 bits: see dequantize.int4
 
 
 @triton.jit
@@ -85,26 +86,6 @@ def load_group(scale, zero, run, rows, n, k, R: tl.constexpr, RUNS: tl.constexpr
     s = tl.load(scale + at)[:, None]
     z = tl.load(zero + at)[:, None] if HAS_ZERO else tl.full((1, 1), 8, tl.float16)
     return s, z
-
-
-@triton.jit
-def finish(acc, y, partial, locks, tokens, rows, m, n, SPLIT: tl.constexpr):
-    """Store a tile; where it is one part of several, store the part, and let the last to come add them."""
-    inside = (tokens < m)[None, :] & (rows < n)[:, None]
-    at = tokens[None, :] * n + rows[:, None]
-    if SPLIT:
-        part, parts = tl.program_id(2), tl.num_programs(2)
-        lock = locks + tl.program_id(1) * tl.num_programs(0) + tl.program_id(0)
-        tl.store(partial + part * m * n + at, acc, mask=inside)
-        tl.debug_barrier()  # all threads have stored before one of them counts
-        if tl.atomic_add(lock, 1) == parts - 1:
-            acc = tl.zeros_like(acc)
-            for p in range(parts):
-                acc += tl.load(partial + p * m * n + at, mask=inside, other=0.0, cache_modifier=".cg")
-            tl.store(y + at, acc.to(y.dtype.element_ty), mask=inside)
-            tl.store(lock, 0)
-    else:
-        tl.store(y + at, acc.to(y.dtype.element_ty), mask=inside)
 
 
 @triton.jit
@@ -249,7 +230,8 @@ def start(x, packed, how: dict):
     y = x.new_empty((m, n))
     partial = y if parts == 1 else x.new_empty((parts, m, n), dtype=torch.float32)
     scale = packed.scale if "U" in how else packed.scale.to(x.dtype)
-    (gemm if "U" in how else wide)[(columns, rows, parts)](
-        x, packed.words.view(torch.int16), scale, scale if packed.zero is None else packed.zero, y, partial,
-        packed.locks, m, n, k, **packing.arguments(packed), **how, EVEN=even, SPLIT=parts > 1)  # fmt: skip
+    with counted(packed.locks):
+        (gemm if "U" in how else wide)[(columns, rows, parts)](
+            x, packed.words.view(torch.int16), scale, scale if packed.zero is None else packed.zero, y, partial,
+            packed.locks, m, n, k, **packing.arguments(packed), **how, EVEN=even, SPLIT=parts > 1)  # fmt: skip
     return y

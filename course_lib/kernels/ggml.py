@@ -16,6 +16,7 @@ from torch import Tensor
 from course_lib.kernels import ON_GPU, digits, interpreter  # noqa: F401  interpreter is mended by its import
 from course_lib.kernels.digits import dot4, number, quarters
 from course_lib.kernels.measure.tune import quickest
+from course_lib.kernels.pieces import fits
 
 BLOCKS = {"Q4_0": (32, 18), "Q8_0": (32, 34), "Q4_K": (256, 144), "Q6_K": (256, 210)}  # elements, bytes
 
@@ -223,6 +224,7 @@ def check(x: Tensor, blocks: Tensor, kind: str) -> None:
     if kind not in BLOCKS:
         raise ValueError(f"kind must be one of {', '.join(BLOCKS)}, got {kind!r}")
     elements, size = BLOCKS[kind]
+    fits("blocks", blocks.shape)
     if blocks.dtype != torch.uint8 or blocks.dim() != 2 or not blocks.is_contiguous() or blocks.shape[1] % size:
         raise ValueError(f"blocks must be contiguous uint8 (rows, a multiple of {size} bytes) for {kind}, "
                          f"got {blocks.dtype} {tuple(blocks.shape)}")  # fmt: skip

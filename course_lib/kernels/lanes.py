@@ -78,12 +78,14 @@ def products(x: Tensor | Normal, w: PackedInt4 | Codes, gated: bool = False, add
              ahead_gated: bool = False) -> Tensor | Normal:  # fmt: skip
     """y (1, n) of x (1, k), or of a Normal; or add + y in place of `add`, and with `norm` the Normal of that.
 
-    ahead: a weight whose reading may begin. ValueError for shapes and weights that do not fit.
+    ahead: a weight whose reading may begin. ValueError for shapes, weights and (on a GPU) dtypes that do not fit.
     """
     bits, rows, k = key(w)
     normal = x if isinstance(x, Normal) else Normal(x, w.scale, 0.0)
     if normal.h.shape != (1, k) or not fits(w):
         raise ValueError(f"x must be (1, {k}) for a weight that fits, got {tuple(normal.h.shape)}")
+    if digits.ASM and normal.h.dtype != torch.bfloat16:  # whose pairs the matrix instructions take as they lie
+        raise ValueError(f"x must be bfloat16 on a GPU, got {normal.h.dtype}")
     tile = CHOSEN.get(key(w), TILE)
     if bits == 4 and 32 * tile["NB"] < w.run:  # a block is more pieces than a tile
         tile = TILE

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from course_lib.kernels import ON_GPU, packing
 from course_lib.kernels.packing import PackedInt4
+from course_lib.kernels.pieces import in_pieces
 
 PARTS = 4  # of a row, in the split version
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
@@ -50,7 +51,7 @@ def linear(x: Tensor, packed: PackedInt4, kernel: str | None = None) -> Tensor:
     if kernel == "gemm":
         from course_lib.kernels.gemm import run
 
-        y = run(rows.contiguous(), packed)
+        y = in_pieces(lambda part: run(part.contiguous(), packed), rows, n)
     elif kernel in {f"gemv-{v}" for v in range(1, 6)}:
         if len(rows) != 1:
             raise ValueError(f"{kernel} multiplies one token; x has {len(rows)}: name gemm, or no kernel")

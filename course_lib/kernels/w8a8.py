@@ -18,6 +18,7 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 
 from course_lib.kernels import ON_GPU, interpreter  # noqa: F401  interpreter is mended by its import
 from course_lib.kernels.digits import ASM, dot4
+from course_lib.kernels.pieces import fits, in_pieces
 from course_lib.kernels.tokens import quantize_tokens
 from course_lib.kernels.w8a8_tiles import add_parts, fp8_gemm, fp8_pair, int8_gemm
 
@@ -80,10 +81,15 @@ def int8_linear(x: Tensor, codes: Tensor, scale: Tensor, zero: Tensor | None = N
     if scale.numel() != n or (zero is not None and zero.numel() != n):
         raise ValueError(f"scale and zero must hold one number for each of {n} channels, got {scale.numel()}"
                          + ("" if zero is None else f" and {zero.numel()}"))  # fmt: skip
+    sw, zero = scale.reshape(-1).float(), zero if zero is None else zero.reshape(-1).to(torch.int32)
+    return in_pieces(lambda rows: int8_product(rows, codes.contiguous(), sw, zero), x, n)
+
+
+def int8_product(x: Tensor, codes: Tensor, sw: Tensor, zero: Tensor | None) -> Tensor:
     q, s, total = quantize_tokens(x)
-    m, codes, sw = len(x), codes.contiguous(), scale.reshape(-1).float()
+    m, (n, k) = len(x), codes.shape
     y = x.new_empty((m, n))
-    shift = total if zero is None else zero.reshape(-1).to(torch.int32)
+    shift = total if zero is None else zero
     if m == 1 and k % 4 == 0 and codes.data_ptr() % 4 == 0:
         shape = ONE_INT8 if ON_GPU else {"BN": 128, "BC": 256}
         whole = n % shape["BN"] == 0 and k // 4 % shape["BC"] == 0
@@ -112,16 +118,21 @@ def fp8_linear(x: Tensor, codes: Tensor, scale: Tensor) -> Tensor:
     heights = {(1, 1): n, (n, 1): 1, blocks: BLOCK}
     if tuple(scale.shape) not in heights:
         raise ValueError(f"scale must be (1, 1), ({n}, 1) or {blocks} for a weight {(n, k)}, got {tuple(scale.shape)}")
-    blocked = tuple(scale.shape) == blocks and scale.numel() > 1
-    q, s, _ = quantize_tokens(x, torch.float8_e4m3fn, BLOCK if blocked else None)
-    m, y = len(x), x.new_empty((len(x), n))
-    parts = (q, codes.contiguous(), s, scale.float().contiguous(), y)
-    layout = {"BH": heights[tuple(scale.shape)], "BLOCKED": blocked}
+    layout = {"BH": heights[tuple(scale.shape)], "BLOCKED": tuple(scale.shape) == blocks and scale.numel() > 1}
+    scale = scale.float().contiguous()
+    return in_pieces(lambda rows: fp8_product(rows, codes.contiguous(), scale, layout), x, n)
+
+
+def fp8_product(x: Tensor, codes: Tensor, scale: Tensor, layout: dict) -> Tensor:
+    q, s, _ = quantize_tokens(x, torch.float8_e4m3fn, BLOCK if layout["BLOCKED"] else None)
+    m, (n, k) = len(x), codes.shape
+    y = x.new_empty((m, n))
+    parts = (q, codes, s, scale, y)
     if m == 1:
         shape = ONE_FP8 if ON_GPU else {"BN": 128, "BC": 512}
         whole = n % shape["BN"] == 0 and k % shape["BC"] == 0
         fp8_gemv[(-(-n // shape["BN"]),)](*parts, n, k, s.shape[1], scale.shape[1], **layout, EVEN=whole, **shape)
-    elif m > 64 and not blocked and copied(*parts[:2]):
+    elif m > 64 and not layout["BLOCKED"] and copied(*parts[:2]):
         pairs(*parts, layout["BH"])
     elif m:
         shape = tile_of(m, FP8)
@@ -184,6 +195,7 @@ def even(m: int, n: int, k: int, shape: dict[str, int]) -> bool:
 def matrix(codes: Tensor, dtype: torch.dtype) -> tuple[int, int]:
     if codes.dim() != 2 or codes.dtype != dtype:
         raise ValueError(f"codes must be {dtype} (n, k), got {codes.dtype} {tuple(codes.shape)}")
+    fits("codes", codes.shape)
     return codes.shape
 
 

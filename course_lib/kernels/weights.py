@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from course_lib.kernels.packing import PackedInt4
+from course_lib.kernels.pieces import fits
 from course_lib.qtensor import QTensor
 from course_lib.scheme import Scheme
 
@@ -159,6 +160,7 @@ class Gguf:
 
         if weight.kind not in ggml.BLOCKS:
             raise ValueError(f"there is no kernel for {weight.kind}")
+        fits("blocks", weight.blocks.shape)
         return cls(replace(weight, blocks=weight.blocks.contiguous()))
 
     @property
@@ -193,6 +195,7 @@ def of(weight, activations: Scheme | None) -> Form:
     scheme, inputs = weight.scheme, "16 bits" if activations is None else activations.format
     if tuple(weight.codes.shape) != weight.shape or len(weight.shape) != 2:
         raise ValueError("the weight is padded" if len(weight.shape) == 2 else "the weight is no matrix")
+    fits("codes", weight.shape)
     if activations is not None and not _on_the_fly(activations):
         raise ValueError(f"no kernel quantizes inputs as {activations.name}")
     if (scheme.format, inputs) not in FORMS:

@@ -135,6 +135,10 @@ def lanes(name: str, bits: int, gated: bool, depth: int) -> Build:
     return Build(name, "lane_kernel.products", signature, tile, weights, 4, True, ("sm_90",))
 
 
+INT4 = {"halves": "*i16", "scale": "*fp32", "zero": "*fp32", "w": "*fp32", "n": "i32", "k": "i32"}
+DEQUANTIZE = Build("dequantize-int4", "dequantize.int4", INT4, {"R": 32, "RUNS": 4, "HAS_ZERO": False, "BN": 64},
+                   arches=NVIDIA)  # fmt: skip
+
 BUILDS = (
     gemv(1, "v1_naive"),
     gemv(2, "v2_group"),
@@ -180,4 +184,5 @@ BUILDS = (
     lanes("lanes-int4-gated", 4, True, 4),
     lanes("lanes-fp8", 8, False, 4),
     lanes("lanes-fp8-gated", 8, True, 4),
+    DEQUANTIZE,
 )

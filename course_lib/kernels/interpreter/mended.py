@@ -74,6 +74,8 @@ def mend():
     interpreter._interpreter = Memory(interpreter._interpreter)
     builder = interpreter.InterpreterBuilder
     builder.cast_impl, builder.create_fp_to_fp, builder.create_dot, builder.create_fma = cast, cast_float, dot, fma
+    builder.create_minnumf = lambda self, a, b: self.binary_op(a, b, np.fmin)  # a GPU takes the one that is no NaN
+    builder.create_maxnumf = lambda self, a, b: self.binary_op(a, b, np.fmax)
     builder.create_inline_asm = inline_asm
     builder.create_dot_scaled = refused("tl.dot_scaled")
     builder.get_bf16 = lambda self, value: interpreter.TensorHandle(np.array([value], ml_dtypes.bfloat16), tl.bfloat16)
