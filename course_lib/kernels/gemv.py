@@ -1,7 +1,7 @@
 """y = W x for one token, W in int4: five versions of one kernel, each with what it tries to save over the last.
 
-A GPU that copies 4.3 TB/s and has 132 processors at 1.75 GHz may spend 3.7 instructions a weight if it is to keep up
-with its own memory, at 4.25 bits a weight (4, and a scale for 64). So the versions count instructions a weight;
+A GPU that copies about 4.3 TB/s and has 132 processors at 1.75 GHz may spend 3.7 instructions a weight if it is to keep
+up with its own memory, at 4.25 bits a weight (4, and a scale for 64). So the versions count instructions a weight;
 `aot` reads them off the machine code, and benchmarks/results/kernels-sass.json has them for every target. Counted for
 sm_90, and timed on an H200 at 8192 × 28672, where torch's bf16 product takes 112 µs:
 
