@@ -51,8 +51,24 @@ def give(pipe, slot, setting):
         pipe.send(("graded", {"student": unit.student, "slot": slot}))
 
 
+class Give:
+    """Work that needs no preparation."""
+
+    def __init__(self, setting, slots):
+        self.setting = setting
+
+    def renew(self, slot):
+        pass
+
+    def serve(self, pipe, slot):
+        give(pipe, slot, self.setting)
+
+    def close(self):
+        pass
+
+
 def run(students, setting, size=2, **more):
-    with Pool(size, setting, main=give, **more) as workers:
+    with Pool(size, setting, work=Give, **more) as workers:
         return {unit.student: result for unit, result in workers.run([Submission(s) for s in students])}
 
 
@@ -71,7 +87,7 @@ def test_a_worker_that_does_not_end_is_ended(tmp_path, monkeypatch):
 
 
 def test_no_worker_waits_for_work_that_is_there(tmp_path, monkeypatch):
-    with Pool(1, str(tmp_path), main=give) as workers:
+    with Pool(1, str(tmp_path), work=Give) as workers:
         first = workers.run([Submission("a"), Submission("b")])
         next(first)
         assert workers.workers[0].unit.student == "b"  # while the result for a is being written
@@ -82,7 +98,7 @@ def test_no_worker_waits_for_work_that_is_there(tmp_path, monkeypatch):
 
 
 def test_two_workers_have_slots_of_their_own(tmp_path):
-    with Pool(2, str(tmp_path), main=give) as workers:
+    with Pool(2, str(tmp_path), work=Give) as workers:
         list(workers.run([Submission(str(n)) for n in range(20)]))
         assert [one.slot for one in workers.workers] == [0, 1]
 
@@ -95,8 +111,8 @@ def test_a_system_without_nested_namespaces_is_told_once(tmp_path):
 
 @pytest.mark.parametrize("slot, error", [(7, NoSandbox), (8, PoolBroken)])
 def test_workers_that_cannot_start_end_the_batch(slot, error, tmp_path):
-    workers = Pool(0, str(tmp_path), main=give)
-    workers.workers = [pool._Worker(slot, str(tmp_path), give)]
+    workers = Pool(0, str(tmp_path), work=Give)
+    workers.workers = [pool._Worker(slot, workers.mother)]
     with workers, pytest.raises(error):
         list(workers.run([Submission("a")]))
 

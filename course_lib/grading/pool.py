@@ -4,7 +4,7 @@ import multiprocessing
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from multiprocessing import connection
+from multiprocessing import connection, reduction
 
 from course_lib.grading import worker
 from course_lib.grading.bubblewrap import NoSandbox
@@ -19,29 +19,65 @@ class PoolBroken(Exception):
     """No worker can work; the message says why."""
 
 
-class _Worker:
-    """A process, its pipe, and what it is working on."""
+class _Mother:
+    """The process that forks the workers, after it has imported what all of them need."""
 
-    def __init__(self, slot: int, setting: Setting, main: Callable):
+    def __init__(self, setting: Setting, slots: int, work: Callable):
+        self.args = setting, slots, work
+        self.begin()
+
+    def begin(self) -> None:
         context = multiprocessing.get_context("spawn")
-        self.slot, self.unit, self.since, self.ready = slot, None, 0.0, False
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=main, args=(theirs, slot, setting), daemon=True)
+        self.process = context.Process(target=worker.mother, args=(theirs, *self.args), daemon=True)
         self.process.start()
         theirs.close()
 
-    def give(self, unit: Submission, seed: int | None) -> None:
-        self.unit, self.since = unit, time.monotonic()
-        self.pipe.send((unit, seed))
+    def start(self, slot: int) -> connection.Connection:
+        """The pipe to a new worker, in the place of the slot's old one if that still runs."""
+        ours, theirs = multiprocessing.Pipe()
+        if not self.process.is_alive():
+            self.begin()
+        with theirs:
+            self.order("start", slot, theirs)
+        return ours
 
-    def close(self) -> None:
+    def order(self, what: str, slot: int, end: connection.Connection | None = None) -> None:
+        try:
+            self.pipe.send((what, slot))
+            if end:
+                reduction.send_handle(self.pipe, end.fileno(), self.process.pid)
+        except OSError:  # it has ended, and so have all workers: their pipes say so
+            pass
+
+    def close(self, gently: bool) -> None:
         self.pipe.close()
-        if not self.ready:  # it would not notice before it is
+        if not gently:
             self.process.kill()
         self.process.join(3.0)
         if self.process.is_alive():
             self.process.kill()
             self.process.join()
+
+
+class _Worker:
+    """The pipe to a process, and what that is working on."""
+
+    def __init__(self, slot: int, mother: _Mother):
+        self.slot, self.unit, self.since, self.ready = slot, None, 0.0, False
+        self.pipe = mother.start(slot)
+        self.parent = mother.process
+
+    def give(self, unit: Submission, seed: int | None) -> bool:
+        """Whether the process takes it; one that has ended does not, nor one that ends because the mother has."""
+        if not self.parent.is_alive():
+            return False
+        try:
+            self.pipe.send((unit, seed))
+        except OSError:
+            return False
+        self.unit, self.since = unit, time.monotonic()
+        return True
 
 
 class Pool:
@@ -50,9 +86,10 @@ class Pool:
     The workers start at once. What they need from the gradebook may follow: `seed`, if the setting has none.
     """
 
-    def __init__(self, size: int, setting: Setting, say: Callable[[str], None] = print, main=worker.main):
-        self.setting, self.say, self.told, self.main, self.seed = setting, say, False, main, None
-        self.workers = [_Worker(slot, setting, main) for slot in range(size)]
+    def __init__(self, size: int, setting: Setting, say: Callable[[str], None] = print, work=worker.Work):
+        self.say, self.told, self.seed = say, False, None
+        self.mother = _Mother(setting, size, work)
+        self.workers = [_Worker(slot, self.mother) for slot in range(size)]
 
     def __enter__(self):
         return self
@@ -60,8 +97,7 @@ class Pool:
     def __exit__(self, *_):
         for one in self.workers:
             one.pipe.close()
-        for one in self.workers:
-            one.close()
+        self.mother.close(gently=any(one.ready for one in self.workers))  # it would not notice before it is ready
 
     def run(self, units: list[Submission]) -> Iterator[tuple[Submission, dict | None]]:
         """Each unit with its result, in the order in which they are done."""
@@ -73,7 +109,7 @@ class Pool:
                 if one.pipe in ready:
                     unit, result = self._listen(one)
                 elif one.unit and time.monotonic() - one.since > UNIT_S:
-                    one.process.kill()
+                    self.mother.order("end", one.slot)
                     continue
                 else:
                     continue
@@ -88,8 +124,8 @@ class Pool:
 
     def _hand_out(self, waiting: deque) -> None:
         for one in self.workers:
-            if one.ready and one.unit is None and waiting:
-                one.give(waiting.popleft(), self.seed)
+            if one.ready and one.unit is None and waiting and one.give(waiting[0], self.seed):
+                waiting.popleft()
 
     def _listen(self, one: _Worker) -> tuple[Submission | None, dict | None]:
         """(the unit that a worker had, its result or None)."""
@@ -110,6 +146,6 @@ class Pool:
         elif not one.ready:
             raise PoolBroken(content or "A worker has ended while it started.")
         else:
-            one.close()
-            self.workers[self.workers.index(one)] = _Worker(one.slot, self.setting, self.main)
+            one.pipe.close()
+            self.workers[self.workers.index(one)] = _Worker(one.slot, self.mother)
         return unit, None

@@ -6,6 +6,7 @@ import os
 import select
 import shutil
 import socket
+import struct
 import subprocess
 import tempfile
 import time
@@ -15,9 +16,11 @@ from py_compile import PycInvalidationMode
 
 from course_lib.grading import bubblewrap
 from course_lib.grading.bubblewrap import NoSandbox
+from course_lib.grading.warm import Warm
 
 PREFIX = "course-grade-"
 COMPILED = (".", "formats")
+CREDENTIALS = socket.CMSG_SPACE(12)  # pid, uid, gid of who has sent a packet
 START_S, ORDER_S = 300.0, 300.0  # importing torch, an order to a template that waits: seconds on a very busy machine
 
 
@@ -128,34 +131,30 @@ def _opened(path: str) -> int:
 
 
 class Template:
-    """A bubblewrapped process that has imported torch, and its forks. One slot has one user."""
+    """What a slot's sandboxes are forked from; itself a fork of a process that has imported torch. A slot has a user.
 
-    def __init__(self, copy: Copy, slot: int = 0, limits: Limits = Limits(), cold: bool = False):
+    warm: that process, where slots share it; else this template has one of its own.
+    """
+
+    def __init__(self, copy: Copy, slot: int = 0, limits: Limits = Limits(), cold: bool = False, warm=None):
         self.copy, self.slot, self.limits, self.cold = copy, slot, limits, cold
-        self.bwrap, self.uid = bubblewrap.find(), bubblewrap.user_for(slot)
-        self.process, self.numbers = None, 0
+        self.uid, self.shared, self.warm, self.numbers = bubblewrap.user_for(slot), warm, None, 0
         self.sandbox, self.waited = None, 0.0  # the running fork; how long those before it have waited
         if not cold:
             self.launch()
 
+    @property
+    def process(self) -> subprocess.Popen | None:
+        """bubblewrap's process, with everything in it; None where there is none at present."""
+        return self.warm.process if self.warm else None
+
     def launch(self, masks=None) -> None:
-        """Start the process; `ready` waits for it."""
-        self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.errors = tempfile.TemporaryFile()
-        # Root that may mount lets bubblewrap do so, and becomes the slot's user inside: no folder above Python need be
-        # readable for that user. Root that may not, as in many containers, becomes it before.
-        before = self.uid is not None and not bubblewrap.may_mount()
-        user = {"user": self.uid, "group": self.uid, "extra_groups": []} if before else {}
-        inside = None if before else self.uid
-        command = bubblewrap.command(
-            self.bwrap, self.copy.path, inside, theirs.fileno(), masks, self.limits.scratch_mb
-        )  # fmt: skip
-        # bubblewrap itself gets no secret either: where its process can be seen, its environment can be read.
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self.errors,
-            pass_fds=[theirs.fileno()], cwd="/", env=bubblewrap.environment(), **user,
-        )  # fmt: skip
-        theirs.close()
+        """Have the template start; `ready` waits for it. masks: of the only question, where each one starts cold."""
+        if masks is None and self.shared:
+            self.warm = self.shared
+        else:
+            self.warm = Warm(self.copy.path, self.slot, self.limits.scratch_mb, masks)
+        self.control = self.warm.control if self.cold else self.warm.fork(self.uid)
         self.is_ready, self.parent = False, self.process.pid  # of its forks
 
     def warm_up(self) -> None:
@@ -166,7 +165,7 @@ class Template:
         """Wait until torch is imported. Errors: NoSandbox with the last words of a template that has failed."""
         if not self.is_ready:
             self.receive(START_S)
-            self.is_ready, self.parent = True, _youngest(self.process.pid)
+            self.is_ready = True
 
     def spawn(self, modules=()) -> Sandbox:
         """A fresh fork in which these modules of course_lib are hidden."""
@@ -198,7 +197,7 @@ class Template:
 
     def end(self, number: int) -> str:
         """End a fork, and say why it had ended before, or "killed"."""
-        if self.process is None:
+        if self.warm is None:
             return "killed"
         why = self.order({"kill": number})["why"]
         if self.cold:
@@ -217,22 +216,22 @@ class Template:
         """The template's next words."""
         ready, _, _ = select.select([self.control], [], [], seconds)
         try:
-            data = self.control.recv(2**16) if ready else b""
+            data, sender, _, _ = self.control.recvmsg(2**16, CREDENTIALS) if ready else (b"", [], 0, None)
         except OSError:
             data = b""
         if not data:
             time.sleep(0.05)
-            self.errors.seek(0)
-            last = self.errors.read()[-2000:].decode("utf-8", "replace").strip().splitlines()
+            why = self.warm.last_words() or "it does not answer"
             self.close()
-            raise NoSandbox(f"The sandbox has failed: {last[-1] if last else 'it does not answer'}.")
+            raise NoSandbox(f"The sandbox has failed: {why}.")
+        if sender:
+            self.parent = struct.unpack("3i", sender[0][2])[0]
         return json.loads(data)
 
     def close(self) -> None:
         """End the template and everything in it."""
-        if self.process is not None:
+        if self.warm is not None:
             self.control.close()
-            self.process.kill()
-            self.process.wait()
-            self.errors.close()
-            self.process = None
+            if self.warm is not self.shared:
+                self.warm.close()
+            self.warm = None

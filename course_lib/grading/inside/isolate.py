@@ -15,6 +15,15 @@ def enter(uid: int, gid: int) -> None:
     own(uid, gid, INSIDE_UID)
 
 
+def become(uid: int, kept: tuple[int, ...] = ()) -> None:
+    """Be another user, with no capability but those that are kept. Nobody may then look into this process."""
+    kernel.prctl(kernel.KEEP_CAPABILITIES, int(bool(kept)))
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+    kernel.keep_only(*kept)
+
+
 def own(uid: int, gid: int, inside: int) -> None:
     """Be `inside` in the user namespace that this process has just made."""
     maps = {"setgroups": "deny", "uid_map": f"{inside} {uid} 1", "gid_map": f"{inside} {gid} 1"}
@@ -26,7 +35,7 @@ class Nursery:
     """This process as one that may give each of its forks a pid namespace: it is itself the first in one of its own.
 
     Without that, each fork would have to fork again, and copy and clear the template's page tables twice. The process
-    owns nothing else than those namespaces: no mount, no network.
+    owns nothing else than those namespaces: no mount, no network. What it was before waits for it, and ends with it.
     """
 
     def __init__(self):
@@ -42,7 +51,7 @@ class Nursery:
         pid = os.fork()
         if pid:
             os.waitpid(pid, 0)
-            os._exit(1)  # and with us ends bubblewrap
+            os._exit(1)
         self.home = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
 
     def fork(self) -> int:

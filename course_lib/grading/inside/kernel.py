@@ -8,8 +8,8 @@ NEW_USER, NEW_PID, NEW_NET = 0x10000000, 0x20000000, 0x40000000
 NAMESPACES = NEW_NS | NEW_CGROUP | NEW_UTS | NEW_IPC | NEW_USER | NEW_PID | NEW_NET
 
 READ_ONLY, NO_SUID, NO_DEV, NO_EXEC, REMOUNT, BIND, RECURSIVE, PRIVATE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 18
-DUMPABLE, CAP_DROP, NO_NEW_PRIVILEGES, AMBIENT = 4, 24, 38, 47
-SYS_ADMIN = 21
+DUMPABLE, KEEP_CAPABILITIES, CAP_DROP, NO_NEW_PRIVILEGES, AMBIENT = 4, 8, 24, 38, 47
+SET_GID, SET_UID, SYS_ADMIN = 6, 7, 21
 HUGE, COLLAPSE = 2**21, 25  # bytes of a huge page; madvise's request to make some
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -68,10 +68,10 @@ _VERSION_3 = (ctypes.c_uint32 * 2)(0x20080522, 0)  # of capset, for this process
 _NOTHING = (ctypes.c_uint32 * 6)()
 
 
-def keep_only(capability: int) -> None:
-    """Give up every capability but one."""
-    bit = 1 << capability
-    _checked(_libc.capset(_VERSION_3, (ctypes.c_uint32 * 6)(bit, bit)), "capset")
+def keep_only(*capabilities: int) -> None:
+    """Give up every capability but these."""
+    bits = sum(1 << capability for capability in capabilities)
+    _checked(_libc.capset(_VERSION_3, (ctypes.c_uint32 * 6)(bits, bits)), "capset")
 
 
 def drop_capabilities() -> None:

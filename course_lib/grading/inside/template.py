@@ -1,10 +1,11 @@
 """The template: imports torch once and gives each question a fresh fork, shut off from everything.
 
-    python -I -c "from inside import template; template.main(control, uid)"
+    python -I -c "from inside import template; template.main(control, uid, cold)"
 
-It takes orders on a socket of packets: {"spawn": id, …} with one file descriptor, and {"kill": id}. It holds no secret,
-never imports course_lib, and never runs an operation of torch, because a child of a process that has run a parallel
-one hangs. While children run, it watches their memory.
+What imports torch forks one template for each slot: {"uid": whose} comes on a socket of packets, with one file
+descriptor, which is the template's own such socket. There it takes orders: {"spawn": id, …} with one file descriptor,
+and {"kill": id}. Neither holds a secret, imports course_lib, or ever runs an operation of torch, because a child of a
+process that has run a parallel one hangs. While children run, the template watches their memory.
 """
 
 import gc
@@ -14,8 +15,8 @@ import random
 import select
 import signal
 import socket
-import sys
 import time
+import traceback
 
 from . import isolate, kernel, memory, seccomp
 
@@ -24,10 +25,9 @@ TIDY = 32  # forks after which the template's memory is put in huge pages anew; 
 
 
 def main(control_fd: int, uid: int | None, cold: bool) -> None:
-    """Start as `uid` (None: stay what we are), then serve until the grader closes the socket."""
-    if uid is not None and os.getuid() != uid:
-        _become(control_fd, uid)
-    nursery = None if cold else isolate.Nursery()
+    """Start as `uid` (None: stay what we are), then serve until the grader closes the socket; cold: one question."""
+    if uid is not None:
+        isolate.become(uid, () if cold else (kernel.SET_GID, kernel.SET_UID))
     import numpy  # noqa: F401
     import torch  # noqa: F401
 
@@ -35,16 +35,35 @@ def main(control_fd: int, uid: int | None, cold: bool) -> None:
 
     gc.collect()
     gc.freeze()
-    Template(socket.socket(fileno=control_fd), nursery).serve()
+    control = socket.socket(fileno=control_fd)
+    if cold:
+        Template(control, None).serve()
+    kernel.use_huge_pages()
+    fork_templates(control)
 
 
-def _become(control_fd: int, uid: int) -> None:
-    """Give up root and begin again: a process that has changed its user may not write its own uid_map."""
-    os.setgroups([])
-    os.setresgid(uid, uid, uid)
-    os.setresuid(uid, uid, uid)
-    os.set_inheritable(control_fd, True)
-    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+def fork_templates(control: socket.socket) -> None:
+    """Fork a template for each slot: it has its own socket, user and namespaces, and shares no writable memory."""
+    while True:
+        data, fds, _, _ = socket.recv_fds(control, 2**12, 1)
+        if not data:
+            os._exit(0)
+        if os.fork() == 0:
+            try:
+                control.close()
+                _serve_slot(json.loads(data)["uid"], socket.socket(fileno=fds[0]))
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(1)
+        os.close(fds[0])
+
+
+def _serve_slot(uid: int | None, control: socket.socket) -> None:
+    if uid is not None:
+        isolate.become(uid)
+        kernel.prctl(kernel.DUMPABLE, 1)  # else it could not write its own uid_map
+    Template(control, isolate.Nursery()).serve()
 
 
 class Template:
