@@ -186,8 +186,8 @@ def test_the_command(url, tmp_path, capsys):
     assert export.main([*common, "--for", "moodle"]) == 3
     said = capsys.readouterr().out.splitlines()
     assert said == [
-        "1 handed in nothing: gone", "1 could not be graded: emil", "1 still have an answer to be read: anna",
-        "1 are left out, having no email in the gradebook: dora", str(out),
+        "1 handed in nothing: gone", "1 could not be graded: emil", "1 still has an answer to be read: anna",
+        "1 is left out, having no email in the gradebook: dora", str(out),
     ]  # fmt: skip
     assert "Problem set 1: round trips and scales (Feedback)" in out.read_text(encoding="utf-8")
     assert export.main([*common, "--for", "canvas", "--column", "PS 1 (77)"]) == 3

@@ -70,15 +70,16 @@ def run(options, course: Course) -> tuple[list[Line], Path]:
 def said(found: list[Line], to: str, by: str):
     """What the teacher should know before the file is imported, a sentence each."""
     scored = [line for line in found if line.score is not None]
-    kinds = {
+    kinds = {  # of one student; of several it says "have" and "are"
         "handed in nothing": [line for line in found if line.state == "not handed in"],
         "could not be graded": [line for line in found if line.score is None and line.state != "not handed in"],
-        "still have an answer to be read": [line for line in scored if not line.is_final],
-        f"are left out, having no {by} in the gradebook": [
+        "still has an answer to be read": [line for line in scored if not line.is_final],
+        f"is left out, having no {by} in the gradebook": [
             line for line in scored if to == "moodle" and not export_rows.identity(line, by)
         ],
     }
     for what, some in kinds.items():
         if some:
             names = ", ".join(line.student for line in some[:8]) + (", …" if len(some) > 8 else "")
-            yield f"{len(some)} {what}: {names}"
+            words = what if len(some) == 1 else what.replace("still has", "still have").replace("is left", "are left")
+            yield f"{len(some)} {words}: {names}"
