@@ -284,12 +284,12 @@ def grade_class(root):
         hand_in(root, "solved", root / "solutions" / path.parent.name / path.name)
         if path.name.startswith("ps01"):
             hand_in(root, "mixed", path, MIXED)
-        done = subprocess.run(
-            [sys.executable, "-m", "nbgrader", "autograde", path.parent.name, "--create", "--Execute.timeout=300",
-             "--Autograde.exporter_class=nbconvert.exporters.NotebookExporter"],  # the stock one
-            cwd=root, env=here, capture_output=True, text=True,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr[-3000:]
+    done = subprocess.run(
+        [sys.executable, "-m", "nbgrader", "autograde", "*", "--create", "--Execute.timeout=300",  # all sets at once
+         "--Autograde.exporter_class=nbconvert.exporters.NotebookExporter"],  # the stock one
+        cwd=root, env=here, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
 
 
 def scores(root, student, name):
