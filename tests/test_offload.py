@@ -75,23 +75,24 @@ def reported(path, context):
     return [float(match.group(1)) * 2**20 for match in found]
 
 
-def reported_alone(path, context):
+@pytest.fixture(scope="module")
+def alone():
     """`reported` in a process of its own: the log has one listener a process, and other tests have theirs."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(reported, path, context).result()
+        yield lambda path, context: pool.submit(reported, path, context).result()
 
 
 @pytest.mark.parametrize("context", [300, 512, 4096])
-def test_the_cache_is_as_large_as_llama_cpp_s(file, context):
+def test_the_cache_is_as_large_as_llama_cpp_s(alone, file, context):
     needs = needs_of_file(read(file), context)
-    weights, cache, compute = reported_alone(file, context)
+    weights, cache, compute = alone(file, context)
     assert sum(needs.kv) == pytest.approx(cache, abs=0.01 * 2**20)
     assert sum(needs.layers) + needs.output == pytest.approx(weights, rel=0.01)
     assert compute <= 1.02 * needs.compute <= 1.6 * compute
 
 
 @pytest.mark.parametrize("vocabulary, hidden, ffn", [(8192, 256, 512), (1024, 256, 4096), (4096, 512, 1024)])
-def test_the_compute_buffer_is_at_most_what_the_formula_says(bundled, tmp_path, vocabulary, hidden, ffn):
+def test_the_compute_buffer_is_at_most_what_the_formula_says(alone, bundled, tmp_path, vocabulary, hidden, ffn):
     from transformers import LlamaConfig
 
     c = LlamaConfig(vocab_size=vocabulary, hidden_size=hidden, intermediate_size=ffn, num_hidden_layers=2,
@@ -102,7 +103,7 @@ def test_the_compute_buffer_is_at_most_what_the_formula_says(bundled, tmp_path, 
     keys["tokenizer.ggml.token_type"] = np.array([3] + [1] * (vocabulary - 1), np.int32)
     shapes = {llama.gguf_name(name): shape for name, shape in capacity.parameter_shapes(c).items()}
     parts = [Part(n, s, 0, lambda s=s: np.zeros(s, np.float32)) for n, s in shapes.items()]
-    _, _, compute = reported_alone(write(tmp_path / "zeros.gguf", keys, parts), 1024)
+    _, _, compute = alone(write(tmp_path / "zeros.gguf", keys, parts), 1024)
     assert compute <= compute_bytes(vocabulary, hidden, ffn, 1024) <= 1.6 * compute
 
 
