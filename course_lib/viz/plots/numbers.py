@@ -40,6 +40,8 @@ def compare_histograms(sets, title="", xlabel="value", bins=80, share_axis=False
 
     figure = Figure(figsize=(7.6, 0.5 + 1.25 * len(sets)))
     rows = figure.subplots(len(sets), 1, sharex=share_axis, squeeze=False)[:, 0]
+    if share_axis:  # bars of one width: a set that lies close together shows as one tall bar
+        bins = np.histogram_bin_edges(np.concatenate(list(sets.values())), bins)
     for axes, (name, values) in zip(rows, sets.items(), strict=True):
         _bars(axes, values, bins)
         axes.set(yticks=[], ylim=(0, 1.3 * axes.get_ylim()[1]))
