@@ -134,7 +134,9 @@ def test_no_heldout_paragraph_was_trained_on(domain):
     def paragraphs(documents):
         return {p.strip() for d in documents for p in d.split("\n\n") if len(p.strip()) >= 80}
 
-    assert not paragraphs(texts.heldout(domain)) & paragraphs(texts.train(domain))
+    held = paragraphs(texts.heldout(domain))
+    assert held and not held & paragraphs(texts.train(domain))
+    assert not held & paragraphs(texts.more_code())
 
 
 def test_texts_name_the_domains_they_have():
@@ -156,14 +158,26 @@ def test_the_card_notices_a_moved_figure():
     assert card.differences(worse, rung) == [f"16 bits: exact is {worse.exact}, the card says {rung.exact}"]
 
 
+def test_one_rung_is_written_among_the_others(tmp_path, monkeypatch):
+    for name in (card.FIGURES, "README.md", "model.safetensors"):
+        (tmp_path / name).write_bytes((models.BUNDLED / name).read_bytes())
+    before, names = card.recorded(), [name for name, _ in card.LADDER]
+    monkeypatch.setattr(card, "BUNDLED", tmp_path)
+    card.write([card.Rung("int4 g64", 1.0, 2.0, 3.0, 0.5, 0.6, 0.7)])
+    after = card.recorded()
+    assert list(after) == names and after.pop("int4 g64").code == 3.0
+    assert after == {name: rung for name, rung in before.items() if name != "int4 g64"}
+    assert "| int4 g64 | 1.00 | 2.000 |" in (tmp_path / "README.md").read_text()
+
+
 def test_the_ladder_is_one_that_a_learner_can_see():
     rungs = card.recorded()
     full, int8, int4, int3 = (rungs[n] for n in ("16 bits", "int8 per-channel", "int4 per-channel", "int3 per-channel"))
-    assert full.prose <= 1.50 and full.code <= 0.88 and full.exact >= 0.95 and full.json == 1.0
+    assert full.prose <= 1.50 and full.code <= 0.85 and full.exact >= 0.95 and full.json == 1.0
     assert abs(int8.exact - full.exact) <= 0.004 and int8.prose <= 1.002 * full.prose
-    assert full.prose < int4.prose <= 1.03 * full.prose and full.code < int4.code <= 1.04 * full.code
+    assert full.prose < int4.prose <= 1.02 * full.prose and full.code < int4.code <= 1.02 * full.code
     assert int4.exact <= full.exact - 0.03 and int3.exact <= full.exact - 0.20
-    lowest = rungs["int2 g64 asymmetric"]
+    lowest = rungs["int2 g16 asymmetric"]
     assert lowest.exact <= 0.05 and lowest.tokens > 0.5
 
 

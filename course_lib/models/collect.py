@@ -25,6 +25,7 @@ TESTS = {"test", "tests"}
 HELDOUT_SHARE, HELDOUT_BYTES = 0.04, 264_000
 CODE_BYTES = 8_000_000
 LONGEST = 24_000  # bytes kept of one module
+PACKAGE_BYTES = 8_000_000  # of the three packages' code in the second slice
 
 
 def python_files(root, skip=SKIP):
@@ -95,10 +96,10 @@ def prose():
     return [d for d in documents if d]
 
 
-def code():
-    """Return the modules of the standard library and its tests, as `ast.unparse` writes them, without docstrings."""
-    unique, documents = Unique(), []
-    for path in python_files(sysconfig.get_paths()["stdlib"]):
+def modules(root, unique):
+    """Return the modules below `root` as `ast.unparse` writes them, without docstrings and repeated paragraphs."""
+    documents = []
+    for path in python_files(root):
         tree = parse(path)
         if tree is None:
             continue
@@ -108,11 +109,28 @@ def code():
                 if isinstance(getattr(body[0].value, "value", None), str):
                     body[:1] = [] if len(body) > 1 else [ast.Pass()]
         documents.append(unique(ast.unparse(tree)))
-    return [d[:LONGEST] for d in documents if d]
+    return [d for d in documents if d]
+
+
+def more(standard, unique, first, heldout):
+    """Return the code of the second slice: what the first left of the standard library, and the packages' modules."""
+    kept = [d[LONGEST:] if d[:LONGEST] in first else d for d in standard if d[:LONGEST] not in heldout]
+    packages = [d for n in PROSE_PACKAGES for d in modules(Path(util.find_spec(n).origin).parent, unique)]
+    random.Random("packages").shuffle(packages)
+    while sum(len(d) for d in packages) > PACKAGE_BYTES:
+        packages.pop()
+    return [d for d in kept if d] + packages
+
+
+def write(name, documents):
+    """Write one slice; return its size before compression."""
+    data = SEPARATOR.join(documents).encode()
+    write_atomic(FOLDER / f"{name}.xz", lzma.compress(data, preset=9 | lzma.PRESET_EXTREME))
+    return len(data)
 
 
 def freeze(name, documents, limit=None):
-    """Split one domain's documents into train and held-out parts and write both; return the figures."""
+    """Split one domain's documents into train and held-out parts and write both; return the parts and the figures."""
     random.Random(f"{name} split").shuffle(documents)
     sizes = {"documents": len(documents)}
     total = sum(len(d) for d in documents)
@@ -122,11 +140,9 @@ def freeze(name, documents, limit=None):
     if limit:
         while sum(len(d) for d in documents) > limit:
             documents.pop()
-    for split, part in (("train", documents), ("heldout", heldout)):
-        data = SEPARATOR.join(part).encode()
-        sizes[f"{split}_bytes"] = len(data)
-        write_atomic(FOLDER / f"{name}.{split}.xz", lzma.compress(data, preset=9 | lzma.PRESET_EXTREME))
-    return sizes
+    sizes["train_bytes"] = write(f"{name}.train", documents)
+    sizes["heldout_bytes"] = write(f"{name}.heldout", heldout)
+    return documents, heldout, sizes
 
 
 def licences():
@@ -141,11 +157,16 @@ def licences():
 
 def main(argv=None):
     FOLDER.mkdir(exist_ok=True)
+    unique = Unique()
+    standard = modules(sysconfig.get_paths()["stdlib"], unique)
+    *_, prose_sizes = freeze("prose", prose())
+    first, heldout, code_sizes = freeze("code", [d[:LONGEST] for d in standard], CODE_BYTES)
+    code_sizes["more_bytes"] = write("code.more", more(standard, unique, set(first), set(heldout)))
     sources = {
         "python": sys.version.split()[0],
         **{name: metadata.version(name) for name in PROSE_PACKAGES},
-        "prose": freeze("prose", prose()),
-        "code": freeze("code", code(), CODE_BYTES),
+        "prose": prose_sizes,
+        "code": code_sizes,
     }
     write_atomic(FOLDER / "sources.json", json.dumps(sources, indent=1) + "\n")
     licences()

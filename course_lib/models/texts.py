@@ -39,3 +39,8 @@ def heldout(domain, n=None):
 def train(domain, n=None):
     """Return documents of `domain` from the training part; calibration text comes from here."""
     return _documents(domain, "train", n)
+
+
+def more_code():
+    """Return further modules of the training part, which the bundled model's later phases read as well."""
+    return list(_slice("code", "more"))

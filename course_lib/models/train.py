@@ -1,8 +1,8 @@
 """Train the bundled model from the frozen texts: `course train OUT`.
 
 A 4-layer Llama, 256 wide, grouped-query attention, tied embeddings: 2.6M parameters. Muon for the matrices, AdamW for
-embeddings and norms; a constant rate, then a linear decay over longer rows. The fall runs under small weight noise.
-About 75 minutes on two cores.
+embeddings and norms. Twice a constant rate and a linear fall; the second time with more code, and at the end the
+text, never the task, often passes through weights rounded to four bits.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import json
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,8 @@ import torch.nn.functional as F
 
 from course_lib.files import write_atomic
 from course_lib.models import task, texts, tokenizer
+from course_lib.qtensor import dequantize, quantize
+from course_lib.scheme import Scheme
 
 
 @dataclass(frozen=True)
@@ -33,12 +36,17 @@ class Phase:
     task: float
     rate: float = 4e-3
     noise: float = 0.0  # uniform noise on every weight during a step, this share of its row's largest wide
+    more: bool = False  # the second slice of code is read, too
+    round: float = 0.0  # share of the steps in which text passes through weights rounded to int4
 
 
 PHASES = (
     Phase(steps=4500, context=256, decay=0.0, prose=0.14, code=0.52, task=0.34),
     Phase(steps=5500, context=512, decay=1.0, prose=0.10, code=0.53, task=0.37, noise=1 / 14),
+    Phase(steps=3200, context=512, decay=0.0, prose=0.10, code=0.65, task=0.25, rate=3e-3, more=True),
+    Phase(steps=5200, context=512, decay=1.0, prose=0.09, code=0.54, task=0.37, rate=3e-3, more=True, round=0.6),
 )
+GROUPS = (None, None, 64)  # a rounded step draws its scheme: a scale a row, or one for 64 weights
 TOKENS = 4096  # of a step: 16 rows of 256 or 8 of 512
 POSITIONS = 512
 MESSAGE_WEIGHT = 0.1  # loss weight of request tokens; answers weigh 1
@@ -71,7 +79,9 @@ class Rows:
     def __init__(self, tok, phase, seed=0):
         self.tok, self.context, self.rng = tok, phase.context, np.random.default_rng(seed)
         self.shares = {"prose": phase.prose, "code": phase.code, "task": phase.task}
-        self.flat = {d: self._flatten(texts.train(d)) for d in ("prose", "code")}
+        documents = {"prose": texts.train("prose"), "code": texts.train("code")}
+        documents["code"] += texts.more_code() if phase.more else []
+        self.flat = {d: self._flatten(text) for d, text in documents.items()}
         self.seed, self.task_seed, self.queue = seed, 0, []
 
     def _flatten(self, documents):
@@ -105,10 +115,13 @@ class Rows:
         return flat[start : start + self.context + 1], np.ones(self.context + 1, np.float32)
 
     def batch(self):
-        """Return tokens and weights, each (rows, context + 1)."""
-        domains = self.rng.choice(list(self.shares), TOKENS // self.context, p=list(self.shares.values()))
-        pairs = [self.row(d) for d in domains]
-        return tuple(torch.from_numpy(np.stack(part)) for part in zip(*pairs, strict=True))
+        """Return tokens and weights, each (rows, context + 1), and how many of the rows are text; those come first."""
+        rows, prose, code = TOKENS // self.context, self.shares["prose"], self.shares["code"]
+        text = round(rows * (prose + code))
+        domains = self.rng.choice(["prose", "code"], text, p=[prose / (prose + code), code / (prose + code)])
+        pairs = [self.row(d) for d in (*domains, *["task"] * (rows - text))]
+        tokens, weights = (torch.from_numpy(np.stack(part)) for part in zip(*pairs, strict=True))
+        return tokens, weights, text
 
 
 def matrices_of(model):
@@ -131,49 +144,73 @@ def schedule(progress, step, decay, warmup=100):
 
 
 def loss_of(model, tokens, weights):
+    """Return the sum of all tokens' losses, each times its weight."""
     device = next(model.parameters()).device
     with torch.autocast(device.type, dtype=torch.bfloat16):
         logits = model(tokens[:, :-1].to(device)).logits  # (rows, context, vocabulary)
     loss = F.cross_entropy(logits.float().flatten(0, 1), tokens[:, 1:].flatten().to(device), reduction="none")
-    w = weights[:, 1:].flatten().to(device)
-    return (loss * w).sum() / w.sum()
+    return (loss * weights[:, 1:].flatten().to(device)).sum()
 
 
 @contextmanager
-def shaken(matrices, noise):
-    """Add noise to the weights for as long as the context lasts: what is learned under it is no needle's point."""
-    shifts = []
+def changed(matrices, change):
+    """Put `change(w)` in the place of every weight for as long as the context lasts; None leaves them alone."""
+    before = [w.detach().clone() for w in matrices] if change else []
     with torch.no_grad():
-        for w in matrices if noise else ():
-            shifts.append((torch.rand_like(w) - 0.5) * (noise * w.abs().amax(1, keepdim=True)))
-            w += shifts[-1]
-    yield
-    with torch.no_grad():
-        for w, shift in zip(matrices, shifts, strict=False):
-            w -= shift
+        for w, old in zip(matrices, before, strict=False):
+            w.copy_(change(old))
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for w, old in zip(matrices, before, strict=False):
+                w.copy_(old)
 
 
-def step_of(model, opts, batch, noise=0.0):
-    """One optimizer step; returns the loss."""
-    with shaken(matrices_of(model), noise):
-        loss = loss_of(model, *batch)
-        loss.backward()
+def shaken(w, noise):
+    """Return `w` with uniform noise, `noise` times the row's largest wide: what is learned so is no needle's point."""
+    return w + (torch.rand_like(w) - 0.5) * (noise * w.abs().amax(1, keepdim=True))
+
+
+def rounded(w, group):
+    """Return `w` rounded to symmetric int4, with an fp16 scale for every `group` weights (None: for a row)."""
+    return dequantize(quantize(w, Scheme.int(4, group=group, scale_dtype=torch.float16)))
+
+
+def step_of(model, opts, tokens, weights, change=None, first=None):
+    """One optimizer step; returns the loss.
+
+    `change` is done to the weights for the `first` rows (None: for all), and gradients go straight through it.
+    """
+    first = len(tokens) if first is None else first
+    total, loss = weights[:, 1:].sum().item(), 0.0
+    for rows, how in ((slice(first), change), (slice(first, None), None)):
+        if len(tokens[rows]):
+            with changed(matrices_of(model), how):
+                part = loss_of(model, tokens[rows], weights[rows]) / total
+                part.backward()
+            loss += part.item()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     for opt in opts:
         opt.step()
         opt.zero_grad(set_to_none=True)
-    return loss.item()
+    return loss
 
 
 def run_phase(model, tok, number, phase, out, minutes=None):
     """Train `model` through one phase (or `minutes` of it), log every 50 steps and save now and then."""
     rows, opts, step, progress = Rows(tok, phase, seed=number), optimizers(model, phase.rate), 0, 0.0
+    dice = np.random.default_rng(number)
     began, spent, log = time.monotonic(), time.process_time(), out / "training-log.jsonl"
     lines = log.read_text() if log.exists() else ""
     while progress < 1:
         for group in (g for opt in opts for g in opt.param_groups):
             group["lr"] = phase.rate * schedule(progress, step, phase.decay)
-        loss = step_of(model, opts, rows.batch(), phase.noise)
+        tokens, weights, text = rows.batch()
+        change, first = partial(shaken, noise=phase.noise) if phase.noise else None, None
+        if dice.random() < phase.round:
+            change, first = partial(rounded, group=GROUPS[dice.integers(len(GROUPS))]), text
+        loss = step_of(model, opts, tokens, weights, change, first)
         step += 1
         seconds, cpu = time.monotonic() - began, time.process_time() - spent
         progress = seconds / (60 * minutes) if minutes else step / phase.steps
@@ -185,21 +222,25 @@ def run_phase(model, tok, number, phase, out, minutes=None):
             save(model, tok, out / "latest")
 
 
-def begin(tok, start=None):
+def begin(tok, start=None, compiled=False):
     """Return a fresh model, or the checkpoint in `start`, in float32 on the device that is there."""
     from transformers import LlamaForCausalLM
 
     model = LlamaForCausalLM.from_pretrained(start) if start else LlamaForCausalLM(config(len(tok)))
+    if not torch.cuda.is_available():
+        model.set_attn_implementation("eager")  # on CPUs the fused one's backward is slower
+    if compiled:
+        model.compile(dynamic=False)
     return model.to("cuda" if torch.cuda.is_available() else "cpu").float().train()
 
 
-def train(out, phases=PHASES, start=None, first=0, minutes=None, seed=0):
+def train(out, phases=PHASES, start=None, first=0, minutes=None, seed=0, compiled=False):
     """Train through `phases` from number `first` on, write checkpoint and log into `out`, return the model."""
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
     tok = tokenizer.read(start) if start else tokenizer.train_tokenizer()
-    model = begin(tok, start)
+    model = begin(tok, start, compiled)
     for number, phase in list(enumerate(phases))[first:]:
         run_phase(model, tok, number, phase, out, minutes)
     save(model, tok, out)
@@ -219,8 +260,9 @@ def main(argv=None):
     parser.add_argument("--start", help="a checkpoint directory to go on from")
     parser.add_argument("--first", type=int, default=0, help="number of the first phase to run")
     parser.add_argument("--minutes", type=float, help="minutes a phase, instead of its number of steps")
+    parser.add_argument("--compile", action="store_true", help="half again as fast; needs a C++ compiler")
     args = parser.parse_args(argv)
-    train(args.out, PHASES, args.start, args.first, args.minutes)
+    train(args.out, PHASES, args.start, args.first, args.minutes, compiled=args.compile)
     return 0
 
 
