@@ -1,7 +1,7 @@
 """`course capstone`: weights → two methods → artifacts → gate → service → canary → rollback, all real, on loopback.
 
-The bundled model is quantized by GPTQ (a checkpoint for transformers), as Q4_K_M with an importance matrix (a GGUF file
-for llama.cpp), and once too far, as Q2_K. The gate judges all three. What it refuses is forced into a canary all the
+The bundled model is quantized by GPTQ (a checkpoint for transformers), as Q4_K_M (a GGUF file for llama.cpp, as chapter
+13's candidate), and once too far, as Q2_K. The gate judges all three. What it refuses is forced into a canary all the
 same; that has to be seen and taken back. So has a candidate that dies, and a promotion that somebody regrets.
 """
 
@@ -29,17 +29,16 @@ def make_artifacts(model, tokenizer, folder: str | Path, say=print) -> dict[str,
     import torch
 
     from course_lib import artifacts, calibrate
-    from course_lib.artifacts.gguf import imatrix, llama
+    from course_lib.artifacts.gguf import llama
     from course_lib.evaluate.examine import file_bytes
     from course_lib.scheme import Scheme
 
     folder = Path(folder)
     batches = calibrate.calibration_batches(tokenizer, "task", 16, 256)
-    stats = calibrate.collect(model, batches, hessian=False, progress=False)
     made = {"f16": folder / "bot-f16.gguf", "q4_k_m": folder / "bot-q4_k_m.gguf", "gptq": folder / "bot-gptq-4bit",
             "q2_k": folder / "bot-q2_k.gguf"}  # fmt: skip
     llama.export(model, tokenizer, made["f16"], "F16")
-    llama.export(model, tokenizer, made["q4_k_m"], "Q4_K_M", imatrix.importance(imatrix.of_stats(stats)))
+    llama.export(model, tokenizer, made["q4_k_m"], "Q4_K_M")
     llama.export(model, tokenizer, made["q2_k"], "Q2_K")
     scheme = Scheme.int(4, False, 64, scale_dtype=torch.float16)
     four = calibrate.quantize_model(model, scheme, "gptq", batches, progress=False)
