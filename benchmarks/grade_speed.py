@@ -6,8 +6,8 @@ The class is made from ps01's solutions: right answers, answers with a known mis
 raise. A round runs stock nbgrader, one worker, two workers, a Dask cluster of two workers on this machine, and the
 one-worker gradebook again, where nothing is left to do; every second round in the other order. One and two workers
 also take a large class, for which the beginning counts less. All grade with the same secret seed and must give the
-same scores. CPU seconds are those of all processes together: a busy machine disturbs them less than the clock. "Once
-running" leaves out the time until the first results, as the gradebook has recorded it.
+same scores. "Once running" leaves out the time until the first results, as the gradebook has recorded it. A sandbox's
+processes die with their namespace, unseen by whoever counts CPU seconds: only the clock is believed.
 """
 
 import argparse
@@ -111,36 +111,17 @@ class Place:
             return dict(book.execute(ask))
 
 
-COUNTED = """
-import ctypes, os, resource, subprocess, sys, time
-ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # whoever loses its parent comes to this process, which waits for all
-began = time.perf_counter()
-status = subprocess.call(sys.argv[2:])
-wall = time.perf_counter() - began
-try:
-    while True:
-        os.waitpid(-1, 0)
-except ChildProcessError:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-with open(sys.argv[1], "w") as file:
-    print(wall, used.ru_utime + used.ru_stime, file=file)
-sys.exit(status)
-"""
-
-
 def run(command: list[str], folder: Path = ROOT) -> dict:
-    """Run a grader to its end: wall and CPU seconds, and the load before it."""
+    """Run a grader to its end: seconds by the clock, and the load before it."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "COURSE_SECRET_SEED": str(SEED)}
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"  # nbgrader calls alembic by name
-    load = os.getloadavg()[0]
-    with tempfile.NamedTemporaryFile("r") as used:
-        counted = [sys.executable, "-c", COUNTED, used.name, *command]
-        done = subprocess.run(counted, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        if done.returncode:
-            said = done.stdout.decode()[-3000:]
-            raise SystemExit(f"{' '.join(command)}\nended with {done.returncode}:\n{said}")
-        wall, cpu = map(float, used.read().split())
-    return {"wall_s": wall, "cpu_s": cpu, "load_before": load}
+    load, began = os.getloadavg()[0], time.perf_counter()
+    done = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    wall = time.perf_counter() - began
+    if done.returncode:
+        said = done.stdout.decode()[-3000:]
+        raise SystemExit(f"{' '.join(command)}\nended with {done.returncode}:\n{said}")
+    return {"wall_s": wall, "load_before": load}
 
 
 def one_round(folder: Path, registered: Path, backwards: bool) -> dict[str, dict]:
@@ -192,11 +173,8 @@ def registered_book(folder: Path) -> Path:
     return book
 
 
-def summary(rounds: list[dict], students: int, large: int) -> dict[str, float]:
-    """Medians over the rounds: ratios of runs in one round, and seconds a submission.
-
-    A worker's CPU seconds once running are the large class's beyond the small one's: the beginning is the same.
-    """
+def summary(rounds: list[dict], students: int) -> dict[str, float]:
+    """Medians over the rounds: ratios of runs in one round, and seconds a submission."""
 
     def median(name: str, key: str) -> float:
         return statistics.median(one[name][key] for one in rounds)
@@ -204,14 +182,9 @@ def summary(rounds: list[dict], students: int, large: int) -> dict[str, float]:
     def ratio(above: str, below: str, key: str) -> float:
         return statistics.median(one[above][key] / one[below][key] for one in rounds)
 
-    def more(name: str) -> float:
-        spent = [one[f"{name}, large"]["cpu_s"] - one[name]["cpu_s"] for one in rounds]
-        return statistics.median(spent) / (large - students)
-
     running = {name: median(name, "running_s") for name in ("one", "two", "cluster")}
     figures = {
         "throughput of one worker, times nbgrader's": ratio("nbgrader", "one", "wall_s"),
-        "the same by CPU seconds": ratio("nbgrader", "one", "cpu_s"),
         "throughput of two workers, times one's, whole command": ratio("one", "two", "wall_s"),
         "the same once running": ratio("one", "two", "running_s"),
         "the same for the large class, whole command": ratio("one, large", "two, large", "wall_s"),
@@ -221,13 +194,8 @@ def summary(rounds: list[dict], students: int, large: int) -> dict[str, float]:
         "s a submission, two workers, whole command": median("two", "wall_s") / students,
         "s a submission, one worker, once running": running["one"],
         "s a submission, two workers, once running": running["two"],
-        "CPU s a submission, nbgrader": median("nbgrader", "cpu_s") / students,
-        "CPU s a submission, one worker": median("one", "cpu_s") / students,
-        "CPU s a submission, one worker, once running": more("one"),
-        "CPU s a submission, two workers, once running": more("two"),
-        "CPU s to begin and end, one worker": median("one", "cpu_s") - more("one") * students,
-        "CPU s to begin and end, two workers": median("two", "cpu_s") - more("two") * students,
         "s to begin and end, one worker": median("one", "wall_s") - running["one"] * students,
+        "s to begin and end, two workers": median("two", "wall_s") - running["two"] * students,
         "s to begin and end, cluster": median("cluster", "wall_s") - running["cluster"] * students,
         "s to write one result at home": median("again", "writing_s"),
         "s to find that all are graded": median("again", "wall_s"),
@@ -294,7 +262,7 @@ def main() -> None:
             print(f"round {number + 1}, load average {os.getloadavg()[0]:.2f}")
             rounds.append(one_round(folder / f"round{number}", registered, number % 2 == 1))
             shutil.rmtree(folder / f"round{number}" / "nbgrader", ignore_errors=True)
-    figures = summary(rounds, args.submissions, args.large)
+    figures = summary(rounds, args.submissions)
     for title, value in figures.items():
         print(f"{title:58} {value:8.3f}")
     table = projection(figures)
