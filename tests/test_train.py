@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from course_lib import Scheme, dequantize, models, quantize
-from course_lib.models import texts, tokenizer, train
+from course_lib.models import rows, texts, tokenizer, train
 
 TEXT = train.Phase(steps=2, context=64, decay=0.0, prose=0.25, code=0.5, task=0.25)
 
@@ -35,7 +35,7 @@ def small(tok):
 
 @pytest.fixture(scope="module")
 def batch(tok):
-    return train.Rows(tok, TEXT).batch()
+    return rows.Rows(tok, TEXT).batch()
 
 
 def weights_of(model):
@@ -44,16 +44,16 @@ def weights_of(model):
 
 def test_a_batch_holds_its_shares_text_first(batch):
     tokens, weights, text = batch
-    assert tokens.shape == weights.shape == (train.TOKENS // 64, 65) and text == 48
+    assert tokens.shape == weights.shape == (rows.TOKENS // 64, 65) and text == 48
     assert (weights[:text] == 1).all()
-    message = torch.tensor(train.MESSAGE_WEIGHT)
+    message = torch.tensor(rows.MESSAGE_WEIGHT)
     assert all(set(row.unique().tolist()) <= {message.item(), 1.0} for row in weights[text:])
     assert (weights[text:] == message).any()
 
 
 def test_the_second_slice_is_read_only_where_asked(tok):
-    first = train.Rows(tok, TEXT)
-    both = train.Rows(tok, train.Phase(**{**vars(TEXT), "more": True}))
+    first = rows.Rows(tok, TEXT)
+    both = rows.Rows(tok, train.Phase(**{**vars(TEXT), "more": True}))
     assert len(both.flat["code"]) > 1.2 * len(first.flat["code"])
     assert len(both.flat["prose"]) == len(first.flat["prose"])
 
@@ -129,7 +129,7 @@ def test_the_rate_warms_up_stays_and_falls():
 
 
 def test_a_short_run_leaves_a_checkpoint_and_a_log(tok, tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "TOKENS", 512)
+    monkeypatch.setattr(rows, "TOKENS", 512)
     phase = train.Phase(**{**vars(TEXT), "round": 1.0})
     model = train.train(tmp_path, (phase,), start=models.BUNDLED)
     line = json.loads((tmp_path / "training-log.jsonl").read_text().splitlines()[-1])

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 
 from course_lib.files import write_atomic
-from course_lib.models import task, texts, tokenizer
+from course_lib.models import rows, tokenizer
 from course_lib.qtensor import dequantize, quantize
 from course_lib.scheme import Scheme
 
@@ -47,9 +47,7 @@ PHASES = (
     Phase(steps=5200, context=512, decay=1.0, prose=0.09, code=0.54, task=0.37, rate=3e-3, more=True, round=0.6),
 )
 GROUPS = (None, None, 64)  # a rounded step draws its scheme: a scale a row, or one for 64 weights
-TOKENS = 4096  # of a step: 16 rows of 256 or 8 of 512
 POSITIONS = 512
-MESSAGE_WEIGHT = 0.1  # loss weight of request tokens; answers weigh 1
 
 
 def config(vocabulary):
@@ -71,57 +69,6 @@ def config(vocabulary):
         eos_token_id=0,
         pad_token_id=0,
     )
-
-
-class Rows:
-    """Endless rows of `context + 1` tokens with a loss weight per token, drawn from the three domains."""
-
-    def __init__(self, tok, phase, seed=0):
-        self.tok, self.context, self.rng = tok, phase.context, np.random.default_rng(seed)
-        self.shares = {"prose": phase.prose, "code": phase.code, "task": phase.task}
-        documents = {"prose": texts.train("prose"), "code": texts.train("code")}
-        documents["code"] += texts.more_code() if phase.more else []
-        self.flat = {d: self._flatten(text) for d, text in documents.items()}
-        self.seed, self.task_seed, self.queue = seed, 0, []
-
-    def _flatten(self, documents):
-        ids = self.tok(documents).input_ids
-        return np.concatenate([np.array([0, *row], dtype=np.int64) for row in ids])
-
-    def _refill(self):
-        examples = task.generate(256, f"train {self.seed} {self.task_seed}")
-        self.task_seed += 1
-        prompts = self.tok([e.prompt for e in examples]).input_ids
-        answers = self.tok([e.answer for e in examples]).input_ids
-        for p, a in zip(prompts, answers, strict=True):
-            self.queue.append(([0, *p, *a], [MESSAGE_WEIGHT] * (len(p) + 1) + [1.0] * len(a)))
-
-    def _task_row(self):
-        """Whole examples from the row's start; the last one is cut."""
-        tokens, weights = [], []
-        while len(tokens) < self.context + 1:
-            if not self.queue:
-                self._refill()
-            t, w = self.queue.pop()
-            tokens += t
-            weights += [1.0, *w[1:]]  # the end mark before a new request is part of the answer
-        return np.array(tokens[: self.context + 1]), np.array(weights[: self.context + 1], np.float32)
-
-    def row(self, domain):
-        if domain == "task":
-            return self._task_row()
-        flat = self.flat[domain]
-        start = self.rng.integers(len(flat) - self.context - 1)
-        return flat[start : start + self.context + 1], np.ones(self.context + 1, np.float32)
-
-    def batch(self):
-        """Return tokens and weights, each (rows, context + 1), and how many of the rows are text; those come first."""
-        rows, prose, code = TOKENS // self.context, self.shares["prose"], self.shares["code"]
-        text = round(rows * (prose + code))
-        domains = self.rng.choice(["prose", "code"], text, p=[prose / (prose + code), code / (prose + code)])
-        pairs = [self.row(d) for d in (*domains, *["task"] * (rows - text))]
-        tokens, weights = (torch.from_numpy(np.stack(part)) for part in zip(*pairs, strict=True))
-        return tokens, weights, text
 
 
 def matrices_of(model):
@@ -184,10 +131,10 @@ def step_of(model, opts, tokens, weights, change=None, first=None):
     """
     first = len(tokens) if first is None else first
     total, loss = weights[:, 1:].sum().item(), 0.0
-    for rows, how in ((slice(first), change), (slice(first, None), None)):
-        if len(tokens[rows]):
+    for share, how in ((slice(first), change), (slice(first, None), None)):
+        if len(tokens[share]):
             with changed(matrices_of(model), how):
-                part = loss_of(model, tokens[rows], weights[rows]) / total
+                part = loss_of(model, tokens[share], weights[share]) / total
                 part.backward()
             loss += part.item()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -199,14 +146,14 @@ def step_of(model, opts, tokens, weights, change=None, first=None):
 
 def run_phase(model, tok, number, phase, out, minutes=None):
     """Train `model` through one phase (or `minutes` of it), log every 50 steps and save now and then."""
-    rows, opts, step, progress = Rows(tok, phase, seed=number), optimizers(model, phase.rate), 0, 0.0
+    drawn, opts, step, progress = rows.Rows(tok, phase, seed=number), optimizers(model, phase.rate), 0, 0.0
     dice = np.random.default_rng(number)
     began, spent, log = time.monotonic(), time.process_time(), out / "training-log.jsonl"
     lines = log.read_text() if log.exists() else ""
     while progress < 1:
         for group in (g for opt in opts for g in opt.param_groups):
             group["lr"] = phase.rate * schedule(progress, step, phase.decay)
-        tokens, weights, text = rows.batch()
+        tokens, weights, text = drawn.batch()
         change, first = partial(shaken, noise=phase.noise) if phase.noise else None, None
         if dice.random() < phase.round:
             change, first = partial(rounded, group=GROUPS[dice.integers(len(GROUPS))]), text
@@ -215,7 +162,7 @@ def run_phase(model, tok, number, phase, out, minutes=None):
         seconds, cpu = time.monotonic() - began, time.process_time() - spent
         progress = seconds / (60 * minutes) if minutes else step / phase.steps
         if step % 50 == 0 or progress >= 1:
-            entry = {"phase": number, "step": step, "tokens": step * TOKENS, "seconds": round(seconds, 1)}
+            entry = {"phase": number, "step": step, "tokens": step * rows.TOKENS, "seconds": round(seconds, 1)}
             lines += json.dumps(entry | {"cpu_seconds": round(cpu, 1), "loss": round(loss, 4)}) + "\n"
             write_atomic(log, lines)
         if step % 400 == 0:
