@@ -50,6 +50,16 @@ def course_home(tmp_path, monkeypatch):
     return home
 
 
+@pytest.fixture(scope="module")
+def copy():
+    """The engine's files as a sandbox sees them."""
+    from course_lib.grading.sandbox import Copy
+
+    made = Copy.make()
+    yield made
+    made.remove()
+
+
 @pytest.fixture(scope="session")
 def browser():
     """Chromium. One for the whole session: a process can run Playwright's synchronous side only once at a time."""

@@ -17,18 +17,11 @@ from course_lib.grading import bubblewrap, proxy, sandbox
 from course_lib.grading.inside import seccomp
 from course_lib.grading.proxy import Answers, Job
 from course_lib.grading.replies import OtherError, SandboxEnded
-from course_lib.grading.sandbox import Copy, Limits, NoSandbox, Template
+from course_lib.grading.sandbox import Limits, NoSandbox, Template
 from tests.crowd import needs_schedule, one_crowded_processor
 
 pytestmark = pytest.mark.sandbox
 SMALL = Limits(memory_mb=400, scratch_mb=16, file_mb=8, processes=16, life_s=20.0)
-
-
-@pytest.fixture(scope="module")
-def copy():
-    made = Copy.make()
-    yield made
-    made.remove()
 
 
 @pytest.fixture(scope="module")

@@ -25,13 +25,6 @@ pytestmark = pytest.mark.sandbox
 
 
 @pytest.fixture(scope="module")
-def copy():
-    made = Copy.make()
-    yield made
-    made.remove()
-
-
-@pytest.fixture(scope="module")
 def slots(copy):
     """Two slots' templates, of one process."""
     warm = Warm(copy.path, 20)
