@@ -14,6 +14,7 @@ from course_lib.files import repository
 from course_lib.grading import (
     check,
     cohort,
+    cohort_rows,
     collect,
     export,
     feedback,
@@ -229,7 +230,7 @@ def test_a_class_is_graded_with_its_own_numbers(private, tmp_path, capsys):
     assert "the factor forgotten" in page and "the_private_secret_line" not in page
     assert export.main(["ps01", "--source", str(private), "--out", str(tmp_path / "grades.csv")]) == 0
     assert "anna" in (tmp_path / "grades.csv").read_text(encoding="utf-8-sig")
-    recorded, graded = cohort.recorded(f"sqlite:///{private}/.nbgrader/gradebook.db", PS01.name)
+    recorded, graded = cohort_rows.recorded(f"sqlite:///{private}/.nbgrader/gradebook.db", PS01.name)
     assert recorded == ("autumn", {"factor": number}) and graded
     # another gradebook: the class's numbers come along, and the public set still is what it was
     other = ["--gradebook", f"sqlite:///{tmp_path}/other.db", "--submitted", private / ".nbgrader" / "submitted"]

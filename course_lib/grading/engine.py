@@ -10,7 +10,6 @@ from pathlib import Path
 from course_lib.files import write_atomic
 from course_lib.grading import results, source, submission, times
 from course_lib.grading.generate import Course, configuration, generate
-from course_lib.grading.gradebook import Book, home
 from course_lib.grading.pool import Pool
 from course_lib.grading.sandbox import Copy, Limits
 from course_lib.grading.scheduler import Cluster
@@ -47,6 +46,8 @@ class Batch:
         with contextlib.ExitStack() as open_ones:
             soon = not self.scheduler and self._something_is_new(handed_in)
             pool = open_ones.enter_context(self._pool(len(handed_in))) if soon else None
+            from course_lib.grading.gradebook import Book  # takes its time, while the workers import torch
+
             book = open_ones.enter_context(contextlib.closing(Book(self.gradebook, configuration(self.course))))
             self._register(book)
             book.settle(self.name)
@@ -65,7 +66,7 @@ class Batch:
                 self._write(book, unit, result, measure, times.of(record, self.name, unit.student))
                 yield len(handed_in), result
 
-    def _register(self, book: Book) -> None:
+    def _register(self, book) -> None:
         """Let the gradebook know the set's cells."""
         if not book.knows(self.assignment):
             with tempfile.TemporaryDirectory(prefix="course-grade-") as folder:
@@ -119,7 +120,7 @@ class Batch:
         folder = self.course.source / self.name
         return Setting(str(self.course.graded.parent), str(folder), copy, seed, self.limits)
 
-    def _write(self, book: Book, unit: Submission, result: dict, measure: str, at) -> None:
+    def _write(self, book, unit: Submission, result: dict, measure: str, at) -> None:
         """The graded notebook, then the gradebook, which decides whether it is done."""
         notebook = result.pop("notebook")
         folder = self.graded_folder() / unit.account / self.name
@@ -129,7 +130,7 @@ class Batch:
 
     def graded_folder(self) -> Path:
         """Where nbgrader looks for graded notebooks."""
-        return home(self.course, self.gradebook) / "autograded"
+        return self.course.beside(self.gradebook) / "autograded"
 
 
 def assignment_of(course: Course, wanted: str) -> str:

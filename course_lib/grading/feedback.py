@@ -8,7 +8,7 @@ from pathlib import Path
 from course_lib.files import write_atomic
 from course_lib.grading import feedback_page, feedback_view, history, overlay, source
 from course_lib.grading.generate import Course, ReleaseError, configuration
-from course_lib.grading.gradebook import home, opened
+from course_lib.grading.gradebook import opened
 
 
 def main(argv=None) -> int:
@@ -47,7 +47,7 @@ def run(options, course: Course) -> str:
     """Write the pages; what to tell the teacher."""
     assignment = source.load(course.source / course.sets([options.set])[0])
     url = options.gradebook or course.gradebook
-    out = (options.out or home(course, url) / "feedback").resolve()
+    out = (options.out or course.beside(url) / "feedback").resolve()
     with opened(url, configuration(course)) as book:
         book.settle(assignment.name)
         graded = book.results(assignment.name)
@@ -65,7 +65,7 @@ def run(options, course: Course) -> str:
 
 def write(book, course: Course, assignment, student: str, url: str, out: Path) -> str:
     """Write a student's page; a line about it."""
-    graded = home(course, url) / "autograded" / student / assignment.name / f"{assignment.notebook}.ipynb"
+    graded = course.beside(url) / "autograded" / student / assignment.name / f"{assignment.notebook}.ipynb"
     view = feedback_view.view(book, assignment, student, graded)
     folder = out / student / assignment.name
     folder.mkdir(parents=True, exist_ok=True)

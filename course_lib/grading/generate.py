@@ -41,6 +41,12 @@ class Course:
         """The address of the gradebook that nbgrader's later steps use."""
         return f"sqlite:///{self.root / '.nbgrader' / 'gradebook.db'}"
 
+    def beside(self, gradebook: str) -> Path:
+        """Where autograded/ and feedback/ lie: beside an SQLite file that is not the course's own, else .nbgrader."""
+        if gradebook.startswith("sqlite:///") and gradebook != self.gradebook:
+            return Path(gradebook.removeprefix("sqlite:///")).resolve().parent
+        return self.root / ".nbgrader"
+
     def sets(self, wanted: list[str]) -> list[str]:
         """The folder names of the wanted sets (ps01, or the whole name), or of all. ReleaseError for an unknown one."""
         if not self.source.is_dir():

@@ -13,8 +13,6 @@ from course_lib.grading.pool import PoolBroken
 
 def main(argv=None) -> int:
     """Run the command. Exit status: 0 all graded, 3 some could not be graded, 1 nothing was done, 2 bad usage."""
-    from sqlalchemy.exc import SQLAlchemyError
-
     options = _parser().parse_args(argv)
     try:
         if not options.scheduler:
@@ -25,7 +23,11 @@ def main(argv=None) -> int:
     except (NoSandbox, PoolBroken, ReleaseError, ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
-    except SQLAlchemyError as error:
+    except Exception as error:
+        from sqlalchemy.exc import SQLAlchemyError  # takes its time, and most never need it
+
+        if not isinstance(error, SQLAlchemyError):
+            raise
         print(f"The gradebook cannot be used: {str(error).splitlines()[0]}", file=sys.stderr)
         return 1
     print(report.table(results))

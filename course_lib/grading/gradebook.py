@@ -14,7 +14,6 @@ from sqlalchemy import BigInteger, Column, DateTime, Integer, MetaData, String, 
 from sqlalchemy.exc import SAWarning
 
 from course_lib.grading import entries, quick
-from course_lib.grading.generate import Course
 from course_lib.grading.source import Assignment
 
 OURS = MetaData()
@@ -28,13 +27,6 @@ RESULTS = Table(  # never changed, only added to: the latest row of a student co
     Column("measure", String(64), nullable=False), Column("graded_at", DateTime, nullable=False),
     Column("result", Text, nullable=False),
 )  # fmt: skip
-
-
-def home(course: Course, url: str) -> Path:
-    """Where autograded/ and feedback/ lie: beside an SQLite gradebook that is not the course's own, else .nbgrader."""
-    if url.startswith("sqlite:///") and url != course.gradebook:
-        return Path(url.removeprefix("sqlite:///")).resolve().parent
-    return course.root / ".nbgrader"
 
 
 def now() -> datetime:

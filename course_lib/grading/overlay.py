@@ -36,13 +36,17 @@ class Opened:
 
     def keep(self, url: str, names: list[str]) -> None:
         """Record in the gradebook what these sets are released or graded with."""
+        names = [name for name in names if name in self.drawn]
+        if not names:
+            return
+        from course_lib.grading import cohort_rows
         from course_lib.grading.gradebook import Book
 
-        new = [name for name in names if name in self.drawn and cohort.recorded(url, name)[0] != self.drawn[name]]
+        new = [name for name in names if cohort_rows.recorded(url, name)[0] != self.drawn[name]]
         if new:
             with closing(Book(url, configuration(self.course))) as book:
                 for name in new:
-                    cohort.record(book.db, name, self.drawn[name])
+                    cohort_rows.record(book.db, name, self.drawn[name])
 
 
 def opened(source: Path | None, url: str | None = None, wanted: str | None = None, redraw: bool = False) -> Opened:
@@ -126,10 +130,12 @@ def laid_over(public: dict, private: dict) -> dict:
 
 def _drawn(text: str, name: str, course: Course, url: str | None, wanted: str | None, redraw: bool) -> Drawn:
     """A set's values: those recorded, unless it may be drawn anew."""
+    from course_lib.grading import cohort_rows
+
     parameters = cohort.read(text, f"graded/{name.split('-')[0]}/{cohort.FILE}")
-    before, graded = cohort.recorded(url or course.gradebook, name)
+    before, graded = cohort_rows.recorded(url or course.gradebook, name)
     if before is None and url:  # released from the course's own gradebook, graded into another one
-        before, _ = cohort.recorded(course.gradebook, name)
+        before, _ = cohort_rows.recorded(course.gradebook, name)
     if before is not None and (graded or not redraw):
         if wanted not in (None, before.cohort):
             raise ValueError(

@@ -28,6 +28,7 @@ def main(control_fd: int, uid: int | None, cold: bool) -> None:
     """Start as `uid` (None: stay what we are), then serve until the grader closes the socket; cold: one question."""
     if uid is not None:
         isolate.become(uid, () if cold else (kernel.SET_GID, kernel.SET_UID))
+    gc.disable()  # it would look at all that torch brings again and again
     import numpy  # noqa: F401
     import torch  # noqa: F401
 
@@ -35,6 +36,7 @@ def main(control_fd: int, uid: int | None, cold: bool) -> None:
 
     gc.collect()
     gc.freeze()
+    gc.enable()
     control = socket.socket(fileno=control_fd)
     if cold:
         Template(control, None).serve()
