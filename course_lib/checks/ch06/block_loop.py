@@ -29,11 +29,15 @@ def _loop(  # the reference with one part of it changed
     scale=lambda now, original, i, g: now[:, i : i + g].abs().amax(dim=1),
     begins=lambda i, start, g: i % g == 0,
     divide=lambda e, u: e / u,
+    kept=None,
+    clip=lambda code, qmax: torch.clip(code, -qmax, qmax),
+    lost=lambda w, step, q, code: w - step * q,
     near=lambda i, end, cols: (i, end),
     lazy=lambda errors, U, start, end: errors @ U[start:end, end:],
     blocks=lambda cols, block: range(0, cols, block),
     dtype=torch.float16,
     sign=1,
+    zeros=1.0,
 ):
     def answer(w, U, b, g, block):
         qmax, original, w, (rows, cols) = 2 ** (b - 1) - 1, w, w.clone(), w.shape
@@ -44,13 +48,14 @@ def _loop(  # the reference with one part of it changed
             for i in range(start, end):
                 if begins(i, start, g):
                     top = scale(w, original, i, g)
-                    s[:, i // g] = torch.where(top > 0, top / qmax, 1.0)
+                    s[:, i // g] = torch.where(top > 0, top / qmax, zeros)
                 step = s[:, i // g].float()
-                q[:, i] = torch.clip(torch.round(w[:, i] / step), -qmax, qmax)
-                e = divide(w[:, i] - step * q[:, i], U[i, i])
-                lo, hi = near(i, end, cols)
+                code = torch.round(w[:, i] / step)
+                q[:, i] = clip(code, qmax)
+                off, (lo, hi) = lost(w[:, i], step, q[:, i], code), near(i, end, cols)
+                e, later = divide(off, U[i, i]), (kept or divide)(off, U[i, i])
                 w[:, lo:hi] -= sign * e[:, None] * U[i, lo:hi]
-                errors[:, i - start] = e
+                errors[:, i - start] = later
             w[:, end:] -= sign * lazy(errors, U, start, end)
         return q, s.half()
 
@@ -65,20 +70,6 @@ def _of_its_group(now, i, g):
 def _rtn(w, U, b, g, block):
     """Every weight to the nearest mark of its group."""
     return block_loop(w, torch.eye(w.shape[1]), b, g, w.shape[1])
-
-
-def _unclipped(w, U, b, g, block):
-    """Codes that may leave the range (they can, because the weights move after the scale was found)."""
-    qmax, w, (rows, cols) = 2 ** (b - 1) - 1, w.clone(), w.shape
-    q, s = torch.zeros(rows, cols, dtype=torch.int8), torch.ones(rows, cols // g, dtype=torch.float16)
-    for i in range(cols):
-        if i % g == 0:
-            top = w[:, i : i + g].abs().amax(dim=1)
-            s[:, i // g] = torch.where(top > 0, top / qmax, 1.0)
-        step = s[:, i // g].float()
-        q[:, i] = torch.round(w[:, i] / step)
-        w[:, i:] -= ((w[:, i] - step * q[:, i]) / U[i, i])[:, None] * U[i, i:]
-    return q, s
 
 
 def _codes_fit(got, w, U, b, g, block):
@@ -106,8 +97,12 @@ def _rounds_to_nearest(run, w, U, b, g, block):
     """Inputs that have nothing to do with each other and are equally loud: nobody can make up for anybody."""
     q, s = run(w, 3 * torch.eye(w.shape[1]), b, g, block)
     want, scale = _rtn(w, U, b, g, block)
-    same = torch.equal(q, want) and torch.equal(s, scale)
-    return same or "With U = 3 · I, where H is a multiple of I, the result should be round-to-nearest, and it is not."
+    told = "With U = 3 · I, where H is a multiple of I, the result should be round-to-nearest. "
+    for what, mine, right in (("scale", s, scale), ("code", q, want)):
+        if not torch.equal(mine, right):
+            r, c = (int(i) for i in (mine != right).nonzero()[0])
+            return told + f"Your {what} at [{r}, {c}] is {mine[r, c].item():.4g}, there it is {right[r, c].item():.4g}."
+    return True
 
 
 def _factor(seed, n, tokens=40):
@@ -142,6 +137,7 @@ def block_loop(w, U, b, g, block):
         Case("single columns", normal(24, 1, 3), _factor(24, 3), 3, 3, 1),
         Case("a last block of one", normal(29, 1, 3), _factor(29, 3), 3, 1, 2),
         Case("beyond the last mark", normal(76, 1, 3), _factor(76, 3), 3, 3, 3),
+        Case("beyond it, with a column to come", normal(78, 1, 3), _factor(78, 3), 3, 3, 3),
         Case("two blocks", normal(10, 1, 4), _factor(10, 4), 3, 4, 2),
         Case("two groups in a block", normal(11, 1, 4), _factor(11, 4), 3, 2, 4),
         Case("a group and a block of two", normal(12, 2, 4), _factor(12, 4), 3, 2, 2),
@@ -162,9 +158,8 @@ def block_loop(w, U, b, g, block):
         Wrong(
             "round to nearest",
             _rtn,
-            "No error arrives anywhere: this is round-to-nearest. Inside the block subtract e · U[i, i:end] (U's "
-            "row; its "
-            "column is 0 there), after it errors @ U[start:end, end:].",
+            "No error arrives anywhere: this is round-to-nearest. Inside the block subtract e · U[i, i:end] (U's row; "
+            "its column is 0 there), after it errors @ U[start:end, end:].",
         ),
         Wrong(
             "the lazy update forgotten",
@@ -185,14 +180,12 @@ def block_loop(w, U, b, g, block):
             "scales of the weights as they were",
             _loop(scale=lambda now, original, i, g: original[:, i : i + g].abs().amax(dim=1)),
             "The scale of a group comes from the weights *now*, after the columns before it have passed on their "
-            "errors. "
-            "Yours comes from the original ones.",
+            "errors. Yours comes from the original ones.",
         ),
         Wrong(
             "a scale for every column",
             _loop(begins=lambda i, start, g: True, scale=lambda now, original, i, g: _of_its_group(now, i, g)),
-            "The scale of a group is found once, at its first column. You find it again at every column, and the codes "
-            "before were made with another one.",
+            "A group's scale is found once, at its first column. Yours changes under codes that are made already.",
         ),
         Wrong(
             "scales only where a block begins",
@@ -205,6 +198,26 @@ def block_loop(w, U, b, g, block):
             "Divide the error of a column by U[i, i], before it is passed on, near or far.",
         ),
         Wrong(
+            "divided within the block only",
+            _loop(kept=lambda e, u: e),
+            "Within the block you pass on e, but `errors` holds it before it was divided by U[i, i]. Both need e.",
+        ),
+        Wrong(
+            "divided for later blocks only",
+            _loop(divide=lambda e, u: e, kept=lambda e, u: e / u),
+            "`errors` holds e, divided by U[i, i]; within the block you pass on the error undivided. Both need e.",
+        ),
+        Wrong(
+            "the error before the clip",
+            _loop(lost=lambda w, step, q, code: w - step * code),
+            "What the clip cuts off is lost, too, and the columns to come should pay for it: w[:, i] − s · q[:, i].",
+        ),
+        Wrong(
+            "a scale of zero",
+            _loop(zeros=0.0),
+            "A group of zeros has the largest weight 0, and then 0 / 0. Give it the scale 1.",
+        ),
+        Wrong(
             "wrong sign",
             _loop(sign=-1),
             "Errors are subtracted from the columns to come; you add them.",
@@ -212,8 +225,7 @@ def block_loop(w, U, b, g, block):
         Wrong(
             "U counted from the block's start",
             _loop(lazy=lambda errors, U, start, end: errors @ U[: end - start, end:]),
-            "The lazy update takes the rows of U that belong to this block: U[start:end, end:], not U[:end − start, "
-            "end:].",
+            "The lazy update takes this block's rows of U: U[start:end, end:], not U[:end − start, end:].",
         ),
         Wrong(
             "the last, shorter block left out",
@@ -226,9 +238,9 @@ def block_loop(w, U, b, g, block):
             "Decoding uses the scale as stored, in float16. Put it into s first, and take it out again.",
         ),
         Wrong(
-            "no clip",
-            _unclipped,
-            "After its scale is found, a weight may still be moved beyond the last mark: clip to ±qmax.",
+            "no clip, or one that reaches too far",
+            _loop(clip=lambda code, qmax: code),
+            "After its scale is found, a weight may still be moved beyond the last mark: clip to ±qmax, on both sides.",
         ),
     ],
     hints=[

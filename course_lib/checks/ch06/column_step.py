@@ -89,9 +89,12 @@ def _best_reply(got, w, U, i, s):
     size = d.abs() @ H.abs()
     if (slope.abs() <= 1e-3 * size.amax() + 1e-6).all():
         return True
+    r, k = divmod(int(slope.abs().argmax()), slope.shape[1])
+    move, steep = slope[r, k].item(), H[i + 1 + k, i + 1 + k].item()  # moving one column alone lowers d H d by m²/h
+    cost, at = (d[r] @ H @ d[r]).item(), got[r, i + 1 + k].item()
     return (
-        "The columns on the right do not make up for the error as well as they could: a small further move of one of "
-        "them would still lower the output error."
+        f"Row {r}: column {i + 1 + k} went to {at:.4g}, and d H d is {cost:.4g}. With it at {at - move / steep:.4g} "
+        f"that would be {cost - move**2 / steep:.4g}. Least squares leaves nothing to gain."
     )
 
 
@@ -151,9 +154,8 @@ def column_step(w, U, i, s):
         Wrong(
             "nothing passed on",
             _only_rounded,
-            "Nothing arrives on the right: this is round-to-nearest. The error moves on along U's *row*, U[i, i + "
-            "1:] (its "
-            "column is 0 below the diagonal).",
+            "Nothing arrives on the right: this is round-to-nearest. Take the error before w[:, i] is overwritten, and "
+            "pass it on along U's *row*, U[i, i + 1:] (its column is 0 below the diagonal).",
         ),
         Wrong(
             "error not divided by U's diagonal",
@@ -175,8 +177,7 @@ def column_step(w, U, i, s):
         Wrong(
             "finished columns moved as well",
             _step(reach=lambda i: slice(0, None), row=lambda U, i: (U.T @ U)[i] / U[i, i]),
-            "Your update also reaches the columns before i, which have their codes already. Only those after i may "
-            "move.",
+            "Your update also reaches the columns before i, which have their codes already. Only those after i move.",
         ),
         Wrong(
             "the row of the inverse, without starting again",

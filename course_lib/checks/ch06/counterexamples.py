@@ -43,9 +43,26 @@ def _really(got, kl, err):
         if not here < own:
             return (
                 f"You list ({c}, {m}). On text {m} the model calibrated on {c} has KL {here:.3g}, the one "
-                f"calibrated on "
-                f"{m} itself {own:.3g}: the claim holds there."
+                f"calibrated on {m} itself {own:.3g}: the claim holds there."
             )
+    return True
+
+
+def _sure(got, kl, err):
+    for c, m in got:
+        ahead, errors = (kl[m, m] - kl[c, m]).item(), (err[c, m].item(), err[m, m].item())
+        if not ahead > 2 * math.hypot(*errors):
+            root = f"2 · √({errors[0]:g}² + {errors[1]:g}²) = {2 * math.hypot(*errors):.3g}"
+            return f"You list ({c}, {m}). It is ahead by {ahead:.3g}, which is no more than {root}."
+    return True
+
+
+def _none_missing(got, kl, err):
+    listed = {(int(c), int(m)) for c, m in got}
+    for c, m in counterexamples(kl, err):
+        if (c, m) not in listed:
+            ahead, sure = (kl[m, m] - kl[c, m]).item(), 2 * math.hypot(err[c, m].item(), err[m, m].item())
+            return f"({c}, {m}) is missing: on text {m} it is ahead by {ahead:.3g}, and {sure:.3g} would do."
     return True
 
 
@@ -76,16 +93,20 @@ def counterexamples(kl, err):
         _case("text 1 is harder for all", [[0.1, 0.7], [0.3, 0.6]], _SMALL),
         _case("text 0 is harder for all", [[0.6, 0.2], [0.7, 0.1]], _SMALL),
         _case("nearly the same", [[0.20, 0.9], [0.19, 0.5]], _SMALL),
-        _case("one error bar is enough, two are not", [[0.20, 0.9], [0.18, 0.5]], _SMALL),
+        _case("one error bar is enough, two are not", [[0.200, 0.9], [0.183, 0.5]], _SMALL),
         _case("a wide error bar", [[0.50, 0.9], [0.40, 0.5]], [[0.05, 0.01], [0.01, 0.01]]),
         _case("only the other's bar is wide", [[0.50, 0.9], [0.40, 0.5]], [[0.01, 0.01], [0.05, 0.01]]),
         _case("both bars together", [[0.500, 0.9], [0.465, 0.5]], [[0.012, 0.01], [0.012, 0.01]]),
+        _case("error bars wider than the difference", [[0.5, 0.9], [0.4, 0.5]], [[0.3, 0.1], [0.3, 0.1]]),
+        _case("two that are better", [[0.5, 0.9, 0.9], [0.3, 0.2, 0.9], [0.2, 0.9, 0.1]], _THIRD),
         _case("three texts", [[0.3, 0.5, 0.9], [0.2, 0.4, 0.1], [0.7, 0.3, 0.2]], _THIRD),
         _case("a mixture wins everywhere", [[0.3, 0.5, 0.9], [0.4, 0.4, 0.8], [0.1, 0.1, 0.2]], _THIRD),
     ],
     properties=[
         law("pairs (c, m)", _pairs, "c is what was calibrated on, m what was measured on."),
         law("each of them contradicts the claim", _really, "Within one column: the same text, two calibrations."),
+        law("each is beyond the noise", _sure, "A difference wobbles by √(e₁² + e₂²); ask for more than twice that."),
+        law("none is missing", _none_missing, "One text may have several counterexamples."),
         equals_reference(why="Whole numbers; the cases lie well away from the limit."),
     ],
     wrong=[
@@ -119,6 +140,26 @@ def counterexamples(kl, err):
             "only one of the two errors",
             _table(lambda kl, err, c, m: kl[m, m] - kl[c, m] > 2 * err[m, m]),
             "Both numbers wobble. The error of a difference is √(e₁² + e₂²).",
+        ),
+        Wrong(
+            "only the other's error",
+            _table(lambda kl, err, c, m: kl[m, m] - kl[c, m] > 2 * err[c, m]),
+            "Both numbers wobble, also that of the matched calibration. The error of a difference is √(e₁² + e₂²).",
+        ),
+        Wrong(
+            "error bars that do not touch",
+            _table(lambda kl, err, c, m: kl[m, m] - kl[c, m] > err[m, m] + err[c, m]),
+            "Bars of one error each may stand apart by chance. Ask for two standard errors of the difference.",
+        ),
+        Wrong(
+            "the root forgotten",
+            _table(lambda kl, err, c, m: kl[m, m] - kl[c, m] > 2 * (err[m, m] ** 2 + err[c, m] ** 2)),
+            "Squares of errors are no errors yet: take the root, √(e₁² + e₂²).",
+        ),
+        Wrong(
+            "only the best of a text",
+            lambda kl, err: [(c, m) for c, m in counterexamples(kl, err) if kl[c, m] == kl[:, m].min()],
+            "You looked only at the best calibration of each text. Every one that beats the matched one counts.",
         ),
         Wrong(
             "the errors added up",
