@@ -9,6 +9,7 @@ and inputs to bfloat16, whatever the model's dtype. `kernels` measures both, on 
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from pathlib import Path
 
@@ -137,7 +138,8 @@ def _by_gptqmodel(folder: Path) -> None:
     batches = calibration_batches(tokenizer, "prose", samples=2, length=256)
     config = QuantizeConfig(bits=4, group_size=64, offload_to_disk=False)
     model = GPTQModel.load(str(models.BUNDLED), config)
-    model.quantize([row.tolist() for rows in batches for row in rows], batch_size=1)
+    with contextlib.chdir(folder.parent):  # it writes a folder "logs" where it runs
+        model.quantize([row.tolist() for rows in batches for row in rows], batch_size=1)
     model.save(str(folder))
 
 

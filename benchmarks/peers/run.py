@@ -78,12 +78,13 @@ def main() -> None:
         keep(name, PARTS[name]())
 
 
-def keep(name: str, table: dict) -> None:
-    """Put one part into peers.json, with its own date and load; the others stay as they were recorded."""
+def keep(part: str, table: dict) -> None:
+    """Put one part into peers.json, with its own date, load and threads; the others stay as they were recorded."""
     path = RESULTS / "peers.json"
     found = json.loads(path.read_text(encoding="utf-8"))["results"] if path.exists() else {}
     now = {"date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
-    found[name] = now | {"load_average_1min": machine()["load_average_1min"], "table": table}
+    now |= {name: machine()[name] for name in ("load_average_1min", "torch_threads")}
+    found[part] = now | {"table": table}
     record("peers", found, command="make peers", peers={peer: version(peer) for peer in PEERS})
 
 
