@@ -74,7 +74,8 @@ def _blind_to_shifts(run, base, other, targets, n_bytes):
     still = run(base, other, targets, n_bytes)
     lost = [key for key in still if not math.isfinite(still[key])]
     if lost:
-        return f"Your {lost[0]} is {still[lost[0]]}: a probability became 0 in float32, or an exp became infinite."
+        why = "a probability became 0 in float32, an exp became infinite, or a logarithm was taken of a logarithm"
+        return f"Your {lost[0]} is {still[lost[0]]}: {why}."
     off = [key for key in still if not abs(moved[key] - still[key]) < 1e-4]
     return not off or f"Adding a constant to all logits changes no probability, but your {' and '.join(off)} changed."
 
@@ -159,6 +160,22 @@ def compare(base, other, targets, n_bytes):
             "the logarithm of softmax",
             _log_of_softmax,
             "A small probability becomes 0 in float32, and its logarithm −inf. log_softmax stays in logarithms.",
+        ),
+        Wrong(
+            "kl_div with a logarithm for p",
+            _variant(kl=lambda p, q, t, n: torch.nn.functional.kl_div(q, p, reduction="batchmean")),
+            "kl_div takes a logarithm first and a *probability* second, unless you say log_target=True. Yours took the "
+            "logarithm of a negative number.",
+        ),
+        Wrong(
+            "top-1 of the base against the text",
+            _variant(top1=lambda p, q, t, n: (p.argmax(-1) == t).float().mean()),
+            "That is how often the base guesses the text. Top-1 agreement compares the base with the other model.",
+        ),
+        Wrong(
+            "bits per byte as a difference",
+            _variant(bpb=lambda p, q, t, n: (_nats_of(q, t) - _nats_of(p, t)) / math.log(2) / n),
+            "That is what the other model needs *more* than the base. Asked is all that it needs.",
         ),
         Wrong(
             "top-1 against the text",

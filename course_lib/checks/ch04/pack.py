@@ -40,6 +40,13 @@ def _halves(codes, b):
     return (codes.reshape(per, -1) << (torch.arange(per) * b)[:, None]).sum(dim=0).to(torch.uint8)
 
 
+def _border_cut(codes, b):
+    """Each code goes into the byte in which it begins; what would lie in the next one is lost."""
+    at = torch.arange(len(codes)) * b
+    packed = torch.zeros((len(codes) * b + 7) // 8, dtype=torch.long)
+    return packed.index_add(0, at // 8, codes.long() << at % 8 & 255).to(torch.uint8)
+
+
 def _front_padded(codes, b):
     stream = _bits(codes, b).flatten()
     return _bytes(torch.cat([torch.zeros(-len(stream) % 8, dtype=torch.long), stream]))
@@ -128,6 +135,12 @@ def pack(codes, b):
             "the last bits dropped",
             lambda codes, b: _bytes(_bits(codes, b).flatten())[: max(1, len(codes) * b // 8)],
             "n·b // 8 rounds down. A byte that is partly filled is needed, too.",
+        ),
+        Wrong(
+            "the part in the next byte lost",
+            _border_cut,
+            "Each code is put where it begins. What does not fit into that byte goes on in the next one, lowest bits "
+            "first.",
         ),
         Wrong(
             "filled up at the front",

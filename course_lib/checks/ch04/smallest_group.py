@@ -1,5 +1,7 @@
 """ch04.smallest_group: the finest scales that a budget of stored bits per weight can pay for."""
 
+import math
+
 from course_lib.checks import Case, Exercise, Wrong, equals_reference, law
 
 
@@ -49,6 +51,10 @@ def _one_step_short(b, budget, scale_bits=16, zero_bits=0):
     return max(1, smallest_group(b, budget, scale_bits, zero_bits) // 2)
 
 
+def _below_one(b, budget, scale_bits=16, zero_bits=0):
+    return 2 ** math.ceil(math.log2((scale_bits + zero_bits) / (budget - b)))
+
+
 def _exact_division(b, budget, scale_bits=16, zero_bits=0):
     g = (scale_bits + zero_bits) / (budget - b)
     return max(1, round(g))
@@ -77,6 +83,7 @@ def smallest_group(b, budget, scale_bits=16, zero_bits=0):
         Case("scales of 32 bits", 4, 4.5, 32),
         Case("a rich budget", 4, 20.0),
         Case("nearly nothing left", 4, 4.01),
+        Case("more than one can spend", 2, 40.0),
     ],
     properties=[
         law("within the budget", _fits, "What is stored a weight: b + (scale_bits + zero_bits) / g."),
@@ -119,6 +126,11 @@ def smallest_group(b, budget, scale_bits=16, zero_bits=0):
             "no power of two",
             _exact_division,
             "You solved for g and took what came out. Go on to the next power of two that fits.",
+        ),
+        Wrong(
+            "less than one weight",
+            _below_one,
+            "With much to spend the formula asks for half a weight a group. A group has at least one: max(1, …).",
         ),
         Wrong(
             "codes not counted",

@@ -80,6 +80,11 @@ def _a_scale_a_token(x, w, xs, ws, b):
     return (_rounded(xs, b, True) @ _rounded(ws, b, True).T - x @ w.T).square().sum()
 
 
+def _exponents_swapped(x, w, alphas, b):
+    errors = torch.stack([_output(x, w, *_smoothed(x, w, 1 - alpha), b) for alpha in alphas])
+    return alphas[int(errors.argmin())]
+
+
 def _one_of_them(got, x, w, alphas, b):
     return (
         any(abs(got - a) < 1e-9 for a in alphas) or f"{got:.4g} is not one of the alphas {[float(a) for a in alphas]}."
@@ -133,6 +138,11 @@ def best_alpha(x, w, alphas, b):
             "errors of x and w added up",
             _measured(_of_the_tensors),
             "You measure how far x and w moved. What counts is x @ w.T: an error meets what it is multiplied with.",
+        ),
+        Wrong(
+            "exponents swapped",
+            _exponents_swapped,
+            "Your s is max|x|^(1−α) / max|w|^α, so you found 1 − α. α belongs to the inputs, 1 − α to the weights.",
         ),
         Wrong(
             "only the weights rounded",

@@ -81,6 +81,16 @@ def _bound(got, x, w):
     return f"y[{t}, {o}] = {got[t, o]:.4g}; x @ w.T gives {(x @ w.T)[t, o]:.4g}. Rounding explains {allowed[t, o]:.2g}."
 
 
+def _cancels(got, x, w):
+    """Where the products of the codes add up to 0, so does the output: whole numbers leave no rest, floats do."""
+    whole = torch.round(x / _rows(x)).int() @ torch.round(w / _rows(w)).int().T
+    rest = ((whole == 0) & (got != 0)).nonzero()
+    if len(rest) == 0:
+        return True
+    t, o = rest[0].tolist()
+    return f"The products of the codes of token {t} and output {o} add up to exactly 0, and y is {got[t, o]:.3g}."
+
+
 def _alone(run, x, w):
     alone, among = run(x[:1], w), run(torch.cat([x[:1], 10 * x + 1]), w)[:1]
     close = torch.allclose(alone, among, rtol=1e-5, atol=1e-6)
@@ -108,10 +118,16 @@ def int8_linear(x, w):
         Case("an output of zeros", float32([1.0, 2.0], [0.5, 0.75]), float32([0.0, 0.0], [1.0, -1.0])),
         Case("three tokens, two outputs", normal(1, 3, 3), normal(2, 2, 3)),
         Case("a loud channel", normal(3, 2, 4) * float32([1.0, 40.0, 1.0, 1.0]), normal(4, 3, 4)),
+        Case(
+            "products that cancel",
+            float32([3141.6, 2473.7, -915.3], [2718.3, 2140.4, -791.9]),
+            float32([1113.5, -1414.2, 0.0], [412.0, 0.0, 1414.2], [-1760.7, 2236.1, 0.0]),
+        ),
         Case("large sums", torch.full((1, 6), 2.0), torch.full((2, 6), 0.5)),
     ],
     properties=[
         law("as near as rounding allows", _bound, "Each factor is off by half a step at most."),
+        law("whole numbers cancel exactly", _cancels, "Codes are multiplied and added first, and only then scaled."),
         relation("a token is served alone", _alone, "The answer to one customer must not depend on another's text."),
         equals_reference(rtol=1e-5, atol=1e-6, why="Whole numbers, then two products in float32."),
     ],
@@ -174,6 +190,12 @@ def int8_linear(x, w):
             "nothing rounded",
             lambda x, w: x @ w.T,
             "That is the exact product. Round x and w to codes first, and multiply the codes.",
+        ),
+        Wrong(
+            "decoded, then multiplied in floats",
+            lambda x, w: (torch.round(x / _rows(x)) * _rows(x)) @ (torch.round(w / _rows(w)) * _rows(w)).T,
+            "You turned the codes back into numbers and multiplied those: near, but no integer unit was used. Multiply "
+            "the codes as int32, and the sums by the scales.",
         ),
         Wrong(
             "only the weights rounded",

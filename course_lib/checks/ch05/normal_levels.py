@@ -55,6 +55,11 @@ def _zero_counted(b):
     return torch.cat([-below.flip(0), above]) / above[-1]
 
 
+def _same_steps(b):
+    above = torch.special.ndtri(torch.linspace(0.5, _p(b), 2 ** (b - 1) + 1))
+    return torch.cat([-above[1:-1].flip(0), above]) / above[-1]
+
+
 def _zero_twice(b):
     n = 2 ** (b - 1)
     below, above = (torch.special.ndtri(torch.linspace(0.5, _p(b), k)) for k in (n, n))
@@ -73,6 +78,8 @@ def _has_zero(got, b):
 
 def _from_minus_one(got, b):
     ends = got.min().item(), got.max().item()
+    if got.isnan().any():
+        return f"One of your levels is NaN: {[round(v, 3) for v in got.tolist()]}."
     near = abs(ends[0] + 1) < 1e-4 and abs(ends[1] - 1) < 1e-4
     return near or f"Your levels go from {ends[0]:.4g} to {ends[1]:.4g}. The largest |w| of a block has to be −1 or 1."
 
@@ -157,6 +164,17 @@ def normal_levels(b):
             "the side below reversed",
             _unsorted,
             "Your negative levels run from 0 downwards. A rising row begins with −1: flip them.",
+        ),
+        Wrong(
+            "the outermost left out below, not the 0",
+            _same_steps,
+            "Both sides have the same steps, and −1 was left out to get n − 1 of them. The side below has fewer and "
+            "wider steps: linspace(0.5, p, n), and of its quantiles the 0 is left out.",
+        ),
+        Wrong(
+            "minus the probability",
+            lambda b: torch.where(normal_levels(b) < 0, torch.nan, normal_levels(b)),
+            "No probability is negative, so its quantile is NaN. Take the quantile first, and then the minus sign.",
         ),
         Wrong(
             "up to probability 1",

@@ -114,7 +114,7 @@ EXERCISE = Exercise(
     kind="design",
     stub='''
 def clip(x, w, b, shares):
-    """For each row of w (out, in) the c in `shares` that serves x @ w.T best: steps of c·max|w| / qmax, (out,)."""
+    """(out,): for each row of w (out, in) that c of `shares` whose steps, c·max|w| / qmax, serve x @ w.T best."""
     ...
 ''',
     reference=clip,

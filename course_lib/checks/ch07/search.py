@@ -121,9 +121,10 @@ def search(x, w, b, n):
             "You compare weights. They get *worse* when s grows. Compare outputs: x @ (kept − w).T.",
         ),
         Wrong(
-            "s not taken back",
+            "s not taken back, or a sum that goes on",
             _with(_scale_left_in),
-            "You compare Q(w · s) with w. The inputs are divided by s, too: compare Q(w · s) / s with w.",
+            "α = 0 wins every time. Is Q(w · s) divided by s before you compare it with w? Does the error of each α "
+            "begin at 0?",
         ),
         Wrong(
             "scaled weights met undivided inputs",
