@@ -46,6 +46,10 @@ def _whole_cache(layers, kv, output, memory, reserve):
     return _filled(lambda w, c, o: [o, *reversed(w)])(layers, 0, output, memory - kv * len(layers), reserve)
 
 
+def _one_cache(layers, kv, output, memory, reserve):
+    return offload(layers, 0, output, memory - kv, reserve)
+
+
 def _slots(layers, kv, output):
     return [output, *(n + kv for n in reversed(layers))]
 
@@ -88,6 +92,7 @@ def offload(layers, kv, output, memory, reserve):
         Case("the first layer is the large one", [9, 1, 1, 1], 0, 2, 10, 1),
         Case("a large one in the middle", [1, 9, 1, 1], 0, 1, 8, 1),
         Case("a long context", [2, 2, 2, 2], 6, 1, 21, 2),
+        Case("a cache larger than a layer", [2, 2, 2, 2], 3, 1, 11, 0),
         Case("no cache, no output layer: the simple budget", [5.0 / 32] * 32, 0, 0, 4.0, 0.5),
     ],
     properties=[
@@ -100,6 +105,11 @@ def offload(layers, kv, output, memory, reserve):
             "the cache forgotten",
             _filled(lambda layers, kv, output: [output, *reversed(layers)]),
             "A layer brings its keys and values along: each takes kv bytes more.",
+        ),
+        Wrong(
+            "the cache of one layer only",
+            _one_cache,
+            "You took kv bytes off once. Each layer on the card keeps a cache of its own: kv bytes more for each.",
         ),
         Wrong(
             "the output layer forgotten",

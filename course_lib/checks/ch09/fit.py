@@ -68,6 +68,10 @@ def _none_is_better(got, w, importance, tries):
     return mine <= least * 1.0001 + 1e-12 or f"Yours leaves {mine:.4g}, another try only {least:.4g}."
 
 
+def _other_way(w, importance, tries):
+    return fit(w, importance, [-t for t in tries])
+
+
 def _case(name, seed, n, tries, loud=None):
     g = torch.Generator().manual_seed(seed)
     w = torch.randn(n, generator=g)
@@ -97,6 +101,7 @@ def fit(w, importance, tries):
         _case("five weights", 3, 5, _NINE[::2]),
         _case("six weights", 14, 6, _NINE[::2]),
         _case("four weights, rounded once", 25, 4, [-0.5, 0.0, 0.5]),
+        _case("all tries above 0", 25, 4, [0.3, 0.6]),
         _case("a block", 5, 32, _NINE),
         _case("a block with a few loud columns", 6, 32, _NINE, [20.0] * 3 + [0.2] * 29),
         _case("eight weights", 9, 8, _NINE),
@@ -105,7 +110,7 @@ def fit(w, importance, tries):
     properties=[
         law("one of the tries", _tried, "Least squares gives one d for each set of codes."),
         law("no other is better", _none_is_better, "Measured with the importance of each weight."),
-        equals_reference(rtol=1e-5, why="The sums are rounded in float32."),
+        equals_reference(rtol=1e-5, why="Of all tries one errs least; its sums are rounded in float32."),
     ],
     wrong=[
         Wrong(
@@ -177,6 +182,11 @@ def fit(w, importance, tries):
             "not clipped",
             _with(low=-99, high=99),
             "Some of your codes leave −8 … 7: −9 for the largest where t is above 0.5, and 8 on the other side. Clip.",
+        ),
+        Wrong(
+            "t taken off",
+            _other_way,
+            "Yours uses 8 − t. A try t makes the largest weight 8 + t steps long.",
         ),
         Wrong(
             "the minus forgotten",

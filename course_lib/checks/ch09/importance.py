@@ -53,7 +53,11 @@ def importance(chunks):
     properties=[
         law("not negative", _not_negative, "It is a mean of squares."),
         relation("chunks do not matter", _chunks_do_not_matter, "A mean over tokens does not ask how they were read."),
-        equals_reference(rtol=1e-5, atol=1e-7, why="Sums in float32 may be added in another order."),
+        equals_reference(
+            rtol=1e-5,
+            atol=1e-7,
+            why="All squares of a column, over the number of tokens; float32 sums may end differently.",
+        ),
     ],
     wrong=[
         Wrong(

@@ -127,9 +127,7 @@ def q4_0(w):
         Case("two hundred blocks", normal(5, 200, 32)),
     ],
     properties=[
-        law(
-            "d is the largest weight over −8", _d_is, "Little end first: the lower byte of an fp16 number comes first."
-        ),
+        law("d is the largest weight over −8", _d_is, "With its sign, as fp16, the lower byte first."),
         law("no weight goes astray", _near, "Half a step, and one at the far end, where code 16 would be needed."),
         law("the largest weight has code 0", _largest_is_0, "It is −8 steps of d from code 8, which stands for 0."),
         equals_reference(why="Bytes are the same or they are not."),

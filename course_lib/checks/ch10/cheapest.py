@@ -2,7 +2,7 @@
 
 import torch
 
-from course_lib.checks import Case, Exercise, Wrong, equals_reference, law
+from course_lib.checks import Case, Exercise, Property, Wrong, equals_reference
 from course_lib.qtensor import quantize
 from course_lib.scheme import Scheme
 
@@ -36,6 +36,16 @@ def _choose(rank, fits=lambda q, error, off, x, budget: error <= budget, empty=l
     return answer
 
 
+def _scales_of_32(x, formats, budget):
+    good = []
+    for element, block in formats:
+        q = quantize(x, Scheme(element, (1, block)))
+        error = ((q.dequantize() - x).square().sum() / x.square().sum()).item()
+        if error <= budget:
+            good.append((q.bits_per_weight, error, (element, block)))
+    return min(good)[2] if good else None
+
+
 def _bits(q, error, place):
     return q.bits_per_weight, error
 
@@ -44,11 +54,25 @@ def _named(name):
     return f"{name[0]} in blocks of {name[1]}"
 
 
+def _choice(name, fn, why):
+    """A law about a pair of the list or None, whichever of the two was expected."""
+
+    def test(run):
+        for case in run.cases:
+            got = run.outcome(case).value
+            if got is None or (isinstance(got, (tuple, list)) and tuple(got) in case.args[1]):
+                said = fn(got, *case.args)
+            else:
+                said = f"{run.case(case)!r} is none of {', '.join(map(repr, case.args[1]))}."
+            if said is not True:
+                run.fail(case, said, got=got, has_answer=True)
+
+    return Property(name, test, why)
+
+
 def _within(got, x, formats, budget):
     if got is None:
         return True
-    if tuple(got) not in formats:
-        return f"{got!r} is none of {', '.join(map(repr, formats))}."
     error = _figures(x, got)[1]
     return error <= budget or f"{_named(got)} errs by {error:.3g} of Σx², and {budget:.3g} are allowed."
 
@@ -105,11 +129,13 @@ def cheapest(x, formats, budget):
         Case("two of the same size", _x(5), [("e3m2", 16), ("e2m3", 16)], 0.02),
         Case("six bits", _x(11, 1.0, 3), ALL, 0.0004),
         Case("small numbers", _x(7, 0.01), ALL, 0.012),
+        Case("four numbers share a cheap scale", _x(5), [("e2m3", 16), ("e2m1", 4)], 0.02),
+        Case("a generous budget", _x(10), [("e2m3", 16), ("e2m1", 16)], 0.125),
         Case("a matrix", _x(8, 1e-3, 1, 4, 32), FP4, 0.02),
     ],
     properties=[
-        law("within the budget", _within, "Relative: the squared error over the sum of squares."),
-        law("no smaller one would do", _none_is_smaller, "Stored bits count scales as well: q.bits_per_weight."),
+        _choice("within the budget", _within, "Relative: the squared error over the sum of squares."),
+        _choice("no smaller one would do", _none_is_smaller, "Stored bits count scales as well: q.bits_per_weight."),
         equals_reference(why="Of equal sizes, the one that errs less."),
     ],
     wrong=[
@@ -154,6 +180,16 @@ def cheapest(x, formats, budget):
             _choose(_bits, fits=lambda q, error, off, x, budget: error**0.5 <= budget),
             "Your error is the root of the relative squared error, or Σ|x̂ − x| / Σ|x|, which is as large. The "
             "budget is for squares: Σ(x̂ − x)² / Σx².",
+        ),
+        Wrong(
+            "the largest error",
+            _choose(_bits, fits=lambda q, error, off, x, budget: (off.abs().max() / x.abs().max()).item() <= budget),
+            "You compared the largest single error. The budget is for the sum over all: Σ(x̂ − x)² / Σx².",
+        ),
+        Wrong(
+            "scales of 32 bits",
+            _scales_of_32,
+            "Your scales have 32 bits, the default. The example shows the byte that is meant: scale_dtype.",
         ),
         Wrong(
             "errors that cancel",

@@ -142,6 +142,11 @@ def mx_block(x):
             "You return k. The byte of E8M0 is k + 127, so that it is never negative.",
         ),
         Wrong(
+            "the scale, not its byte",
+            _with(_floor, store=lambda k: 2.0**k),
+            "You return the scale 2^k itself. What is stored is the byte k + 127.",
+        ),
+        Wrong(
             "the scale used upside down",
             _with(_floor, scale=lambda x, k: x * 2.0**k),
             "You multiplied x by the scale. Codes hold x / scale.",

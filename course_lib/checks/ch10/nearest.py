@@ -70,6 +70,13 @@ def _lost_above(x, values):
     return torch.where(x.abs() > values[-1], len(values) * (x < 0), nearest(x, values).int()).to(torch.uint8)
 
 
+def _nearly_ties(x, values):
+    size, middles = x.abs(), (values[1:] + values[:-1]) / 2
+    codes = torch.bucketize(size, middles)
+    tie = (codes < len(middles)) & torch.isclose(size, middles[codes.clamp(max=len(middles) - 1)])
+    return (codes + (tie & (codes % 2 == 1)) + len(values) * (x < 0)).to(torch.uint8)
+
+
 def _number(code, values):
     k = int(code) % len(values)
     return (-1 if int(code) >= len(values) else 1) * values[k].item()
@@ -109,7 +116,7 @@ def nearest(x, values):
         Case("a tie that goes up", torch.tensor([0.75]), FP4),
         Case("every tie of E2M1", torch.tensor([0.25, 0.75, 1.25, 1.75, 2.5, 3.5, 5.0]), FP4),
         Case("negative ones", torch.tensor([-2.5, -1.75, -0.1]), FP4),
-        Case("a hair beside the ties", torch.tensor([2.4999998, 2.5000002, 4.9999995, 5.0000005]), FP4),
+        Case("a hair beside the ties", torch.tensor([2.4999998, 2.5000002, 3.4999998, 5.0000005]), FP4),
         Case("beyond the largest", torch.tensor([6.5, -100.0, 1e4]), FP4),
         Case("its own numbers", FP4.clone(), FP4),
         Case("E3M2", torch.tensor([0.03125, -0.09375, 3.25, 26.0, -40.0]), E3M2),
@@ -142,6 +149,11 @@ def nearest(x, values):
             "the even number",
             _even_number,
             "On a tie you asked whether the *number* is even. Ask the *code*: its last bit has to be 0.",
+        ),
+        Wrong(
+            "nearly a tie",
+            _nearly_ties,
+            "3.4999998 is close to the middle 3.5, but no tie. Middles are exact here: compare with ==.",
         ),
         Wrong(
             "rounded towards zero",

@@ -145,7 +145,7 @@ def nvfp4(w):
         law("a scale for each 16 columns", _shapes, "4 + 8/16 = 4.5 bits a weight, and 32 for t."),
         law("scales that 8 bits can hold", _stored, "s is stored in E4M3. What is stored is what decodes."),
         law("w comes back", _comes_back, "E2M1's widest gap is 2 steps, from 4 to 6: so 1.5 steps are plenty."),
-        equals_reference(ulps=2, why="t and s·t round once or twice; codes and s have one right answer."),
+        equals_reference(ulps=2, why="All three follow from the formula, t and s · t but for a rounding or two."),
     ],
     wrong=[
         Wrong(
@@ -157,6 +157,16 @@ def nvfp4(w):
             "t without the 448",
             _variant(t=lambda top: top.max() / 6),
             "Your t is max|w| / 6. The largest s is then 1, and E4M3's numbers up to 448 stay unused.",
+        ),
+        Wrong(
+            "s without the 6",
+            _variant(raw=lambda top, t: top / t),
+            "Your s is max|block| / t, so that a block's largest number lies at 1. E2M1 reaches 6: divide by 6 t.",
+        ),
+        Wrong(
+            "no 6 at all",
+            _variant(t=lambda top: top.max() / 448, raw=lambda top, t: top / t),
+            "The 6 is in neither t nor s, so that a block's largest number lies at 1. E2M1 reaches 6: put it in both.",
         ),
         Wrong(
             "scales that were not rounded",

@@ -33,6 +33,15 @@ def _from_zero(x, b, per):
     return step * torch.round(x / step)
 
 
+def _whole_zero(x, b, per):
+    dim = 0 if per == "channel" else 1
+    low = x.amin(dim=dim, keepdim=True)
+    step = (x.amax(dim=dim, keepdim=True) - low) / (2**b - 1)
+    step = torch.where(step == 0, 1.0, step)
+    zero = torch.round(-low / step)
+    return step * (torch.clip(torch.round(x / step) + zero, 0, 2**b - 1) - zero)
+
+
 def _least_step(x, b, per):
     dim = 0 if per == "channel" else 1
     low = x.amin(dim=dim, keepdim=True)
@@ -135,7 +144,9 @@ def squeeze(x, b, per):
         law("finite", _finite, "A constant channel is not a fault of the model."),
         law("no more than 2^b numbers", _levels, "That is all that b bits can tell apart."),
         law("off by half a step at most", _half_a_step, "Rounding to the nearest of equally spaced levels."),
-        equals_reference(atol=1e-5, rtol=1e-5, why="A few roundings of float32."),
+        equals_reference(
+            atol=1e-5, rtol=1e-5, why="low + step · code; the codes are rounded, low is not, but for float32."
+        ),
     ],
     wrong=[
         Wrong(
@@ -182,6 +193,11 @@ def squeeze(x, b, per):
             "levels counted from zero",
             _from_zero,
             "Your levels are whole multiples of the step. Here they start at the least number: round (x − low) / step.",
+        ),
+        Wrong(
+            "a whole zero point",
+            _whole_zero,
+            "You rounded the zero point, as chapter 02 does. Here low itself is kept: round (x − low) / step.",
         ),
         Wrong(
             "a smallest step for all",
