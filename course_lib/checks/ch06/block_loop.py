@@ -38,16 +38,17 @@ def _loop(  # the reference with one part of it changed
     dtype=torch.float16,
     sign=1,
     zeros=1.0,
+    lag=False,
 ):
     def answer(w, U, b, g, block):
         qmax, original, w, (rows, cols) = 2 ** (b - 1) - 1, w, w.clone(), w.shape
         q, s = torch.zeros(rows, cols, dtype=torch.int8), torch.ones(rows, cols // g, dtype=dtype)
         for start in blocks(cols, block):
             end = min(start + block, cols)
-            errors = torch.zeros(rows, end - start)
+            errors, stale = torch.zeros(rows, end - start), w.clone()
             for i in range(start, end):
                 if begins(i, start, g):
-                    top = scale(w, original, i, g)
+                    top = scale(stale if lag else w, original, i, g)
                     s[:, i // g] = torch.where(top > 0, top / qmax, zeros)
                 step = s[:, i // g].float()
                 code = torch.round(w[:, i] / step)
@@ -181,6 +182,12 @@ def block_loop(w, U, b, g, block):
             _loop(scale=lambda now, original, i, g: original[:, i : i + g].abs().amax(dim=1)),
             "The scale of a group comes from the weights *now*, after the columns before it have passed on their "
             "errors. Yours comes from the original ones.",
+        ),
+        Wrong(
+            "scales of weights that lag behind",
+            _loop(lag=True),
+            "Your scale sees w as it stood when the block began, as in the paper's own code. A group inside a block "
+            "needs the updates of that block as well.",
         ),
         Wrong(
             "a scale for every column",
