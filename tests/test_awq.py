@@ -229,6 +229,43 @@ def test_it_beats_rounding_duo_and_clip_help(bits):
     assert error(awq(block, train, scheme, duo=True)) < 0.8 * plain
 
 
+def test_a_float16_block_gets_the_scales_of_a_float32_one():
+    """Squared errors leave float16's range: summed there, every α would cost infinity, and none would be taken."""
+    block, x, scheme = Toy(), inputs(2000), Scheme.int(3, group=16)
+    block.down_proj.weight.data *= 300
+    wide, narrow = awq(block, x, scheme, clip=False), awq(copy.deepcopy(block).half(), x.half(), scheme, clip=False)
+    want = block.norm.weight / wide.norm.weight
+    assert want.max() > 1.2 * want.min()
+    torch.testing.assert_close(block.norm.weight / narrow.norm.weight.float(), want, rtol=0.01, atol=0)
+
+
+class Backwards(nn.Module):
+    """A flat block whose linears are defined in another order than they run in, as those of Phi-3's attention."""
+
+    def __init__(self, n=32):
+        super().__init__()
+        torch.manual_seed(0)
+        self.down, self.up, self.gate, self.out, self.value, self.query = (nn.Linear(n, n) for _ in range(6))
+        self.first_norm, self.second_norm = nn.RMSNorm(n), nn.RMSNorm(n)
+        for norm in (self.first_norm, self.second_norm):
+            nn.init.uniform_(norm.weight, 0.2, 3)
+
+    def forward(self, x):
+        h = self.first_norm(x)
+        x = x + self.out(torch.tanh(self.query(h)) * self.value(h))
+        h = self.second_norm(x)
+        return x + self.down(F.silu(self.gate(h)) * self.up(h))
+
+
+def test_the_order_of_definition_does_not_matter_and_two_norms_may_share_a_judge():
+    block, x = Backwards(), inputs()
+    result = awq(block, x, Scheme.int(3, group=8), clip=False)
+    torch.testing.assert_close(result(x), block(x), rtol=1e-4, atol=1e-4)
+    for norm in ("first_norm", "second_norm"):
+        s = block.get_submodule(norm).weight / result.get_submodule(norm).weight
+        assert s.max() > 1.05 * s.min(), norm
+
+
 def test_queries_and_keys_are_not_clipped():
     model = tiny.llama()
     block, calls = model.model.layers[0], llama_calls(model)

@@ -142,6 +142,24 @@ def test_biases_sixteen_bits_and_quantized_inputs(method):
         assert torch.equal(bias, model.model.layers[0].self_attn.v_proj.bias)
 
 
+@pytest.mark.parametrize("method", ["rtn", "gptq", "awq"])
+def test_a_block_that_runs_twice_is_quantized_once_and_is_one_module_still(method):
+    shared = tiny.llama()
+    shared.model.layers[1] = shared.model.layers[0]
+    result = quantize_model(shared, INT3, method, BATCHES)
+    assert result.model.layers[1] is result.model.layers[0] and len(result.qtensors) == 7
+    assert isinstance(result.model.layers[1].mlp.down_proj, QuantLinear) and logits(result, BATCHES[0]).isfinite().all()
+    assert "forward" not in vars(shared.model.layers[0]) and "forward" not in vars(result.model.layers[0])
+
+
+@pytest.mark.parametrize("method", ["gptq", "awq"])
+def test_the_last_linear_of_a_block_need_not_be_the_last_to_run(method):
+    """Phi-3 defines o_proj before qkv_proj."""
+    phi = family("Phi3")
+    skip = ("lm_head", "gate_up_proj", "down_proj")
+    assert len(quantize_model(phi, INT3, method, tokens(vocabulary=60), skip=skip).qtensors) == 4
+
+
 def test_a_head_is_calibrated_behind_the_quantized_blocks(model):
     result = quantize_model(model, INT3, "gptq", BATCHES, skip=())
     body = quantize_model(model, INT3, "gptq", BATCHES)

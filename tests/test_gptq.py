@@ -198,6 +198,16 @@ def test_dead_columns_end_at_exactly_zero_and_touch_nothing(seed, symmetric, gro
     assert torch.equal(gptq(w, hessian(x), scheme, 0.01, 16, *flags).codes, q.codes)
 
 
+@pytest.mark.parametrize("act_order", [False, True])
+def test_dead_columns_damp_no_more_where_inputs_are_quiet(act_order):
+    """percdamp is a share of what is heard. With 1 on H's diagonal, as in GPTQModel, this would end as rounding."""
+    w, x = layer(16, 64, 400)
+    x[:, :16] = 0
+    loud, quiet = (gptq(w, hessian(c * x), Scheme.int(3, group=16), act_order=act_order) for c in (1, 2**-10))
+    assert torch.equal(loud.codes, quiet.codes)
+    assert torch.equal(gptq(w, hessian(0 * x), Scheme.int(3)).codes, torch.zeros(16, 64))  # nothing is heard at all
+
+
 def test_rows_do_not_know_each_other():
     w, x = layer()
     H, scheme = hessian(x), Scheme.int(3, False, 16)

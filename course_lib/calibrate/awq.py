@@ -8,11 +8,11 @@ import math
 import torch
 from torch import Tensor, nn
 
-from course_lib.calibrate.blocks import Call, inputs_of, run
+from course_lib.calibrate.blocks import Call, run
 from course_lib.calibrate.folds import Fold, check_function, folds_of
 from course_lib.calibrate.rtn import rtn
 from course_lib.calibrate.solve import check_scheme
-from course_lib.calibrate.stats import Running, Stats, evaluating, require_all
+from course_lib.calibrate.stats import Running, Stats, evaluating, listening, require_all
 from course_lib.qtensor import split_blocks, spread
 from course_lib.scheme import Scheme
 
@@ -58,7 +58,9 @@ def rescale(block, calls, scheme, linears, alpha_grid: int = 20, clip: bool = Tr
     check_scheme(scheme)
     if not isinstance(alpha_grid, int) or alpha_grid < 1:
         raise ValueError(f"alpha_grid must be a whole number of exponents, at least 1, got {alpha_grid!r}")
-    found = inputs_of(linears, block, calls, lambda: Running(sample_rows=0))
+    with listening(linears, lambda: Running(sample_rows=0)) as found:
+        for call in calls:
+            run(block, call)
     require_all(found, linears)
     stats = {linears[name]: running.stats() for name, running in found.items()}
     calls = _some(calls)

@@ -63,15 +63,15 @@ class Flow:
                 raise _Enough
             return kwargs["hidden_states"]
 
-        kept = [vars(block).get("forward") for block in self.blocks]
-        for block in self.blocks:
+        kept = {block: vars(block).get("forward") for block in self.blocks}  # one block may stand in several places
+        for block in kept:
             block.forward = hear  # shadows the method of the class
         try:
             self.model(input_ids=ids, use_cache=False)
         except _Enough:
             pass
         finally:
-            for block, forward in zip(self.blocks, kept, strict=True):
+            for block, forward in kept.items():
                 del block.forward
                 if forward is not None:
                     block.forward = forward
@@ -108,7 +108,7 @@ def stopping_at(linear: nn.Module) -> Iterator[None]:
 def inputs_of(
     linears: dict[str, nn.Linear], block: nn.Module, calls, make: Callable[[], Running]
 ) -> dict[str, Running]:
-    """Name -> Running of the inputs of these linears of a block, which runs no further than the last of them."""
+    """Name -> Running of the inputs of linears of a block, given as they run: it runs no further than the last one."""
     *_, last = linears.values()
     with listening(linears, make) as found, stopping_at(last):
         for call in calls:

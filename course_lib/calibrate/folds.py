@@ -52,7 +52,8 @@ class Fold:
         try:
             for linear, delta in deltas.items():
                 linear.weight.data = (kept[linear] + delta).to(kept[linear].dtype)
-            return sum((_first(self.judge(*args, **more)) - y).square().sum().item() for args, more, y in self.calls)
+            outputs = ((_first(self.judge(*args, **more)), y) for args, more, y in self.calls)
+            return sum((out.float() - y.float()).square().sum().item() for out, y in outputs)  # float16 ends at 65504
         finally:
             for linear, weight in kept.items():
                 linear.weight.data = weight
@@ -62,10 +63,14 @@ def folds_of(block: nn.Module, calls: list[Call], targets: set[nn.Linear]) -> li
     """Every fold of a block that reaches one of the targets; judges have heard the calls."""
     folds = [Fold(norm, linears, _judge(block, linears)) for norm, linears in _behind_norms(block, calls[0]).items()]
     folds = [fold for fold in [*folds, *_products(block)] if targets & set(fold.linears)]
-    judges = {fold.judge: fold for fold in folds if fold.judge is not None}
+    judges: dict[nn.Module, list[Fold]] = {}  # two norms of a flat block have one judge
+    for fold in folds:
+        if fold.judge is not None:
+            judges.setdefault(fold.judge, []).append(fold)
 
     def hear(module, args, kwargs, out):
-        judges[module].calls.append((args, kwargs, _first(out)))
+        for fold in judges[module]:
+            fold.calls.append((args, kwargs, _first(out)))
 
     handles = [judge.register_forward_hook(hear, with_kwargs=True) for judge in judges]
     try:

@@ -32,7 +32,8 @@ def gptq(
         e = (w_i - q_i) / U_ii        w_j ← w_j - U_ij · e        UᵀU = (H + percdamp · mean(diag H) · I)⁻¹
 
     (Frantar et al., "GPTQ", 2022, algorithm 1.) A group's grid is found on the weights as they stand when its first
-    column is reached, whatever the block size. Columns whose input was always 0 (H_ii = 0) end at exactly 0.
+    column is reached, whatever the block size. Columns whose input was always 0 (H_ii = 0) end at exactly 0
+    and do not count in mean(diag H).
 
     block_size     columns whose errors reach the rest of w in one matrix product; changes the speed, not the answer
     act_order      columns by falling H_ii; a group is then made of columns of like importance, and g_idx says which
@@ -157,7 +158,7 @@ def _blocks(columns: int, group: int, block_size: int) -> list[tuple[int, int]]:
 
 
 def prepared(w, H, scheme, percdamp, block_size) -> tuple[Tensor, Tensor]:
-    """Float32 copies of w and H in which dead columns are 0 in w and 1 on H's diagonal; or one clear sentence."""
+    """Float32 copies of w and H in which dead columns are 0 in w and average on H's diagonal; or one sentence."""
     if not isinstance(w, Tensor) or w.dim() != 2 or not w.is_floating_point():
         raise ValueError(f"w must be a floating-point matrix (out, in), got {_said(w)}")
     if not isinstance(H, Tensor) or H.shape != (w.shape[1], w.shape[1]):
@@ -173,7 +174,7 @@ def prepared(w, H, scheme, percdamp, block_size) -> tuple[Tensor, Tensor]:
         if not torch.isfinite(t).all():
             raise ValueError(f"{name} must be finite in float32, got NaN or infinity")
     dead = H.diagonal() == 0
-    H.diagonal()[dead] = 1
+    H.diagonal()[dead] = 1 if dead.all() else H.diagonal()[~dead].mean()  # a fixed 1 would damp quiet inputs away
     w[:, dead] = 0
     return w, H
 
