@@ -327,7 +327,9 @@ def test_daemons_end_with_the_fork(ask, template):
 @pytest.mark.parametrize(
     "call",
     ["unshare(0x10000000)", "unshare(0x20000)", "setns(3, 0)", "ptrace(16, 1, 0, 0)", "umount2(b'/proc', 2)",
-     "mount(b'none', b'/tmp', b'tmpfs', 0, None)", "chroot(b'/tmp')", "syscall(321, 0, 0, 0)", "syscall(425, 1, 0)"],
+     "mount(b'none', b'/tmp', b'tmpfs', 0, None)", "chroot(b'/tmp')", "syscall(321, 0, 0, 0)", "syscall(425, 1, 0)",
+     "semget(0, 1, 0o600)", "vmsplice(1, None, 0, 0)", "syscall(206, 1, 0)", "syscall(444, 0, 0, 1)",
+     "syscall(221, 1, 0, 0, 4)", "syscall(27, 0, 0, 0)", "syscall(327, 0, 0, 0, 0, 0)", "syscall(451, 0, 0, 0, 0)"],
 )  # fmt: skip
 def test_calls_that_attacks_begin_with_are_refused(ask, call):
     code = f"import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\nv = (libc.{call}, ctypes.get_errno())"
@@ -369,6 +371,52 @@ def test_memory_of_all_processes_together(ask):
     code += "            v = b'x' * (300 * 2**20)\n            time.sleep(60)\n    time.sleep(30)"
     with pytest.raises(MemoryError):
         ask(code, names="f").names()["f"]()
+
+
+@pytest.mark.parametrize("way", ["will not be looked at", "is a process whose first thread has ended"])
+def test_memory_of_a_child_that(way, ask):
+    code = """
+import ctypes, os, threading, time
+libc, pids = ctypes.CDLL(None), []
+def hold():
+    time.sleep(0.2)
+    held = b"x" * (300 * 2**20)
+    time.sleep(60)
+def f():
+    for _ in range(4):
+        if os.fork() == 0:
+            {}
+    time.sleep(30)
+"""
+    exit_of_a_thread = 60 if os.uname().machine == "x86_64" else 93
+    do = "libc.prctl(4, 0, 0, 0, 0); hold()"
+    if "thread" in way:
+        do = f"threading.Thread(target=hold).start(); libc.syscall({exit_of_a_thread}, 0)"
+    with pytest.raises(MemoryError):
+        ask(code.format(do), names="f").names()["f"]()
+
+
+def test_time_of_all_processes_together(copy):
+    made = Template(copy, slot=11, limits=replace(SMALL, cpu_s=4))
+    code = "import os\ndef f():\n    for _ in range(8):\n        if os.fork() == 0:\n            while True: pass\n"
+    answers = Answers(made, Job([(0, code + "    os.wait()")], ("f",)))
+    answers.start()
+    first, started = answers.sandbox, time.monotonic()
+    with pytest.raises(SandboxEnded):
+        answers.names()["f"]()
+    assert first is not answers.sandbox and time.monotonic() - started < 15  # each process may take 4 s for itself
+    made.close()
+
+
+def test_it_ends_before_its_watchers_where_memory_gets_short(ask):
+    answers = ask("v = 1")
+    pid = sandbox._youngest(answers.template.parent)
+    first, parent = (int(Path(f"/proc/{p}/oom_score_adj").read_text()) for p in (pid, answers.template.parent))
+    assert first == 1000 > parent
+
+
+def test_its_process_group_is_its_own(ask):
+    assert value(ask, "import os, signal\nos.kill(0, signal.SIGTERM)\nv = (os.getpgid(0), os.getsid(0))") == (1, 1)
 
 
 def test_processes_threads_and_files(ask):
@@ -539,7 +587,7 @@ v = [os.getuid(), os.listdir("/tmp"), masked and libc.unshare(0x10000000) == -1,
 
 def test_a_course_that_lies_below_a_bound_folder_is_hidden(copy, tmp_path, monkeypatch):
     course = tmp_path / "src" / "course"
-    for folder in ("graded", "solutions", ".nbgrader", "course_lib"):
+    for folder in ("graded", "solutions", ".nbgrader", "course_lib", "exercises"):
         (course / folder).mkdir(parents=True)
         (course / folder / "secret").write_text("x")
     tmp_path.chmod(0o755)
@@ -555,7 +603,8 @@ def test_a_course_that_lies_below_a_bound_folder_is_hidden(copy, tmp_path, monke
         "graded": [],
         "solutions": [],
         ".nbgrader": [],
-        "course_lib": ["secret"],
+        "course_lib": [],  # what a mask hides in the sandbox's own copy would lie there
+        "exercises": ["secret"],
         "error": [],
     }
     answers.end()

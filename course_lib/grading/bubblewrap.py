@@ -10,13 +10,13 @@ from pathlib import Path
 from course_lib.files import repository
 
 MODULES = (  # of inside/, all that the sandbox has of the grader
-    "terms", "reader", "writer", "wire", "kernel", "isolate", "memory", "seccomp", "shell", "cells", "student",
+    "terms", "reader", "writer", "wire", "kernel", "isolate", "usage", "seccomp", "shell", "cells", "student",
     "template",
 )  # fmt: skip
 SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin")
 SETTINGS = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime", "fonts", "mime.types")
 COURSE = "/course"  # where course_lib lies in the sandbox
-PRIVATE = ("graded", "solutions", ".nbgrader", "submitted", ".git", "tests")  # folders of the course that are hidden
+PRIVATE = ("graded", "solutions", ".nbgrader", "submitted", ".git", "tests", "course_lib")  # the course's own, hidden
 FIRST_UID = 64000  # slot n runs as FIRST_UID + n where the grader runs as root
 CAP_SYS_ADMIN = 21
 INSTALL = (

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from course_lib.files import write_atomic
 from course_lib.grading import results, source, submission, times
 from course_lib.grading.generate import Course, configuration, generate
 from course_lib.grading.pool import Pool
-from course_lib.grading.sandbox import Copy, Limits
+from course_lib.grading.sandbox import PREFIX, Copy, Limits
 from course_lib.grading.scheduler import Cluster
 from course_lib.grading.submission import Submission
 from course_lib.grading.worker import Setting
@@ -69,7 +70,7 @@ class Batch:
     def _register(self, book) -> None:
         """Let the gradebook know the set's cells."""
         if not book.knows(self.assignment):
-            with tempfile.TemporaryDirectory(prefix="course-grade-") as folder:
+            with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-") as folder:
                 generate(self.course, self.name, Path(folder), self.gradebook)
             book.db.expire_all()
 

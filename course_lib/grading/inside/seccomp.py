@@ -24,6 +24,11 @@ REFUSED = {
     "settimeofday": (164, 170), "personality": (135, 92), "syslog": (103, 116),
     # memory that no process need have mapped, so that nobody could be held to a limit
     "memfd_create": (319, 279), "memfd_secret": (447, 447), "shmget": (29, 194), "msgget": (68, 186),
+    "semget": (64, 190), "vmsplice": (278, 75), "io_setup": (206, 0),
+    "landlock_create_ruleset": (444, 444),
+    # what says, or decides, which parts of a file that all can read lie in memory: a place to leave notes in
+    "fadvise64": (221, 223), "readahead": (187, 213), "mincore": (27, 232), "cachestat": (451, 451),
+    "preadv2": (327, 286),
 }  # fmt: skip
 # machine: (number in seccomp_data.arch, column above, clone, clone3, socket, mmap)
 MACHINES = {"x86_64": (0xC000003E, 0, 56, 435, 41, 9), "aarch64": (0xC00000B7, 1, 220, 435, 198, 222)}

@@ -5,7 +5,7 @@
 What imports torch forks one template for each slot: {"uid": whose} comes on a socket of packets, with one file
 descriptor, which is the template's own such socket. There it takes orders: {"spawn": id, …} with one file descriptor,
 and {"kill": id}. Neither holds a secret, imports course_lib, or ever runs an operation of torch, because a child of a
-process that has run a parallel one hangs. While children run, the template watches their memory.
+process that has run a parallel one hangs. While children run, the template watches what they use.
 """
 
 import gc
@@ -18,7 +18,7 @@ import socket
 import time
 import traceback
 
-from . import isolate, kernel, memory, seccomp
+from . import isolate, kernel, seccomp, usage
 
 TICK_S = 0.1
 TIDY = 32  # forks after which the template's memory is put in huge pages anew; what it writes breaks some up
@@ -116,9 +116,12 @@ class Template:
             pid, status = os.waitpid(child.pid, os.WNOHANG)
             if pid:
                 self.note(number, _words(status))
-            elif time.monotonic() > child.end:
+                continue
+            family = usage.family(child.seen)
+            child.computed.update(family)  # those that have ended count, too
+            if time.monotonic() > child.end or sum(child.computed.values()) > child.cpu_s:
                 self.end(number, "time")
-            elif memory.of_namespace(child.seen) > child.memory_bytes:
+            elif usage.memory(family) > child.memory_bytes:
                 self.end(number, "memory")
 
     def end(self, number: int, why: str) -> None:
@@ -138,6 +141,7 @@ class Child:
 
     def __init__(self, order: dict, pid: int, seen: int):
         self.pid, self.seen = pid, seen  # as we count, and as /proc does
+        self.computed, self.cpu_s = {}, order["limits"]["cpu_s"]  # seconds by pid, all that were ever seen
         self.end = time.monotonic() + order["limits"]["life_s"]
         self.memory_bytes = (order["limits"]["memory_mb"] + 300) * 2**20  # torch itself, which is shared, is about 200
 
@@ -162,7 +166,7 @@ def start(order: dict, channel: int, template: Template) -> tuple[int, int]:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         raise OSError(error or "the fork ended without a word")
-    return pid, int(seen)
+    return pid, os.getpid() if order["cold"] else int(seen)  # cold, we are the first of its namespace
 
 
 def _guarded(run, writing: int) -> None:
@@ -179,7 +183,9 @@ def _child(order: dict, channel: int, writing: int, template: Template) -> None:
     from . import student
 
     random.seed()  # which os.fork would do
+    os.setsid()  # or a signal to its process group would reach the template, and in it what is no namespace's first
     os.write(writing, os.readlink("/proc/self").encode())
+    isolate.go_first()
     if not order["cold"]:  # in a cold start bubblewrap has done all this
         isolate.enter(os.getuid(), os.getgid())
         isolate.furnish(order["masks"], order["limits"]["scratch_mb"], template.about)
