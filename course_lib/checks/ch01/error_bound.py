@@ -32,7 +32,15 @@ claim = {
     properties=[
         law(
             "the worst error without clipping",
-            _is("worst", {0.2: "0.2 is the whole step. Halfway between two marks is as far as one can get from both."}),
+            _is(
+                "worst",
+                {
+                    0.2: "0.2 is the whole step. Halfway between two marks is as far as one can get from both.",
+                    0.05: "0.05 is a quarter of a step, the error on average. Asked is the largest.",
+                    0.5: "0.5 is in steps: half of one. How much is that with s = 0.2?",
+                    -0.1: "Right but for the sign: asked is a size, and sizes are not below 0.",
+                },
+            ),
             "The nearest mark is never further than half the gap between two marks.",
         ),
         law(
@@ -44,6 +52,11 @@ claim = {
                     1.6: "1.6 would be mark number 8, which 4 bits do not have.",
                     1.7: "You went half a step beyond mark number 8, but the last mark is number 7.",
                     0.7: "You counted 7 half steps. The marks are whole steps apart: the last one is at 7 · 0.2.",
+                    1.3: "You went half a step back from the last mark, 1.4. It serves the half step beyond it, too.",
+                    7.5: "7.5 is in steps. How much is that with s = 0.2?",
+                    7.0: "7 is the number of the last mark. How far out is that, and what does it serve beyond?",
+                    2.4: "2.4 is 12 steps out, and the codes stop at 7.",
+                    3.1: "You let the codes go up to 15. Of 16 codes the symmetric grid has 7 on each side of 0.",
                 },
             ),
             "The last mark serves the half step on either side of it, and nothing further out.",
@@ -54,6 +67,9 @@ claim = {
                 "at_2_4",
                 {
                     -1.0: "That is ŵ − w, and it is right. Asked is its size, |ŵ − w|: leave out the sign.",
+                    1.4: "1.4 is what 2.4 comes back as. Asked is how far off that is.",
+                    5.0: "5 is in steps, from mark 7 to 12. How much is that with s = 0.2?",
+                    2.4: "You let 2.4 come back as 0. It comes back as the last mark, the nearest that there is.",
                     0.1: "Half a step bounds rounding. But 2.4 is 12 steps out, and the codes stop at 7.",
                     0.0: "2.4 would be mark number 12. With 4 bits the codes stop at 7, so 2.4 cannot be stored.",
                     0.8: "You let the codes go up to 8. The symmetric grid stops at 7, which is worth 1.4.",

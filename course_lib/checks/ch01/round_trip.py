@@ -110,6 +110,11 @@ def round_trip(w, s, b):
             "Every negative weight has become 0. The symmetric codes run from −qmax to qmax.",
         ),
         Wrong(
+            "codes from 0 up",
+            lambda w, s, b: s * torch.clip(torch.round(w / s), 0, 2**b - 1),
+            "You clip to 0 … 2^b − 1, so every negative weight becomes 0. The symmetric codes run from −qmax to qmax.",
+        ),
+        Wrong(
             "forgot the sign",
             lambda w, s, b: s * torch.clip(torch.round(w / s), -(2**b - 1), 2**b - 1),
             "2^b codes have to serve both signs: on each side of 0 there are only 2^(b−1) − 1.",
@@ -138,6 +143,11 @@ def round_trip(w, s, b):
             "the codes, not the weights",
             lambda w, s, b: torch.clip(torch.round(w / s), -_qmax(b), _qmax(b)),
             "These are the integers q; the last step is missing: multiply by s.",
+        ),
+        Wrong(
+            "a step of its own",
+            lambda w, s, b: round_trip(w, w.abs().max() / _qmax(b), b),
+            "You worked out a step from w. Here s is given, and the marks lie where it says, however large w is.",
         ),
         Wrong(
             "clipped the weight, not the code",

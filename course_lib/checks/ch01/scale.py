@@ -54,6 +54,8 @@ def scale(w, b):
         Case("the largest is negative", torch.tensor([0.3, -1.4, 0.2]), 4),
         Case("all negative", torch.tensor([-0.6, -0.3, -0.2]), 3),
         Case("some zeros", torch.tensor([0.0, -0.9, 0.0, 0.6]), 3),
+        Case("nothing above zero", torch.tensor([0.0, -0.6]), 3),
+        Case("they add up to zero", torch.tensor([0.6, -0.6]), 3),
         Case("two bits", torch.tensor([0.5, -0.25]), 2),
         Case("eight bits, a matrix", torch.tensor([[0.01, -0.02], [0.0254, 0.003]]), 8),
     ],
@@ -71,7 +73,7 @@ def scale(w, b):
         Wrong(
             "no answer for zeros",
             lambda w, b: _top(w) / (2 ** (b - 1) - 1),
-            "When every weight is 0, so is max|w|, and w / s becomes 0 / 0. Return 1.0 then: every code is 0 anyway.",
+            "When every weight is 0, so is max|w|, and a step of about 0 is of no use. Return 1.0: all codes are 0.",
         ),
         Wrong(
             "one zero is enough",
@@ -79,9 +81,24 @@ def scale(w, b):
             "You return 1.0 as soon as one weight is 0. Only when all of them are, there is nothing to divide.",
         ),
         Wrong(
+            "zeros told by their sum",
+            lambda w, b: _top(w) / (2 ** (b - 1) - 1) if w.sum() != 0 else torch.tensor(1.0),
+            "0.6 and −0.6 add up to 0, too, and so does their mean. All weights are 0 only if the largest |w| is.",
+        ),
+        Wrong(
+            "zeros told by the largest weight",
+            lambda w, b: _top(w) / (2 ** (b - 1) - 1) if w.max() != 0 else torch.tensor(1.0),
+            "The largest of 0 and −0.6 is 0, but there is a weight to store. Ask whether the largest |w| is 0.",
+        ),
+        Wrong(
             "seven marks for every b",
             lambda w, b: _one_if_zero(_top(w) / 7, w),
             "7 is qmax for four bits. Compute it from b: `2 ** (b - 1) - 1`.",
+        ),
+        Wrong(
+            "the step is the largest weight",
+            lambda w, b: _one_if_zero(_top(w), w),
+            "With a step as long as the largest weight, that weight is one step long. It should be qmax steps long.",
         ),
         Wrong(
             "^ is not a power in Python",

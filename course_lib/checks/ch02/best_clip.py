@@ -42,6 +42,19 @@ def _search(loss):
     return variant
 
 
+def _until_it_rises(w, b):
+    top = w.abs().max().item()
+    errors = [_error(w, b, top * i / 100) for i in range(100, 0, -1)]
+    down = next((i for i in range(99) if errors[i + 1] >= errors[i]), 99)
+    return top * (100 - down) / 100
+
+
+def _lopsided(w, b, c):
+    qmax = 2 ** (b - 1)
+    s = c / qmax
+    return (s * torch.clip(torch.round(w / s), -qmax, qmax - 1) - w).square().mean().item()
+
+
 def _in_range(got, w, b):
     top = w.abs().max().item()
     return 0 < got <= top * (1 + 1e-5) or f"The clip must lie above 0 and not beyond max|w| = {top:.4g}; got {got:.4g}."
@@ -77,7 +90,7 @@ def best_clip(w, b):
     cases=[
         Case("one number far out", torch.tensor([-1.0, -0.9, -0.5, -0.2, 0.1, 0.4, 0.7, 1.0, 1.4]), 2),
         Case("three and one", torch.tensor([2.0, 2.0, 2.0, 5.0]), 2),
-        Case("a dozen and one far out", _bell(3, 12, 6.0), 3),
+        Case("a dozen and one far out", _bell(3, 12, -6.0), 3),
         Case("evenly spread: little to gain", torch.linspace(-1, 1, 201), 4),
         Case("as small as weights are", 0.01 * _bell(4, 20), 3),
         Case("a bell curve, 4 bits", _bell(0, 2000), 4),
@@ -120,6 +133,26 @@ def best_clip(w, b):
             "the worst error",
             _search(lambda w, b, c: _error(w, b, c, math.inf)),
             "The smallest worst error hardly lets anything clip: one far-out number decides again.",
+        ),
+        Wrong(
+            "stopped where the error first rises",
+            _until_it_rises,
+            "You stop at the first clip that is worse than the one before. The error goes up and down: try them all.",
+        ),
+        Wrong(
+            "only positive numbers looked at",
+            lambda w, b: min((w.max().item() * i / 100 for i in range(100, 0, -1)), key=lambda c: _error(w, b, c)),
+            "You try shares of w.max(), but the number furthest out may be negative. Take shares of w.abs().max().",
+        ),
+        Wrong(
+            "one code more below",
+            _search(_lopsided),
+            "Your qmax is 2^(b−1), with one code more below 0 than above. The symmetric ruler ends at 2^(b−1) − 1.",
+        ),
+        Wrong(
+            "the square of the mean",
+            _search(lambda w, b, c: (torch.clip(_rounded(w, c / (2 ** (b - 1) - 1)), -c, c) - w).mean().abs().item()),
+            "You averaged first: errors of both signs cancel, however large they are. Square each one, then average.",
         ),
         Wrong(
             "a step for an unsigned ruler",

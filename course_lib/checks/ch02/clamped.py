@@ -86,6 +86,7 @@ def grid(w, b):
     reference=grid,
     cases=[
         Case("both signs: this works already", torch.tensor([-1.0, 0.4, 2.0]), 4),
+        Case("both signs, 0 between two marks", torch.tensor([-0.7, 0.4, 2.0]), 4),
         Case("all positive", torch.tensor([2.0, 2.4, 3.0]), 4),
         Case("all negative", torch.tensor([-3.0, -2.4, -2.0]), 4),
         Case("down to zero", torch.tensor([0.0, 1.2, 1.8, 2.6, 3.0]), 4),
@@ -103,7 +104,12 @@ def grid(w, b):
         Wrong(
             "the program as it was",
             _clamped,
-            "If 0 is not inside lo … hi, −lo/s is not a code, and the clip moves every mark. Widen the range instead.",
+            "If 0 is not inside lo … hi, −lo/s is not a code, and the clip moves all marks. Widen the range first.",
+        ),
+        Wrong(
+            "zero point not rounded",
+            lambda w, b: (_over(_with_zero)(w, b)[0], -_with_zero(w)[0] / _over(_with_zero)(w, b)[0]),
+            "The range is right. But z is stored as a code: round −lo/s to a whole number, as the program did.",
         ),
         Wrong(
             "the clip removed",

@@ -73,6 +73,16 @@ def parameters(lo, hi, b):
             "That is chapter 01's ruler, with as much room below 0 as above it. Cover lo … hi, no more.",
         ),
         Wrong(
+            "the gaps of one side",
+            lambda lo, hi, b: ((hi - lo) / (2 ** (b - 1) - 1), round(-lo * (2 ** (b - 1) - 1) / (hi - lo))),
+            "2^(b−1) − 1 gaps lie on one side of chapter 01's ruler. From lo to hi there are 2^b − 1.",
+        ),
+        Wrong(
+            "^ is not a power in Python",
+            lambda lo, hi, b: ((hi - lo) / (2 ^ b - 1), round(-lo / ((hi - lo) / (2 ^ b - 1)))),
+            "In Python `^` compares bits, and 2 ^ 4 is 6. A power is written `**`: `2**b - 1`.",
+        ),
+        Wrong(
             "15 gaps whatever b is",
             lambda lo, hi, b: ((hi - lo) / 15, round(-lo * 15 / (hi - lo))),
             "15 gaps belong to 4 bits. With b bits there are 2^b marks, and one gap fewer.",

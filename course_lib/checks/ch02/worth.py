@@ -29,6 +29,8 @@ _ONE_SIDED = {
     2.0: "2 is 6 / 3, or 16 / 8. But a step is a *gap*: 7 gaps above 0 on the one ruler, 15 on the other.",
     7 / 15: OTHER_WAY,
     1.875: "1.875 is 15 / 8. The symmetric ruler ends at 7, so its step is 3 / 7.",
+    16 / 7: "16 / 7 counts marks on the asymmetric ruler. Its 16 marks have 15 gaps.",
+    15 / 14: "Of the 14 gaps of the symmetric ruler only 7 lie above 0.",
     0.2: SMALLER_STEP,
 }
 _CENTRED = {
@@ -36,18 +38,21 @@ _CENTRED = {
     14 / 15: OTHER_WAY,
     15 / 7: "Asymmetric has to cover 6 now, from −3 to 3, with its 15 gaps.",
     16 / 15: "Count gaps, not marks: 15 against 14.",
+    8 / 7: "8 / 7 is 16 / 14. But 16 marks have 15 gaps.",
     0.4: SMALLER_STEP,
 }
 _LEANING = {
     28 / 45: OTHER_WAY,
     15 / 7: "Asymmetric has to cover 4 now, from −1 to 3.",
-    15 / 14: "Asymmetric covers 4, from −1 to 3, and not 6.",
+    15 / 14: "15 / 14 is right where both cover the same. Symmetric covers 6 here, asymmetric 4, from −1 to 3.",
+    12 / 7: "12 / 7 counts marks on the asymmetric ruler. Its 16 marks have 15 gaps.",
     1.5: "1.5 is 6 / 4, the two ranges. But the symmetric one has 14 gaps, the asymmetric one 15.",
     4 / 15: SMALLER_STEP,
 }
 _PRICE = {
     4.0: "4 bits are what one z takes. 32 weights share it.",
-    0.5: "16 bits would be a zero point stored like a scale. This one is a 4-bit code.",
+    0.5: "16 / 32 is a zero point stored like a scale, 4 / 8 is z in bytes. Asked: 4 bits, shared by 32 weights.",
+    0.625: "20 / 32 counts the scale, too. Asked is z alone.",
     8.0: "You divided the other way round: 4 bits, shared by 32 weights.",
     1 / 32: "A zero point takes 4 bits, not one: 4 / 32.",
     4.125: "That is a weight with its share of z. Asked is the share alone.",

@@ -62,7 +62,7 @@ def _half_step(got, w, b):
 def _no_wider(got, w, b):
     lo, hi = _ends(w)
     enough = (hi - lo) / (2**b - 1)
-    row = _first((enough > 0) & (got[0] > enough * (1 + 1e-5)))
+    row = _first((enough > 0) & (got[0] > enough * 1.001))
     if row is None:
         return True
     return f"The group {_described(w, row)} gets s = {got[0][row]:.4g}, where {enough[row]:.4g} would do."
@@ -82,6 +82,7 @@ def group_parameters(w, b):
     piece="group_parameters",
     cases=[
         Case("both signs", torch.tensor([[-1.0, 0.4, 2.0]]), 4),
+        Case("0 between two marks", torch.tensor([[-0.7, 0.4, 2.0]]), 4),
         Case("zeros", torch.zeros(1, 3), 4),
         Case("a constant", torch.full((1, 3), 2.5), 4),
         Case("a negative constant", torch.full((1, 3), -2.5), 4),
@@ -115,6 +116,21 @@ def group_parameters(w, b):
             "a smallest step for all",
             lambda w, b: _plain(*_ends(w), b, lambda s: s.clamp(min=1e-5)),
             "clamp(min=…) or a maximum also hits groups of very small numbers: they all become 0. Mend s = 0 only.",
+        ),
+        Wrong(
+            "a little added to every step",
+            lambda w, b: _plain(*_ends(w), b, lambda s: s + 1e-8),
+            "`+ 1e-8` lengthens every step, and groups of very small numbers feel it. Mend s = 0 only.",
+        ),
+        Wrong(
+            "zero point not rounded",
+            lambda w, b: (_plain(*_ends(w), b, _or_one)[0], -_ends(w)[0] / _plain(*_ends(w), b, _or_one)[0]),
+            "z is stored as a code, and 0 must lie exactly on a mark. Round −lo/s to a whole number.",
+        ),
+        Wrong(
+            "zero point before the step is mended",
+            lambda w, b: (_plain(*_ends(w), b, _or_one)[0], _plain(*_ends(w), b)[1]),
+            "z was worked out with s = 0, and 0 / 0 is nan. Mend s first, then divide by it.",
         ),
         Wrong(
             "zero point clamped",

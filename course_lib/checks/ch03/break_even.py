@@ -69,6 +69,11 @@ def break_even(bits, gb_per_s, tflops):
             "A weight is multiplied and added: two operations for each sequence.",
         ),
         Wrong(
+            "two operations, above the line",
+            lambda bits, gb_per_s, tflops: _ridge(gb_per_s, tflops) * bits / 8 * 2,
+            "Two operations for each sequence use up the time twice as soon: divide by 2, do not multiply.",
+        ),
+        Wrong(
             "bits taken for bytes",
             lambda bits, gb_per_s, tflops: _ridge(gb_per_s, tflops) * bits / 2,
             "Bandwidth counts bytes. A weight is bits / 8 of them.",

@@ -36,8 +36,8 @@ GPT_BITS = (EXPERTS * 4.25 + REST * 16) / (EXPERTS + REST)
 RIGHT = {"bot_bits": _bot_bits(4.125), "gpt_oss_bits": GPT_BITS, "gpt_oss_gib": _gib(EXPERTS + REST, GPT_BITS)}
 
 
-def _near(key, share, said):
-    return near(key, RIGHT[key], said, "All bits, divided by all weights.", rtol=share)
+def _near(key, share, said, otherwise="All bits, divided by all weights."):
+    return near(key, RIGHT[key], said, otherwise, rtol=share)
 
 
 EXERCISE = Exercise(
@@ -86,6 +86,7 @@ claim = {{
                 [
                     (4.25, "4.25 is the experts' width. The other 2.12 billion weights have 16."),
                     (10.125, "That is the plain mean of 4.25 and 16. There are 54 times as many of the one."),
+                    (4.543, "A little too much: weigh 4.25 by its share, too, and divide by all 116.83 billion."),
                 ],
             ),
             "Each part weighs as much as it has weights.",
@@ -99,7 +100,11 @@ claim = {{
                     (RIGHT["gpt_oss_gib"] * 2**30 / 1e9, "65.2 is right in GB. A GiB has 2³⁰ bytes."),
                     (_gib(EXPERTS, 4.25), "The 2.12 billion weights at 16 bits are missing."),
                     (_gib(ACTIVE, GPT_BITS), "Those are the active weights. All of them have to be in memory."),
+                    (_gib(EXPERTS + REST, 4.25), "That is 4.25 bits for every weight. 2.12 billion have 16."),
+                    (8 * RIGHT["gpt_oss_gib"], "Those are bits. Eight of them make a byte."),
+                    (RIGHT["gpt_oss_gib"] * 2**30, "Those are bytes. A GiB has 2³⁰ of them."),
                 ],
+                "All bits, divided by 8 and by 2³⁰.",
             ),
             "A token may call any expert, so all of them have to be there.",
         ),

@@ -104,6 +104,16 @@ def speedup(params, bits, batch, gb_per_s, tflops, other_ms):
             "other_ms goes by in both steps, at 16 bits and at fewer. Add it to each.",
         ),
         Wrong(
+            "the other work in seconds",
+            _with(other=lambda ms: ms / 1000),
+            "step_ms counts milliseconds, and other_ms is in milliseconds already: add it as it is.",
+        ),
+        Wrong(
+            "the shorter of the two",
+            _with(join=min),
+            "Reading and arithmetic go on together, and the step has to wait for the longer one: max, not min.",
+        ),
+        Wrong(
             "reading and arithmetic added",
             _with(join=lambda read, compute: read + compute),
             "The next weights are read while these are multiplied: the longer of the two counts, not their sum.",

@@ -74,6 +74,11 @@ def tokens_per_s(params, bits, gb_per_s, other_ms=0):
             "other_ms is in milliseconds. Divide it by 1000 before you add it to seconds.",
         ),
         Wrong(
+            "tokens a millisecond",
+            lambda params, bits, gb_per_s, other_ms=0: 1 / (1000 * _read_s(params, bits, gb_per_s) + other_ms),
+            "Your times are in milliseconds, so this is tokens a millisecond. A second has 1000 of them.",
+        ),
+        Wrong(
             "GiB/s instead of GB/s",
             lambda params, bits, gb_per_s, other_ms=0: 1 / (_read_s(params, bits, gb_per_s, 2**30) + other_ms / 1000),
             "Data sheets give bandwidth in GB/s of 10⁹ bytes, not 2³⁰.",
@@ -94,6 +99,11 @@ def tokens_per_s(params, bits, gb_per_s, other_ms=0):
             "rounded to a whole number",
             lambda params, bits, gb_per_s, other_ms=0: round(1 / (_read_s(params, bits, gb_per_s) + other_ms / 1000)),
             "A rate need not be a whole number. Return it as it comes.",
+        ),
+        Wrong(
+            "cut to a whole number",
+            lambda params, bits, gb_per_s, other_ms=0: int(1 / (_read_s(params, bits, gb_per_s) + other_ms / 1000)),
+            "`int()` and `//` drop what follows the point. A rate need not be a whole number.",
         ),
         Wrong(
             "giga forgotten",

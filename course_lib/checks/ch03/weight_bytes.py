@@ -82,6 +82,13 @@ def weight_bytes(params, bits, group, scale_bits=16, zero_bits=0):
             "The codes are in bytes, the scales still in bits: divide those by 8, too.",
         ),
         Wrong(
+            "code bits counted as bytes",
+            lambda params, bits, group, scale_bits=16, zero_bits=0: math.ceil(
+                params * bits + math.ceil(params / group) * (scale_bits + zero_bits) / 8
+            ),
+            "The scales are in bytes, the codes still in bits: divide those by 8, too.",
+        ),
+        Wrong(
             "one scale for all",
             lambda params, bits, group, scale_bits=16, zero_bits=0: (
                 _codes(params, bits) + math.ceil((scale_bits + zero_bits) / 8)
@@ -101,6 +108,14 @@ def weight_bytes(params, bits, group, scale_bits=16, zero_bits=0):
                 _codes(params, bits) + math.ceil(params // group * (scale_bits + zero_bits) / 8)
             ),
             "// rounds down: a last group that is not full needs a scale as well. Round up, with math.ceil.",
+        ),
+        Wrong(
+            "the last group filled up",
+            lambda params, bits, group, scale_bits=16, zero_bits=0: (
+                _codes(math.ceil(params / group) * group, bits)
+                + math.ceil(math.ceil(params / group) * (scale_bits + zero_bits) / 8)
+            ),
+            "You count codes for a full last group. Only its scale is whole: 300 weights have 300 codes.",
         ),
         Wrong(
             "part of a scale for part of a group",
@@ -128,7 +143,7 @@ def weight_bytes(params, bits, group, scale_bits=16, zero_bits=0):
             lambda params, bits, group, scale_bits=16, zero_bits=0: (
                 params * bits // 8 + params // group * (scale_bits + zero_bits) // 8
             ),
-            "// rounds down, and what it drops has to be stored, too: use math.ceil, for groups and for bytes.",
+            "// and int() round down, and what they drop has to be stored, too: math.ceil, for groups and for bytes.",
         ),
         Wrong(
             "rounded down to whole bytes",
