@@ -49,6 +49,16 @@ def test_gradients_are_torchs(b):
     assert 0 < (g_w == 0).sum() < g_w.numel()
 
 
+def test_an_answer_by_autograd_passes_though_it_rounds_g():
+    def by_autograd(w, s, b, g):
+        w, s, qmax = w.clone().requires_grad_(), s.clone().requires_grad_(), 2 ** (b - 1) - 1
+        u = w / s
+        (s * (u + (torch.round(u) - u).detach()).clamp(-qmax, qmax)).backward(g)
+        return w.grad, s.grad
+
+    assert gradients.judge(by_autograd).state == PASS
+
+
 @pytest.mark.parametrize("scheme", [Scheme.int(3, group=8), Scheme.int(2), Scheme.int(4, group="tensor")])
 def test_a_learner_s_gradients_train_as_the_library_s(scheme):
     w, g = randn(1, 6, 16), randn(2, 6, 16)

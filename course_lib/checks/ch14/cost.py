@@ -49,6 +49,11 @@ def cost(dollars_per_hour, tokens_per_s, busy):
             "You paid for the busy hours only. The bill is for all of them.",
         ),
         Wrong(
+            "a day's bill",
+            _variant(lambda d, t, b: 24 * d / (t * 3600 * b) * 1e6),
+            "Dollars of a day over tokens of an hour. One hour of both is enough.",
+        ),
+        Wrong(
             "per second",
             _variant(lambda d, t, b: d / (t * b) * 1e6),
             "Dollars an hour over tokens a second: an hour has 3600 of them.",

@@ -52,6 +52,9 @@ def decide(pairs, planned, may_lose, errors):
         Case("hard requests, not all there", [BOTH, BOTH, OK], 4, 1, 0),
         Case("a died process", [OK, OK], 4, 1, 1),
         Case("a died process, at the end", [OK] * 4, 4, 1, 1),
+        Case("two unanswered", [OK, OK], 4, 1, 2),
+        Case("one unanswered, one lost", [LOST, OK], 4, 1, 1),
+        Case("they only differ", [WON, LOST, WON, LOST], 4, 1, 0),
         Case("more than planned", [OK] * 5, 4, 1, 0),
         Case("lost in the last of more than planned", [LOST, OK, OK, OK, LOST], 4, 1, 0),
         Case("nothing may be lost", [OK, LOST], 4, 0, 0),
@@ -78,6 +81,26 @@ def decide(pairs, planned, may_lose, errors):
             "errors overlooked",
             _variant(lambda p, lost, won, n, m, e: _usual(lost - won > m, len(p) >= n)),
             "A request without an answer makes no pair, so the pairs alone look perfect. Look at errors, too.",
+        ),
+        Wrong(
+            "errors weighed like lost replies",
+            _variant(lambda p, lost, won, n, m, e: _usual(e + lost - won > m, len(p) >= n)),
+            "You add the errors to what was lost. may_lose is for replies that came; one that never came is too many.",
+        ),
+        Wrong(
+            "a few errors allowed",
+            _variant(lambda p, lost, won, n, m, e: _usual(e > m or lost - won > m, len(p) >= n)),
+            "You allow as many errors as replies may be lost. A single unanswered request is enough: roll back.",
+        ),
+        Wrong(
+            "the pair the other way round",
+            _variant(lambda p, lost, won, n, m, e: _usual(e or won - lost > m, len(p) >= n)),
+            "The candidate's reply comes first in a pair. You count what it won as lost.",
+        ),
+        Wrong(
+            "only pairs that differ are counted",
+            _variant(lambda p, lost, won, n, m, e: _usual(e or lost - won > m, lost + won >= n)),
+            "The plan counts all pairs. One in which both are good says that nothing was lost there.",
         ),
         Wrong(
             "one too strict",

@@ -80,6 +80,7 @@ def first(weights, cache, room, gpu, fp8):
         Case("just so", 16, 4, 8.5, True, False),
         Case("scales count", 16, 4, 8.2, True, False),
         Case("all of them", 16, 4, 8.45, True, False),
+        Case("less than bare codes take", 16, 4, 7.8, True, False),
         Case("half a cache, just so", 16, 8, 8.5, True, False),
         Case("a laptop that is too small", 131, 2, 12, False, False),
         Case("the cache alone is too much", 15, 60, 21, True, True),
@@ -95,6 +96,11 @@ def first(weights, cache, room, gpu, fp8):
             "4 bits without scales",
             _tree(four=4.0),
             "4-bit codes come with scales and zeros: about 4.5 bits a weight, as the docstring says.",
+        ),
+        Wrong(
+            "divided by 4.5",
+            _tree(four=16 / 4.5),
+            "4.5 bits are 4.5 / 16 of 16 bits: multiply by that. Divided by 4.5 a weight would have 3.6 bits.",
         ),
         Wrong(
             "the smallest first",

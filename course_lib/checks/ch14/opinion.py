@@ -133,6 +133,16 @@ def opinion(checks, up, down):
             "A well server turns after `down` failures, an ill one after `up` good checks, not the other way round.",
         ),
         Wrong(
+            "`up` both ways",
+            lambda checks, up, down: opinion(checks, up, up),
+            "A well server turns ill after `up` failures here. On the way down it is `down` of them.",
+        ),
+        Wrong(
+            "`down` both ways",
+            lambda checks, up, down: opinion(checks, down, down),
+            "An ill server comes back after `down` good checks here. On the way up it is `up` of them.",
+        ),
+        Wrong(
             "one check late",
             _one_late,
             "It turns with the check that completes the run, not with the one after it.",

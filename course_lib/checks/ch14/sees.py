@@ -14,6 +14,10 @@ def _number(user, length=8, order="big", algorithm="sha256"):
     return int.from_bytes(hashlib.new(algorithm, user.encode()).digest()[:length], order) / 2 ** (8 * length)
 
 
+def _remainder(user, share):
+    return int.from_bytes(hashlib.sha256(user.encode()).digest()[:8], "big") % 100 < 100 * share
+
+
 def _variant(number):
     def wrong(user, share):
         return number(user, share)
@@ -49,6 +53,7 @@ def _is_the_share(run, user, share):
 
 
 USERS = ("ada", "grace", "Zoë", "ödön", "customer 187", *(f"customer {k}" for k in range(1, 16)))
+FIRST = next(user for user in map("customer {}".format, range(1000)) if _number(user) < 0.003)
 EXERCISE = Exercise(
     id="ch14.sees",
     title="Who sees the candidate",
@@ -68,6 +73,7 @@ def sees(user, share):
     cases=[
         *(Case(f"{user}, {share}", user, share) for user in USERS for share in (0.05, 0.2, 0.5)),
         Case("ada, a hair below her number", "ada", _number("ada") * (1 - 2**-40)),
+        Case("one of the very first", FIRST, 0.5),
     ],
     properties=[
         relation("a larger share keeps the smaller's users", _grows, "Nobody is sent back and forth while it grows."),
@@ -85,6 +91,17 @@ def sees(user, share):
             "the least significant byte first",
             _variant(lambda user, share: _number(user, order="little") < share),
             'The bytes were read the other way round. Any order would do, but all routers must use one: "big".',
+        ),
+        Wrong(
+            "all 32 bytes below 2⁶⁴",
+            _variant(lambda user, share: _number(user, length=32) * 2**192 < share),
+            "All 32 bytes make a number up to 2²⁵⁶, and hardly any of them lies below 2⁶⁴. Take the first 8.",
+        ),
+        Wrong(
+            "a remainder by 100",
+            _remainder,
+            "Whole percents by their remainder: evenly spread, but other users, and 0.1 % cannot be said. Compare with "
+            "share · 2⁶⁴.",
         ),
         Wrong(
             "one byte",

@@ -21,6 +21,16 @@ def _forgets(state, event, name=None):
     return new | {"previous": state["previous"]} if event == "promote" else new
 
 
+def _overwritten(state, event, name=None):
+    new = step(state, event, name)
+    return new | {"previous": new["serving"]} if event == "promote" and state["candidate"] is not None else new
+
+
+def _kept(state, event, name=None):
+    new = step(state, event, name)
+    return new | {"previous": state["previous"]} if event == "roll back" else new
+
+
 def _keeps_candidate(state, event, name=None):
     new = step(state, event, name)
     if event == "promote" and state["candidate"] is not None:
@@ -119,6 +129,16 @@ def step(state, event, name=None):
             "what served is forgotten",
             _forgets,
             "Promoted, and what served until then is nowhere: there is no way back.",
+        ),
+        Wrong(
+            "one name after the other",
+            _overwritten,
+            "serving is overwritten before it is copied to previous: by then it holds the candidate's name.",
+        ),
+        Wrong(
+            "the way back stays",
+            _kept,
+            "It serves again, and is still noted as the previous one: it would be its own way back.",
         ),
         Wrong(
             "the candidate stays",

@@ -122,6 +122,16 @@ def fold(embed, gain, reads, writes, R):
             "What the block adds must be rotated as well, or it adds unrotated numbers to a rotated stream.",
         ),
         Wrong(
+            "all three the other way",
+            lambda embed, gain, reads, writes, R: fold(embed, gain, reads, writes, R.T),
+            "That is right for a stream x·Rᵀ. Asked is x·R: each R the other way round.",
+        ),
+        Wrong(
+            "writer from the right",
+            _variant(w=lambda w, gain, R: w @ R),
+            "writes is (n, inner): the stream's channels are its rows, so R works from the left, Rᵀ·w.",
+        ),
+        Wrong(
             "writer the other way",
             _variant(w=lambda w, gain, R: R @ w),
             "The writer gives h·wᵀ, and should give h·wᵀ·R = h·(Rᵀ·w)ᵀ. You multiplied by R from the left.",

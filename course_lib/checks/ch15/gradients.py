@@ -47,13 +47,20 @@ def _levels(w, s, b, g):
     return gradients(w, s, b + 1, g)
 
 
+def _twos_complement(w, s, b, g):
+    low, high, u = -(2 ** (b - 1)), 2 ** (b - 1) - 1, w / s
+    inside = (torch.round(u) >= low) & (torch.round(u) <= high)
+    q = torch.round(u).clamp(low, high)
+    return g * inside, (g * (q - inside * u)).sum(-1, keepdim=True)
+
+
 def _swapped(w, s, b, g):
     return gradients(w, s, b, g)[::-1]
 
 
 def _passes_or_not(run, w, s, b, g):
     weights = run(w, s, b, g)[0]
-    same = ((weights == g) | (weights == 0)).all()
+    same = (torch.isclose(weights, g, rtol=1e-5, atol=1e-6) | (weights == 0)).all()  # g · s / s may round
     return bool(same) or "Each weight gets either its part of g, unchanged, or 0."
 
 
@@ -170,6 +177,21 @@ def gradients(w, s, b, g):
             "one level too many",
             _levels,
             "b bits with a sign: the largest code is 2^(b−1) − 1, as in chapter 01.",
+        ),
+        Wrong(
+            "one mark more below zero",
+            _twos_complement,
+            "Two's complement has one code more below zero. Here both sides end at qmax, as in chapter 01.",
+        ),
+        Wrong(
+            "straight through everything",
+            _variant(weights=lambda g, inside, s: g, steps=lambda g, q, inside, r, u: 0 * g),
+            "You took ŵ for w altogether. Only round counts as the identity: the clip stays, and s stands in ŵ twice.",
+        ),
+        Wrong(
+            "step: a clipped weight counts once",
+            _variant(steps=lambda g, q, inside, r, u: g * torch.where(inside, q - u, q.sign())),
+            "A clipped weight is ±qmax steps, not one: its part is its code.",
         ),
         Wrong(
             "the other order",

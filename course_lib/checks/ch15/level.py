@@ -65,6 +65,7 @@ def _more_never_hurts(run, passed, rubric):
 RUBRIC = [("A", []), ("B", ["b1", "b2", "b3"]), ("C", ["c1", "c2", "c3"]), ("D", ["d1", "d2"])]
 FOUR = [("none", []), ("some", ["f1", "f2", "f3", "f4"])]
 FIVE = [("none", []), ("some", ["e1", "e2", "e3", "e4", "e5"])]
+SIX = [("none", []), ("some", ["g1", "g2", "g3", "g4", "g5", "g6"])]
 
 EXERCISE = Exercise(
     id="ch15.level",
@@ -90,8 +91,10 @@ def level(passed, rubric):
         Case("all of two levels", ["b1", "b2", "b3", "c1", "c2", "c3"], RUBRIC),
         Case("a gap below", ["c1", "c2", "c3", "d1", "d2"], RUBRIC),
         Case("three of four", ["f1", "f2", "f4"], FOUR),
+        Case("two of four", ["f1", "f3"], FOUR),
         Case("two of five", ["e1", "e3"], FIVE),
         Case("three of five", ["e1", "e3", "e4"], FIVE),
+        Case("three of six", ["g1", "g3", "g6"], SIX),
         Case("half of two", ["b1", "b2", "c1", "c2", "d2"], RUBRIC),
         Case("everything", ["b1", "b2", "b3", "c1", "c2", "c3", "d1", "d2"], RUBRIC),
         Case("exercises that no level asks for", ["x", "y", "z", "b1"], RUBRIC),
@@ -125,6 +128,16 @@ def level(passed, rubric):
             "half is enough",
             _variant(enough=lambda have, needed: 2 * have >= needed),
             "Half is not two thirds.",
+        ),
+        Wrong(
+            "two thirds, rounded",
+            _variant(enough=lambda have, needed: have >= round(2 * needed / 3)),
+            "Two thirds of five are 3.33, and three are fewer. Compare 3 · passed with 2 · asked, or round up.",
+        ),
+        Wrong(
+            "two thirds, rounded down",
+            _variant(enough=lambda have, needed: have >= 2 * needed // 3),
+            "Rounded down, two of four and three of five pass, and both are less than two thirds. Round up.",
         ),
         Wrong(
             "most of them",

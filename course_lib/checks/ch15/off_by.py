@@ -91,6 +91,11 @@ def off_by(pairs):
             "Your bias is in natural logarithms and the power in twos. log2 for both: then 1 means a factor of two.",
         ),
         Wrong(
+            "the bias in natural logarithms",
+            _variant(log=math.log, base=math.e),
+            "Your factor is right: e to a mean of ln is 2 to a mean of log2. The bias is not: it is asked in log2.",
+        ),
+        Wrong(
             "decimal logarithm",
             _variant(log=math.log10, base=10.0),
             "A bias of 1 would mean ten times. Asked is log2, where it means twice.",

@@ -18,10 +18,10 @@ def _round(w, s, b):
     return s * torch.round(w / s).clamp(-qmax, qmax)
 
 
-def _variant(start="w", look="w_hat", after=lambda new, s, b: new, sign=-1.0, over=len):
+def _variant(start="w", look="w_hat", after=lambda new, s, b: new, sign=-1.0, over=lambda x, y: len(x)):
     def wrong(w, s, b, x, y, rate):
         both = {"w": w, "w_hat": _round(w, s, b)}
-        gradient = (x @ both[look].T - y).T @ x / over(x)
+        gradient = (x @ both[look].T - y).T @ x / over(x, y)
         return after(both[start] + sign * rate * gradient, s, b)
 
     return wrong
@@ -109,12 +109,17 @@ EXERCISE = Exercise(
         ),
         Wrong(
             "a sum over the tokens",
-            _variant(over=lambda x: 1),
+            _variant(over=lambda x, y: 1),
             "The loss is a mean over the tokens: keep the division by len(x).",
         ),
         Wrong(
+            "a mean over tokens and outputs",
+            _variant(over=lambda x, y: y.numel()),
+            "The squares of a token's outputs are added up (that is ‖ ‖²); only tokens are averaged: len(x).",
+        ),
+        Wrong(
             "a mean over tokens and inputs",
-            _variant(over=lambda x: x.numel()),
+            _variant(over=lambda x, y: x.numel()),
             "Divide by the number of tokens, not by tokens times inputs.",
         ),
     ],
