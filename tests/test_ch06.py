@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from course_lib import QTensor, Scheme, quantize
+from course_lib import QTensor, Scheme, calibrate, models, quantize
 from course_lib.calibrate import gptq
 from course_lib.calibrate import hessian as library_hessian
+from course_lib.calibrate.activations import record
 from course_lib.calibrate.babai import babai, lower_factor
 from course_lib.calibrate.gptaq import gptaq
 from course_lib.calibrate.gptq import inverse_factor
@@ -191,6 +192,18 @@ def test_babai_s_factor_and_its_bound():
     assert (coordinates.abs() <= q.step.double() / 2 * A.diagonal() * (1 + 1e-4))[inside].all() and inside.sum() > 50
     with pytest.raises(ValueError, match="not positive definite at percdamp=0"):
         babai(w, library_hessian(activations(1, 5, 12)), Scheme.int(4), percdamp=0)
+
+
+def test_of_all_codes_of_six_loud_columns_none_is_better_and_act_order_comes_nearest():
+    model, tokenizer = models.load("bundled")
+    reads = "model.layers.0.input_layernorm"
+    H = library_hessian(record(model, tokenizer, models.texts.train("task", 24), reads)[reads])
+    w, scheme = model.model.layers[0].self_attn.q_proj.weight.detach(), Scheme.int(3, scale_dtype=torch.float16)
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        exec(cell("best"), dict(torch=torch, calibrate=calibrate, quantize=quantize, w=w, H=H, scheme=scheme))
+    found = [float(x) for x in re.findall(r"([\d.]+) times the least", out.getvalue())]
+    assert len(found) == 3 and found[0] > found[1] > found[2] >= 1
 
 
 def test_gptaq_without_drift_or_with_alpha_0_is_gptq():

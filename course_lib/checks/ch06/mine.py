@@ -53,7 +53,7 @@ def quantize(pieces, w, scheme):
     H, w, g = pieces.hessian(inputs_of(w)).clone(), w.clone(), block_size(w.shape, scheme.block)[1]
     dead = H.diagonal() == 0
     w[:, dead] = 0
-    H[dead, dead] = 1
+    H[dead, dead] = 1 if dead.all() else H.diagonal()[~dead].mean()
     order = H.diagonal().argsort(descending=True)
     block = g * max(1, BLOCK // g) if g <= BLOCK else BLOCK if g % BLOCK == 0 else g
     q, s = pieces.block_loop(w[:, order], inverse_factor(H[order][:, order]), scheme.bits, g, block)
