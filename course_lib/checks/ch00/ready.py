@@ -48,7 +48,8 @@ def decibels(rng) -> Question:
     return Question(
         f"What is 10 · log10({10**power})?",
         10 * power,
-        f"log10 asks “ten to which power?”: {power}, because 10^{power} = {10**power}. Refresher: 4, logarithms.",
+        f"log10 asks “ten to which power?”: {power}, because 10^{power} = {10**power}. "
+        f"Asked is 10 times that. Refresher: 4, logarithms.",
     )
 
 
