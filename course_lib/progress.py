@@ -21,9 +21,27 @@ def bar(items: Iterable[T], what: str, progress: bool | None = None, total: int 
     """
     if os.environ.get("TQDM_DISABLE") or not (_watched() if progress is None else progress):
         return items
+    return _kind()(items, desc=what, total=total, leave=False, delay=0.5)
+
+
+def _kind() -> type:
+    """tqdm's bar for here; in a notebook one that leaves nothing behind, so that a saved notebook opens without it."""
     from tqdm.auto import tqdm
 
-    return tqdm(items, desc=what, total=total, leave=False, delay=0.5)
+    if all(kind.__module__ != "tqdm.notebook" for kind in tqdm.__mro__):
+        return tqdm
+
+    class Bar(tqdm):
+        def display(self, *args, close=False, check_delay=True, **kwargs):
+            if check_delay and not self.displayed:
+                from IPython.display import display
+
+                self.place, self.displayed = display(self.container, display_id=True), True
+            super().display(*args, close=close, check_delay=False, **kwargs)
+            if close and self.displayed:
+                self.place.update({}, raw=True)
+
+    return Bar
 
 
 def _watched() -> bool:

@@ -201,6 +201,9 @@ def test_lab_serves_the_checkout_without_news(server):
     plugin = "lab/api/settings/@jupyterlab/apputils-extension:notification"
     schema = json.loads(urllib.request.urlopen(url(plugin)).read())["schema"]["properties"]
     assert (schema["fetchNews"]["default"], schema["checkForUpdates"]["default"]) == ("false", False)
+    plugin = "lab/api/settings/@jupyter-widgets/jupyterlab-manager:plugin"  # explorers are there in a reopened notebook
+    schema = json.loads(urllib.request.urlopen(url(plugin)).read())["schema"]["properties"]
+    assert schema["saveState"]["default"] is True
 
 
 def wait_for(url, server, log, patience_s=120):

@@ -4,6 +4,8 @@ import io
 import math
 import sys
 
+import nbclient
+import nbformat
 import pytest
 import torch
 import torch.nn.functional as F
@@ -139,6 +141,13 @@ def test_bars_show_when_asked(capfd):
     for _ in bar(range(3), "counting", progress=True):
         time.sleep(0.3)
     assert "counting" in capfd.readouterr().err
+
+
+def test_a_bar_leaves_nothing_in_a_saved_notebook():
+    source = "import time\nfrom course_lib.progress import bar\nfor _ in bar(range(4), 'x'):\n    time.sleep(0.3)"
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    nbclient.NotebookClient(book, kernel_name="python3").execute()
+    assert [output.data for output in book.cells[0].outputs] == [{}]  # a widget's view would open as an error
 
 
 # ------------------------------------------------------------------ comparison

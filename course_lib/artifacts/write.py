@@ -32,7 +32,8 @@ def save(model: nn.Module, out, layout: str = "gptq", tokenizer=None) -> Path:
     the dtype of the scales. The directory appears whole or not at all. ValueError for what a layout cannot hold;
     FileExistsError where `out` is there already.
 
-    transformers with GPTQModel reads all of these. vLLM 0.33 takes of the GPTQ files only those with 4 or 8 bits and
+    transformers with GPTQModel reads all of these, but for a quantized lm_head (`skip=()`), which of the GPTQ and AWQ
+    layouts only GPTQModel itself reads. vLLM 0.33 takes of the GPTQ files only those with 4 or 8 bits and
     symmetric="full", and act-order only with static groups; for zero points take "awq" or "compressed-tensors"
     (benchmarks/peers/vllm_configs.py).
     """

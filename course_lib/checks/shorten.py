@@ -33,7 +33,9 @@ def _float(value: float, digits: int) -> str:
     if not math.isfinite(value):
         return {math.inf: "inf", -math.inf: "-inf"}.get(value, "nan")
     text = f"{value:.{digits}g}"
-    return text if any(c in text for c in ".en") else text + ".0"
+    if any(c in text for c in ".en"):
+        return text
+    return f"{text}.0" if float(text) == value else repr(value)  # 3091.28 must not look whole
 
 
 def shorten(value) -> str:

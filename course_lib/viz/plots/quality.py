@@ -45,7 +45,8 @@ def _scale(axes, kind, values):
     elif kind == "log":
         positive = [v for v in values if v and v > 0]
         axes.set_yscale("log")
-        axes.set_ylim(min(positive) / 4, max(positive) * 4)
+        room = min(4, max(1.5, max(positive) / min(positive)))
+        axes.set_ylim(min(positive) / room, max(positive) * room)
 
 
 def _tell_ends(axes, values, kind, color):
