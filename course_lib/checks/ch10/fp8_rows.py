@@ -91,7 +91,7 @@ def fp8_rows(x):
     ],
     properties=[
         law("an s for each row that one can divide by", _usable, "The next thing that happens is x / s."),
-        law("numbers of E4M3", _numbers, "NaN is none: it would spread to every output of the token."),
+        law("numbers of E4M3", _numbers, "q has 8 bits. NaN is no number: it would spread to the whole token."),
         law("the largest number is used", _filled, "Smaller, and codes are left over; larger, and numbers clip."),
         law("x comes back", _comes_back, "Three bits of mantissa: within 1/16, down to the subnormals."),
     ],

@@ -90,6 +90,7 @@ def mx_block(x):
     cases=[
         Case("the largest is 6", _block(6.0, 1.0, -0.5)),
         Case("the largest is 4", _block(4.0, -1.5, rest=0.25)),
+        Case("the largest is 2.9", _block(2.9, -1.0, rest=0.5)),
         Case("the largest is 7.9", _block(7.9, 1.0, rest=-2.0)),
         Case("the largest is 1", _block(0.3, -1.0, rest=0.1)),
         Case("the largest is negative", _block(-3.5, 0.4, 0.2)),

@@ -51,11 +51,10 @@ def _dropped(recent, window, block):
 
 
 def _all_there(got, recent, window, block):
-    whole = torch.cat([got[0], got[1]])
-    return (
-        torch.equal(whole, recent)
-        or f"{len(got[0])} leave and {len(got[1])} stay, one after the other; {len(recent)} came, in another order."
-    )
+    whole, told = torch.cat([got[0], got[1]]), f"{len(got[0])} leave and {len(got[1])} stay"
+    if len(whole) != len(recent):
+        return f"{told}: that makes {len(whole)}, and {len(recent)} came."
+    return torch.equal(whole, recent) or f"{told}, but not in the order in which they came."
 
 
 def _whole_blocks(got, recent, window, block):
