@@ -30,7 +30,8 @@ def valley(w, H, stored, x=(0.2, 2.2), y=(-1.15, 3.1)):
         _level(scene, w, H, pair, name, ax, ay, k)
     _foot(scene, w, H, next(iter(stored.values()))[0], ax, ay)
     scene.diamond(ax(w[0]), ay(w[1]), 7, "ink")
-    scene.text(ax(w[0]) + 12, ay(w[1]) + 5, f"w = ({number(w[0])}, {number(w[1])})", size=13, anchor="start", halo=True)
+    scene.line(ax(w[0]) + 9, ay(w[1]), ax(w[0]) + 56, ay(w[1]), "muted", 1)
+    scene.text(ax(w[0]) + 60, ay(w[1]) + 5, f"w = ({number(w[0])}, {number(w[1])})", size=13, anchor="start", halo=True)
     return scene
 
 
