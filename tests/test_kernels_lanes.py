@@ -29,9 +29,17 @@ def weight_of(kind: str, n: int, k: int):
     return packed, packing.unpack(packed).double()
 
 
-@pytest.mark.parametrize("n, k", [(32, 256), (20, 384)])
+# A tile of None: as it is launched by default. Programs that stay make four sets of rows each, or eight; or one each
+STAYS = [(32, 256, None), (20, 384, None), (64, 1024, (2, 8, 2, 2, 1)), (64, 1024, (2, 8, 4, 2, 1)),
+         (20, 384, (2, 8, 4, 2, 1))]  # fmt: skip
+
+
+@pytest.mark.parametrize("n, k, tile", STAYS)
 @pytest.mark.parametrize("kind", ["g128", "channel", "e4m3"])
-def test_it_multiplies_norms_gates_and_adds_as_float64_does(kind, n, k):
+def test_it_multiplies_norms_gates_and_adds_as_float64_does(kind, n, k, tile, monkeypatch):
+    if tile:
+        monkeypatch.setattr(lanes, "TILE", lanes.named(tile))
+        monkeypatch.setattr(lanes, "multiprocessors", lambda device: 1)
     torch.manual_seed(n)
     dtype = torch.bfloat16 if digits.ASM else torch.float32
     embedding, g, after, y = (torch.randn(*s, device=DEVICE).to(dtype) for s in ((3, k), (k,), (n,), (1, n)))

@@ -7,25 +7,32 @@ While a kernel waits for the one ahead it asks for weights of the next: memory i
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import torch
 import triton
 from torch import Tensor
 
-from course_lib.kernels import ON_GPU, digits, fused, lane_kernel
+from course_lib.kernels import ON_GPU, digits, fused, lane_kernel, lane_stay
 from course_lib.kernels.packing import PackedInt4
 
-# Pieces of 16 words of a row, rows and as many others, tiles on their way, warps: each was the quickest somewhere
-CANDIDATES = ((8, 8, 2, 8), (4, 8, 2, 4), (2, 8, 2, 2), (4, 8, 4, 4))
+# Pieces of 16 words of a row, rows and as many others, tiles on their way, warps: each was the quickest somewhere.
+# Then, not timed yet, the same with programs that stay, so many a multiprocessor (`lane_stay`)
+CANDIDATES = ((8, 8, 2, 8, 0), (4, 8, 2, 4, 0), (2, 8, 2, 2, 0), (4, 8, 4, 4, 0),
+              (8, 8, 2, 8, 2), (4, 8, 2, 4, 4), (4, 8, 4, 4, 3))  # fmt: skip
 TILE = {"NB": 8, "ROWS": 8, "DEPTH": 2, "num_warps": 8} if ON_GPU else {"NB": 16, "ROWS": 16, "DEPTH": 2}
 CHOSEN: dict[tuple[int, int, int], dict[str, int]] = {}  # bits and shape of a weight: the tile that was quickest here
 AHEAD = 32768  # bytes of gates, and as many of what they gate, that each program of o asks for
 
 
+def named(tile: tuple[int, ...]) -> dict[str, int]:
+    return dict(zip(("NB", "ROWS", "DEPTH", "num_warps", "STAY"), tile, strict=True))
+
+
 def tiles() -> list[dict[str, int]]:
     """The candidates by name."""
-    return [dict(zip(("NB", "ROWS", "DEPTH", "num_warps"), tile, strict=True)) for tile in CANDIDATES]
+    return [named(tile) for tile in CANDIDATES]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +69,11 @@ def fits(w: PackedInt4 | Codes) -> bool:
     return w.zero is None and w.order is None and w.shape[1] % 8 == 0 and one
 
 
+@functools.cache
+def multiprocessors(device: torch.device) -> int:
+    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1
+
+
 def share(ahead: PackedInt4 | Codes | None, gated: bool, programs: int) -> tuple[int, int, int]:
     """(stride, programs in a strip, bytes a program) with which `programs` fetch a weight, or its gates' first rows."""
     if ahead is None or not AHEAD:
@@ -91,17 +103,19 @@ def products(x: Tensor | Normal, w: PackedInt4 | Codes, gated: bool = False, add
         tile = TILE
     n, tall = (rows // 2, tile["ROWS"]) if gated else (rows, 2 * tile["ROWS"])
     run, runs = (w.run, 1 << 30 if len(w.scale) == 1 else w.group // w.run) if bits == 4 else (32, 4)
-    programs, parts = -(-n // tall), len(normal.squares)
+    sets, parts = -(-n // tall), len(normal.squares)
     y = normal.h.new_empty(1, n) if add is None else add
-    after = Normal(torch.empty_like(y), torch.empty(programs, dtype=torch.float32, device=y.device), eps)
+    after = Normal(torch.empty_like(y), torch.empty(sets, dtype=torch.float32, device=y.device), eps)
     even = n % tall == 0 and k % (512 // bits * tile["NB"] * tile["DEPTH"]) == 0 and (bits == 8 or k % (4 * run) == 0)
+    stay = tile.get("STAY", 0)
+    programs = min(sets, stay * multiprocessors(y.device)) if stay and even else sets
     stride, each, size = share(ahead, ahead_gated, programs)
-    lane_kernel.products[(programs,)](
+    (lane_stay if stay else lane_kernel).products[(programs,)](
         normal.h, normal.squares, words(w), w.scale, y, y if norm is None else norm, after.h, after.squares,
         words(w if ahead is None else ahead), n, k, parts, stride, each, size, normal.eps, BITS=bits, R=run, RUNS=runs,
         NORM=isinstance(x, Normal), GATED=gated, ADD=add is not None, NEXT=norm is not None,
         P=triton.next_power_of_2(parts) if isinstance(x, Normal) else 1, EVEN=even, ASM=digits.ASM, PDL=fused.PDL,
-        **tile, **fused.launch())  # fmt: skip
+        **{name: value for name, value in tile.items() if name != "STAY"}, **fused.launch())  # fmt: skip
     return y if norm is None else after
 
 
