@@ -17,9 +17,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from course_lib.checks import compare
-from course_lib.checks.limit import TimeUp
+from course_lib.checks.limit import TimeUp, within
 from course_lib.files import repository
-from course_lib.grading import autograded, match, notebooks, report, results, score, source, submission, unit
+from course_lib.grading import (
+    autograded,
+    feedback_page,
+    match,
+    notebooks,
+    report,
+    results,
+    score,
+    source,
+    submission,
+    unit,
+)
 from course_lib.grading.results import Score
 from course_lib.grading.submission import Submission, Unreadable
 
@@ -476,3 +487,21 @@ def test_report_table_and_exit_status(tmp_path):
     assert [q["id"] for q in said[1]["questions"]] == ["q1", "q2", "q3", "q4", "q5", "explain"]
     assert said[1]["questions"][-1]["score"] is None and said[1]["questions"][0]["reasons"] == ["r"]
     assert report.table([]) == "There is nothing to grade."
+
+
+@pytest.mark.parametrize("slow", ["x = '" + "\\'" * 40_000, "!" * 80_000, "(" * 80_000])
+def test_what_is_slow_to_read_is_told_from_the_stub_at_once(slow):
+    assert within(lambda: not match.unchanged(slow, "x = 1"), 10.0)
+
+
+def test_code_that_takes_minutes_to_colour_stays_black(monkeypatch):
+    monkeypatch.setattr(feedback_page, "SECONDS", 0.3)
+    slow = f"'%{'0' * 19_000}'"
+    assert feedback_page._code(slow) is slow and "<span" in feedback_page._code("x = 1")
+
+
+def test_the_graded_notebook_holds_no_endless_lines():
+    code = "a = 1\n" + "    \n" * 9000 + "\n\nb = '" + "0" * 9000 + "'\n\n\nc = 2"
+    lines = autograded._readable(code).split("\n")
+    assert len(lines) < 70 and max(map(len, lines)) < 1100 and lines[-4:] == [lines[-4], "", "", "c = 2"]
+    assert autograded._readable("def f():\n\n    return 1\n") == "def f():\n\n    return 1\n"

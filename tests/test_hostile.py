@@ -28,8 +28,8 @@ FAMILIES = {
 }  # fmt: skip
 FORMULA = r"<p>$\href{javascript:XSS()}{x}$</p>"
 MEMORY = (
-    "disk", "kernel_buffers", "mapped_zeros", "memory", "memory_files", "shared_memory_disk",
-    "shared_memory_of_children", "system_v_memory", "torch_memory",
+    "disk", "gifts_to_pipes", "headless_children", "hidden_children", "kernel_buffers", "mapped_zeros", "memory",
+    "memory_files", "semaphores", "shared_memory_disk", "shared_memory_of_children", "system_v_memory", "torch_memory",
 )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from course_lib.grading.match import MAX_SOURCE, Found, Part
 from course_lib.grading.source import Assignment, released
 
 MAX_TEXT, MAX_IMAGE, MAX_OUTPUTS = 20_000, 2 * 2**20, 20
+MAX_LINE, MAX_BLANK = 1000, 50  # of code: what colours words takes the square of their length
 PICTURES = {"image/png": b"\x89PNG\r\n\x1a\n", "image/jpeg": b"\xff\xd8\xff"}
 ODD = re.compile(r"[^\n\t -~]")  # what has to be looked at letter by letter
 BOX = "white-space:pre-wrap;border-left:3px solid #56B4E9;padding:4px 8px"
@@ -97,8 +98,19 @@ def _markdown(text: str) -> dict:
 
 
 def _code(text: str, given: list) -> dict:
-    source = harmless(text[:MAX_SOURCE])
+    source = _readable(harmless(text[:MAX_SOURCE]))
     return {"cell_type": "code", "metadata": {}, "source": source, "outputs": given, "execution_count": None}
+
+
+def _readable(code: str) -> str:
+    """Code without endless lines and endless blank ones."""
+    lines = [line if len(line) <= MAX_LINE else f"{line[:MAX_LINE]} …" for line in code.split("\n")]
+    kept, blank = [], 0
+    for line in lines:
+        blank = 0 if line.strip() else blank + 1
+        if blank <= MAX_BLANK:
+            kept.append(line)
+    return "\n".join(kept)
 
 
 def _stream(text: str) -> dict:

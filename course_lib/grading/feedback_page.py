@@ -8,11 +8,12 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
+from course_lib.checks.limit import TimeUp, within
 from course_lib.grading.feedback_view import View
 from course_lib.grading.history import points
 from course_lib.viz.palette import DARK, LIGHT
 
-HIGHLIGHTED = 20_000  # characters of code; longer cells stay black
+HIGHLIGHTED, SECONDS = 20_000, 2.0  # characters of code, and time for one answer; longer ones stay black
 
 STYLE = """
 body { font: 16px/1.5 system-ui, "Segoe UI", "DejaVu Sans", sans-serif; color: var(--ink); background: var(--paper);
@@ -141,7 +142,11 @@ def _code(source: str):
     """Python with its words coloured; pygments escapes it."""
     if len(source) > HIGHLIGHTED:
         return source
-    return jinja2.filters.Markup(highlight(source, PythonLexer(stripnl=False), HtmlFormatter(nowrap=True)))
+    try:
+        coloured = within(lambda: highlight(source, PythonLexer(stripnl=False), HtmlFormatter(nowrap=True)), SECONDS)
+    except TimeUp:  # some texts take the square of their length, or more
+        return source
+    return jinja2.filters.Markup(coloured)
 
 
 def _variables(colours: dict[str, str]) -> str:

@@ -177,9 +177,13 @@ def unchanged(source: str, stub: str) -> bool:
 
 @functools.lru_cache(maxsize=64)  # the same stubs for a whole class, and an answer is looked at more than once
 def _tokens(source: str) -> list:
-    left_out = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.ENDMARKER)
+    left_out, found = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.ENDMARKER), []
     try:
-        found = list(tokenize.generate_tokens(io.StringIO(source).readline))
+        for token in tokenize.generate_tokens(io.StringIO(source).readline):
+            if token.type == tokenize.ERRORTOKEN:  # no Python; and each open quote would be looked at to the line's end
+                return [source]
+            if token.type not in left_out:
+                found.append((token.type, token.string if token.type != tokenize.INDENT else ""))
     except (tokenize.TokenError, SyntaxError, RecursionError):
         return [source]
-    return [(t.type, t.string if t.type != tokenize.INDENT else "") for t in found if t.type not in left_out]
+    return found

@@ -4,7 +4,7 @@ import inspect
 import re
 
 TIMED = {"time", "timeit", "capture", "prun", "python", "python3", "pypy"}  # cell magics whose body is Python
-MAGIC = re.compile(r"(?m)^\s*(%|!|\?)|\?\s*$|=\s*[%!]")
+MAGIC = re.compile(r"(?m)^[ \t]*(%|!|\?)|\?\s*$|=\s*[%!]")
 
 
 def plain_python(source: str) -> str:
