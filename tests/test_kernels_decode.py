@@ -1,12 +1,13 @@
 """A decode step out of our own kernels is the step that transformers takes; the benchmark's models are sound."""
 
 import argparse
+from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from course_lib.kernels import fused, glue, kv
+from course_lib.kernels import fused, glue, kv, lanes
 from course_lib.kernels.decoder import Decoder, Dense, Full, Layer, Paged, Shape, kv_bytes
 from course_lib.kernels.measure import bench, bench_decode, decode_models
 from course_lib.kernels.measure.decode_models import DEVICE
@@ -237,3 +238,15 @@ def test_each_shape_takes_the_tile_that_was_quickest(monkeypatch, capsys):
         (256, 64): 16, (64, 128): 16, (192, 64): 16, (64, 96): 64, (128, 64): 16,
     }  # fmt: skip
     assert "down: -64.0, -32.0, -16.0 us, takes (64, 256, 4)" in capsys.readouterr().out
+
+
+def test_a_tile_that_goes_wrong_is_no_candidate_any_more(monkeypatch):
+    def run(words, **_):
+        return SimpleNamespace(returncode=int(words[-3:] == ["w4a16", "1", "4"]), stderr="differs")
+
+    monkeypatch.setattr(bench_decode.subprocess, "run", run)
+    before = lanes.CANDIDATES, fused.CANDIDATES
+    monkeypatch.setattr(lanes, "CANDIDATES", before[0])
+    monkeypatch.setattr(fused, "CANDIDATES", before[1])
+    assert bench_decode.compile_all(("bf16", "w4a16"), [(1, 64)], 2) == ["w4a16 at batch 1, tile 4: differs"]
+    assert (lanes.CANDIDATES, fused.CANDIDATES) == (before[0][:4] + before[0][5:], before[1])

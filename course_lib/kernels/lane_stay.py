@@ -4,6 +4,8 @@ A tile's successor is asked for as soon as the tile is multiplied, across the en
 weights are on their way while the last rows' sums are made. What the end of a set needs beside its sums (the residual,
 the next norm's gains, a row's scale) is read at its beginning, and a norm's divisor is made after the first tiles.
 
+ASK: before it waits for the kernel ahead, a program asks for the rest of its first set to be brought into the L2 cache.
+
 ptxas, left alone, moves all loads of a turn behind its last product, where nothing hides their latency. `hold` forbids
 it: no load passes it.
 """
@@ -17,6 +19,7 @@ from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 from course_lib.kernels.lane_kernel import E4M3, INT4, OPERANDS, fetch, multiply, row_sums, some
 
 HOLD = tl.constexpr("bar.warp.sync 0xFFFFFFFF; mov.u32 $0, 0;")
+ASK_FOR = tl.constexpr("prefetch.global.L2 [$1]; mov.u32 $0, 0;")
 
 
 @triton.jit
@@ -24,6 +27,21 @@ def hold(ASM: tl.constexpr):
     """The machine code's loads stay on the side of this line on which they are written."""
     if ASM:
         tl.inline_asm_elementwise(HOLD, "=r", [], tl.int32, False, 1)
+
+
+@triton.jit
+def ask(words, begin_low, begin_high, scale, block, low, high, all_rows, step, first, tiles, BITS: tl.constexpr,
+        RUNS: tl.constexpr, PER: tl.constexpr, NB: tl.constexpr):  # fmt: skip
+    """Ask for a set's tiles from the first-th on to be brought into the L2 cache, and for their scales."""
+    lane = 4 * tl.arange(0, 4)[None, :]  # 16 bytes each
+    at_low, at_high = words + begin_low[:, None] + lane, words + begin_high[:, None] + lane
+    for j in range(first, tiles):
+        tl.inline_asm_elementwise(ASK_FOR, "=r,l", [at_low + j * step], tl.int32, False, 1)
+        tl.inline_asm_elementwise(ASK_FOR, "=r,l", [at_high + j * step], tl.int32, False, 1)
+        if BITS == 4:
+            at = scale + (block + j * (NB // PER)) * 4 // RUNS * all_rows
+            tl.inline_asm_elementwise(ASK_FOR, "=r,l", [(at + low).to(tl.int64) & -32], tl.int32, False, 1)
+            tl.inline_asm_elementwise(ASK_FOR, "=r,l", [(at + high).to(tl.int64) & -32], tl.int32, False, 1)
 
 
 @triton.jit
@@ -105,8 +123,8 @@ def put(value, y, h, gain, rows, n, NEXT: tl.constexpr):
 def products(x, squares, words, scale, y, g, h, new_squares, ahead, n, k, parts, stride, each, size, eps,
              BITS: tl.constexpr, R: tl.constexpr, RUNS: tl.constexpr, NORM: tl.constexpr, GATED: tl.constexpr,
              ADD: tl.constexpr, NEXT: tl.constexpr, P: tl.constexpr, EVEN: tl.constexpr, ASM: tl.constexpr,
-             PDL: tl.constexpr, NB: tl.constexpr, ROWS: tl.constexpr,
-             DEPTH: tl.constexpr):  # fmt: skip
+             PDL: tl.constexpr, NB: tl.constexpr, ROWS: tl.constexpr, DEPTH: tl.constexpr,
+             ASK: tl.constexpr):  # fmt: skip
     """As `lane_kernel.products`, by programs that make every so-manyth set of rows; one each without EVEN."""
     TALL: tl.constexpr = ROWS if GATED else 2 * ROWS
     all_rows, program, programs = 2 * n if GATED else n, tl.program_id(0), tl.num_programs(0)
@@ -139,6 +157,10 @@ def products(x, squares, words, scale, y, g, h, new_squares, ahead, n, k, parts,
                                            k, go, 2, BITS, RUNS, PER, NB, EVEN)  # fmt: skip
         d_low, d_high, d_s, d_t = tile(at_low, at_high, scale, block, piece, c, low, high, all_rows, pieces, step,
                                            k, go, 3, BITS, RUNS, PER, NB, EVEN)  # fmt: skip
+    turns, sets = tl.cdiv(tl.cdiv(pieces, NB), DEPTH), tl.cdiv(n, TALL)
+    if ASK and EVEN and ASM:
+        ask(words, begin_low, begin_high, scale, block, low, high, all_rows, step, DEPTH, turns * DEPTH,
+            BITS, RUNS, PER, NB)  # fmt: skip
     rows = program * TALL + tl.arange(0, ROWS)
     beside = rows + (n if GATED else ROWS)
     unit, gain = constants(scale, g, rows, n, BITS, NEXT)
@@ -154,7 +176,6 @@ def products(x, squares, words, scale, y, g, h, new_squares, ahead, n, k, parts,
         square = tl.load(squares + part, mask=part < parts, other=0.0)
     old, old_2 = before(y, rows, n, ADD), before(y, beside, all_rows, ADD)
     acc, up = tl.zeros((NB * ROWS, 16), tl.float32), tl.zeros((NB * ROWS, 16), tl.float32)
-    turns, sets = tl.cdiv(tl.cdiv(pieces, NB), DEPTH), tl.cdiv(n, TALL)
     left, mine = turns, tl.cdiv(sets - program, programs)
     for at in range(0, mine * turns):
         last = left == 1

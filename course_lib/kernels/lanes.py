@@ -18,16 +18,19 @@ from course_lib.kernels import ON_GPU, digits, fused, lane_kernel, lane_stay
 from course_lib.kernels.packing import PackedInt4
 
 # Pieces of 16 words of a row, rows and as many others, tiles on their way, warps: each was the quickest somewhere.
-# Then, not timed yet, the same with programs that stay, so many a multiprocessor (`lane_stay`)
-CANDIDATES = ((8, 8, 2, 8, 0), (4, 8, 2, 4, 0), (2, 8, 2, 2, 0), (4, 8, 4, 4, 0),
-              (8, 8, 2, 8, 2), (4, 8, 2, 4, 4), (4, 8, 4, 4, 3))  # fmt: skip
+# Then, not timed yet: programs that stay (`lane_stay`), so many a multiprocessor, and whether they ask first
+CANDIDATES = (
+    (8, 8, 2, 8, 0, 0), (4, 8, 2, 4, 0, 0), (2, 8, 2, 2, 0, 0), (4, 8, 4, 4, 0, 0), (8, 8, 2, 8, 2, 0),
+    (8, 8, 2, 8, 2, 1), (4, 8, 2, 4, 4, 1), (4, 8, 4, 4, 3, 0), (4, 8, 4, 4, 3, 1),
+)  # fmt: skip
+NAMES = ("NB", "ROWS", "DEPTH", "num_warps", "STAY", "ASK")
 TILE = {"NB": 8, "ROWS": 8, "DEPTH": 2, "num_warps": 8} if ON_GPU else {"NB": 16, "ROWS": 16, "DEPTH": 2}
 CHOSEN: dict[tuple[int, int, int], dict[str, int]] = {}  # bits and shape of a weight: the tile that was quickest here
 AHEAD = 32768  # bytes of gates, and as many of what they gate, that each program of o asks for
 
 
 def named(tile: tuple[int, ...]) -> dict[str, int]:
-    return dict(zip(("NB", "ROWS", "DEPTH", "num_warps", "STAY"), tile, strict=True))
+    return dict(zip(NAMES, tile, strict=True))
 
 
 def tiles() -> list[dict[str, int]]:
@@ -115,7 +118,8 @@ def products(x: Tensor | Normal, w: PackedInt4 | Codes, gated: bool = False, add
         words(w if ahead is None else ahead), n, k, parts, stride, each, size, normal.eps, BITS=bits, R=run, RUNS=runs,
         NORM=isinstance(x, Normal), GATED=gated, ADD=add is not None, NEXT=norm is not None,
         P=triton.next_power_of_2(parts) if isinstance(x, Normal) else 1, EVEN=even, ASM=digits.ASM, PDL=fused.PDL,
-        **{name: value for name, value in tile.items() if name != "STAY"}, **fused.launch())  # fmt: skip
+        **{name: value for name, value in tile.items() if name != "STAY" and (stay or name != "ASK")},
+        **fused.launch())  # fmt: skip
     return y if norm is None else after
 
 

@@ -138,8 +138,8 @@ def lanes(name: str, bits: int, gated: bool, depth: int) -> Build:
 def stays(name: str, bits: int, gated: bool, warps: int, depth: int) -> Build:
     """The same by programs that stay, which spend the end of a set of rows in the loop, too."""
     short = lanes(name, bits, gated, depth)
-    return replace(short, function="lane_stay.products", constants=short.constants | {"NB": warps}, warps=warps,
-                   weights=short.weights * warps // 4, arches=("sm_90", "sm_100"))  # fmt: skip
+    return replace(short, function="lane_stay.products", constants=short.constants | {"NB": warps, "ASK": 1},
+                   warps=warps, weights=short.weights * warps // 4, arches=("sm_90", "sm_100"))  # fmt: skip
 
 
 INT4 = {"halves": "*i16", "scale": "*fp32", "zero": "*fp32", "w": "*fp32", "n": "i32", "k": "i32"}

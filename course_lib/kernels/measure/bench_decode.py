@@ -110,20 +110,24 @@ def measure_variant(variant: str, points, shape: Shape, ceilings: tuple) -> list
 def compile_all(variants, points, jobs: int) -> list[str]:
     """Compile and check every variant and batch, side by side, each in its process; what went wrong, in words.
 
-    Compiled kernels stay on disk.
+    Compiled kernels stay on disk. A tile that went wrong is no candidate any more.
     """
 
     def one(what: tuple[str, int, int]) -> str:
         words = [sys.executable, "-m", "course_lib.kernels.measure.bench_decode", "--compile", *map(str, what)]
         done = subprocess.run(words, capture_output=True, text=True)
         last = (done.stderr.strip().splitlines() or ["no output"])[-1]
-        return f"{what[0]} at batch {what[1]}: {last}" if done.returncode else ""
+        return f"{what[0]} at batch {what[1]}, tile {what[2]}: {last}" if done.returncode else ""
 
     wanted = [(variant, batch, 0) for variant in variants for batch in sorted({b for b, _ in points})]
     tiles = {"bf16": fused.CANDIDATES, "w4a16": lanes.CANDIDATES, "fp8": lanes.CANDIDATES}
     wanted += [(v, 1, i) for v in tiles for i in range(1, len(tiles[v])) if (v, 1, 0) in wanted]
     with ThreadPoolExecutor(jobs) as pool:
-        return [words for words in pool.map(one, wanted) if words]
+        found = dict(zip(wanted, pool.map(one, wanted), strict=True))
+    for kernels, names in ((fused, ("bf16",)), (lanes, ("w4a16", "fp8"))):
+        wrong = {i for (v, _, i), words in found.items() if words and i and v in names}
+        kernels.CANDIDATES = tuple(tile for i, tile in enumerate(kernels.CANDIDATES) if i not in wrong)
+    return [words for words in found.values() if words]
 
 
 @torch.no_grad()
