@@ -2,6 +2,9 @@
 
     python benchmarks/peers/lm_eval_run.py ARTIFACT…        in an environment that also has lm_eval
 
+Recorded are "bundled" and what `course quantize` makes of it, as `--gguf Q4_K_M` and, called gptq3-prose, as
+`--method gptq --samples 64 --bits 3 --group 32 --asymmetric --calibration prose --act-order`.
+
 The tasks ask in the three ways that the harness knows: as MMLU does (the likeliest of several continuations), as GSM8K
 does (text up to a stop, compared to the letter), as WikiText does (bits per byte of a text). Beside them stands what
 the course's own functions say on the same items. benchmarks/results/lm_eval.json holds what was found.
@@ -90,7 +93,8 @@ def main():
                 ),
             }
             print(artifact, json.dumps(found[Path(artifact).name], indent=2))
-    record("lm_eval", found, lm_eval=version("lm_eval"), items=ITEMS, texts=TEXTS)
+    command = " ".join(["python benchmarks/peers/lm_eval_run.py", *found])
+    record("lm_eval", found, command=command, lm_eval=version("lm_eval"), items=ITEMS, texts=TEXTS)
 
 
 if __name__ == "__main__":
