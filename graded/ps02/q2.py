@@ -38,6 +38,11 @@ def _groups_across_rows(rows, cols, bits, group, scale_bits, zero_bits):
     return file_bytes(rows, cols, bits, group, scale_bits, zero_bits) + extra * scale_bits // 8
 
 
+def _one_stream(rows, cols, bits, group, scale_bits, zero_bits):
+    groups = math.ceil(cols / group)
+    return rows * (4 * math.ceil((cols * bits + groups * zero_bits) / 32) + groups * scale_bits // 8)
+
+
 NAMES = ("rows that divide evenly", "codes fill whole words, row by row", "a short last group has its own scale",
          "zero points fill words of their own")  # fmt: skip
 
@@ -73,6 +78,12 @@ WRONG = [
         loses=NAMES[3:],
     ),
     Mistake(
+        "codes and zero points in one stream",
+        _one_stream,
+        "Zero points are packed apart from the codes: they begin with a word of their own.",
+        loses=NAMES[3:],
+    ),
+    Mistake(
         "zero points forgotten",
         lambda r, c, b, g, s, z: file_bytes(r, c, b, g, s, 0),
         "With zero_bits above 0 each group stores a zero point as well.",
@@ -105,6 +116,7 @@ def exercise(seed):
         Case("4-bit zero points, 3 groups", r, 384, 4, 128, 16, 4),
         Case("8-bit zero points, 5 groups", r, 160 * k, 8, 32 * k, 8, 8),
         Case("3-bit zero points, 11 groups", r, 11 * 32, 3, 32, 16, 3),
+        Case("zero points that the last word of codes has room for", r, 100, 3, 50, 16, 3),
     ]
     return question(
         "ps02.q2",

@@ -18,9 +18,9 @@ def widest(params, kept, budget_bytes, group):
     return None
 
 
-def _total(params, kept, group, b, scales=2, zeros=True, kept_bytes=2, all_quantized=False):
+def _total(params, kept, group, b, scales=2, zeros=True, kept_bytes=2, all_quantized=False, short=math.ceil):
     rest = params if all_quantized else params - kept
-    groups = math.ceil(rest / group)
+    groups = short(rest / group)
     return math.ceil(kept_bytes * kept) + math.ceil(rest * b / 8) + scales * groups + zeros * math.ceil(groups * b / 8)
 
 
@@ -58,6 +58,12 @@ WRONG = [
         lambda *a: _widest(*a, kept_as_rest=True),
         "The kept weights need 2 bytes each, whatever b is.",
         loses=NAMES,
+    ),
+    Mistake(
+        "the short group forgotten",
+        lambda *a: _widest(*a, short=math.floor),
+        "The last group may be short; it has a scale and a zero point all the same.",
+        loses=NAMES[2:],
     ),
     Mistake(
         "strictly below the budget",
@@ -99,8 +105,10 @@ def exercise(seed):
     scales_bytes = 2 * math.ceil((p - k) / g)
     half_the_scales = _total(p, k, g, 5, zeros=False) - scales_bytes // 2
     nearly.append(Case("4 bits, short by zero points and half of the scales", p, k, half_the_scales, g))
+    odd = p + 77  # its last group is short
     ends = [
         Case("not even two bits", p, k, _total(p, k, g, 2) - 10**6, g),
+        Case("not even two bits, by one byte", odd, k, _total(odd, k, 128, 2) - 1, 128),
         Case("room for sixteen", p, k, 3 * p, g),
         Case("two bits, just", p, k, _total(p, k, g, 2) + 10**6, g),
     ]

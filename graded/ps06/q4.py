@@ -33,6 +33,12 @@ def _own(scales, mins):
     return [v.amax(dim=1, keepdim=True) for v in (scales, mins)]
 
 
+def _by_stored(v, top):
+    """Codes that fit the float16 d."""
+    d = (top / 63).half().float()
+    return torch.where(d > 0, v / d.clamp(min=1e-30), 0).round()
+
+
 def _both(scales, mins):
     return [torch.maximum(*_own(scales, mins))] * 2
 
@@ -89,6 +95,12 @@ WRONG = [
         lambda *a: _head(*a, by=64),
         "Six bits count to 63: the largest scale becomes 63, so d = largest / 63.",
         loses=(NAMES[0], NAMES[2], NAMES[3]),
+    ),
+    Mistake(
+        "divided by the stored d",
+        lambda *a: _head(*a, whole=_by_stored),
+        "The codes are made with the largest number itself; of d the file keeps what float16 leaves.",
+        loses=(NAMES[1], NAMES[3]),
     ),
     Mistake(
         "one largest number for both",
@@ -164,10 +176,12 @@ def exercise(seed):
         return Case(name, *drawn(*args, **kwargs))
 
     small = [case("one block", 0, 1, 1, 15), case("three blocks", 1, 3, 0, 15)]
+    whole = torch.tensor([[63.0, 5, 62, 40, 58, 31, 47, 61]])
     large = [
         case("a block", 2, 1, 16, 63),
         case("four blocks", 3, 4, 0, 63),
         case("large minima", 4, 2, 0, 63, tops=(0.001, 5.0)),
+        Case("scales whose d is a coarse float16", whole * 1.53e-6, whole.flip(1) * 0.01),
     ]
     positive, (zeros, none) = drawn(5, 2, 0, 63), drawn(6, 1, 0, 63)
     ends = [

@@ -55,6 +55,18 @@ def _half_down(a, p, largest, m):
     return torch.floor(torch.log2(torch.ceil(a / step - 0.5) * step)) - p
 
 
+def _in_float32(amax, largest, m):
+    """Logarithms in float32, which round to a whole number beside a power of two."""
+    log = torch.log2(amax.clamp(min=1e-38))
+    return _bytes(
+        amax,
+        largest,
+        m,
+        floor=lambda a, p, largest, m: torch.floor(log) - p,
+        ceil=lambda a, p, largest, m: torch.ceil(log) - p,
+    )
+
+
 NAMES = ("floor", "ceil", "even", "rceil", "zeros, and the ends of a byte")
 
 WRONG = [
@@ -87,6 +99,12 @@ WRONG = [
         lambda *a: _bytes(*a, ceil=lambda a, p, largest, m: torch.ceil(torch.log2(a / largest))),
         "That is rceil. Under ceil log2(amax) alone is rounded up.",
         loses=NAMES[1:2],
+    ),
+    Mistake(
+        "logarithms in float32",
+        _in_float32,
+        "Beside a power of two a float32 logarithm is a whole number already. `torch.frexp` is exact.",
+        loses=NAMES[:2],
     ),
     Mistake(
         "ceil always one more",
@@ -163,6 +181,8 @@ def exercise(seed):
         borders = [1.0, 1 + fine, top - fine, top, top + fine / 2, tie - fine, tie, tie + fine, 1.4]
         powers = torch.randint(-20, 20, (len(borders),), generator=generator)
         amax = torch.ldexp(torch.tensor(borders), powers)
+        beside = torch.tensor([1 + 2.0**-23, 2 - 2.0**-23]) * 2.0 ** torch.randint(12, 20, (2,), generator=generator)
+        amax = torch.cat([amax, beside])
         more = torch.exp2(30 * torch.rand(4, generator=generator) - 15)
         return Case(f"elements of {element}", torch.cat([amax, more]), largest, m)
 

@@ -105,13 +105,13 @@ WRONG = [
         "pages forgotten",
         lambda *a: _fastest(*a, tokens=lambda context, page: context),
         "Memory is handed out in whole pages: round the context up before you divide.",
-        loses=(*NAMES[1:3], NAMES[4]),
+        loses=(*NAMES[:3], NAMES[4]),
     ),
     Mistake(
         "empty slots are read",
         lambda *a: _fastest(*a, read=lambda load: -(-load["context"] // load["page"]) * load["page"]),
         "A step reads the tokens that are there. Empty slots cost memory, not time.",
-        loses=(*NAMES[1:3], NAMES[4]),
+        loses=(*NAMES[:3], NAMES[4]),
     ),
     Mistake(
         "the pace ignored",
@@ -135,6 +135,12 @@ WRONG = [
         "fewest bits for the cache first",
         lambda *a: _fastest(*a, pick=lambda found: sorted(found, key=lambda f: f[0]["bits"][::-1])[:1]),
         "With short contexts most of what is stored is weights: compare the rates.",
+        loses=NAMES[:3],
+    ),
+    Mistake(
+        "the most requests",
+        lambda *a: _fastest(*a, pick=lambda found: [max(found, key=lambda f: f[0]["requests"])] if found else []),
+        "More requests at once need not be more tokens a second: a step that reads more takes longer.",
         loses=NAMES[:3],
     ),
     Mistake(
@@ -190,6 +196,10 @@ def exercise(seed):
         case("numbers that 32 does not divide", 10**9 + 77, 10**8 + 3, 5000 + e, 3333, 16, 6 * 2**30, 3 * 10**11, 20,
              (flat, steep), 42),
     ]  # fmt: skip
+    cases.append(
+        case("short texts in large pages", 345 * 10**6, 10**6, 65_536, 1280 + b, 4096, 1032 * 10**6, 10**12, 5,
+             ([0, 20, 30], [0, 20, 30]), 35)
+    )  # fmt: skip
     w44 = 2 * 10**6 + (10**7 - 10**6) // 2 + 2 * math.ceil((10**7 - 10**6) / 128)  # 4 bits for all but 10**6
     token = 1024 // 2 + 4 * 32
     ends = [

@@ -27,6 +27,16 @@ def _holm(p, alpha, left=lambda m, i: m - i, cap=1.0, rising=True, back=True, wi
     return {"adjusted": out, "worse": [bool(within(a, alpha)) for a in out]}
 
 
+def _from_above(p, alpha):
+    """Hochberg's: worse is whatever has a passing p-value at its place or behind."""
+    order = torch.argsort(p)
+    passing = (p[order] * torch.arange(len(p), 0, -1, dtype=p.dtype) <= alpha).nonzero().flatten()
+    worse = [False] * len(p)
+    for i in order[: passing.max() + 1 if len(passing) else 0].tolist():
+        worse[i] = True
+    return {"adjusted": holm(p, alpha)["adjusted"], "worse": worse}
+
+
 def _hochberg(p, alpha):
     """Benjamini and Hochberg's, which bounds the share of false alarms."""
     order = torch.argsort(p)
@@ -74,7 +84,13 @@ WRONG = [
         "allowed to fall",
         lambda p, alpha: _holm(p, alpha, rising=False),
         "A larger p-value may not get a smaller adjusted one: take the largest so far.",
-        loses=NAMES[2:3],
+        loses=NAMES[2:],
+    ),
+    Mistake(
+        "searched from above",
+        _from_above,
+        "Holm's procedure stops at the first candidate that fails: no later one counts as worse.",
+        loses=NAMES[3:],
     ),
     Mistake(
         "above 1",
@@ -121,6 +137,7 @@ def exercise(seed):
     decided = [
         Case("exactly at alpha", quarter, 0.0625),
         Case("the second fails", near(0.3, 0.009, 0.04, 0.02), 0.05),
+        Case("a later one would pass", near(0.0215, 0.018, 0.9, 0.009), 0.05),
         Case("Bonferroni would miss one", near(0.014, 0.6, 0.01, 0.8), 0.05),
         Case("three that pass, mixed", near(0.02, 0.9, 0.001, 0.01, 0.7), 0.05),
     ]
