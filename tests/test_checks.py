@@ -71,7 +71,7 @@ def test_a_forgotten_return_is_an_attempt_and_is_named(double):
     def answer(x, top=10.0):
         2 * x
 
-    assert "is the return missing?" in message(double, answer)
+    assert "is the return missing" in message(double, answer)
 
 
 def test_the_smallest_failing_case_is_shown_and_cut_to_one_number(double):

@@ -35,7 +35,8 @@ def empty(exercise, answer, runner):
     if not _blank(outcome) or not all(_blank(runner.outcome(c)) for c in runner.cases):
         return None
     if hasattr(answer, "__code__"):
-        return _fail("Your function returns nothing (None): is the return missing?", printed=runner.printed)
+        missing = "Your function returns nothing (None): is the return missing, or a condition never true?"
+        return _fail(missing, printed=runner.printed)
     return Judgement(NOT_ATTEMPTED, "Nothing to check yet: the function returns nothing.")
 
 

@@ -27,7 +27,8 @@ def equals_reference(
 ) -> Property:
     """On every case the answer is the reference's, within atol + (rtol + ulps·eps)·|expected|.
 
-    Derive the tolerance: `ulps=n` allows n roundings of the float type, `atol` what cancellation leaves; `why` says it.
+    Derive the tolerance: `ulps=n` allows n roundings of the float type, `atol` what cancellation leaves; `why` says it,
+    to a learner whose answer is nearly right. Where nothing is allowed, `why` is the property's own, and always told.
     """
     tolerance = compare.Tolerance(atol, rtol, ulps)
 
@@ -40,7 +41,8 @@ def equals_reference(
                 told = f"The result differs {said}." if said.startswith("at ") else f"The result differs: {said}."
                 run.fail(case, told, got=got, expected=expected, has_answer=True, has_expected=True)
 
-    return Property(name, test, f"{why} {tolerance}".strip(), points)
+    told = f"{tolerance} {why}" if atol or rtol or ulps else f"{why} {tolerance}"
+    return Property(name, test, told.strip(), points)
 
 
 def law(name: str, fn: Callable, why: str = "", points: float = 1.0) -> Property:

@@ -79,7 +79,8 @@ def bill(rows, budget_bytes=None):
         for part, size in parts.items():
             scene.rect(x(start), y, x(start + size) - x(start), 32, fill=paint[part], color="paper", line=1)
             start += size
-        scene.text(x(start) + 8, y + 21, f"{start / 1e6:.2f} MB", size=14, bold=True, anchor="start", halo=True)
+        scene.rect(x(start) + 2, y + 6, 78, 20, fill="paper", color="paper")  # the budget's line ends beside the label
+        scene.text(x(start) + 8, y + 21, f"{start / 1e6:.2f} MB", size=14, bold=True, anchor="start")
     left = 190
     for part, color in paint.items():
         scene.rect(left, scene.height - 17, 12, 12, fill=color)

@@ -67,7 +67,8 @@ def sqnr_by_bits(bits, measured, title="Each bit is worth about 6 dB", labels=No
                   textcoords="offset points", color=light("muted"))  # fmt: skip
     heights = _apart([values[-1] for values in series.values()], 0.08 * max(map(max, series.values())))
     for (name, values), marker, height in zip(series.items(), "osD^v", heights, strict=False):
-        (line,) = axes.plot(bits, values, marker=marker)
+        hollow = {"markerfacecolor": "none", "markersize": 10} if name != next(iter(series)) else {}
+        (line,) = axes.plot(bits, values, marker=marker, **hollow)
         if len(series) > 1:
             axes.annotate(name, (bits[-1], height), (9, -4), textcoords="offset points", color=line.get_color(),
                           weight="bold", annotation_clip=False)  # fmt: skip
