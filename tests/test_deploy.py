@@ -14,7 +14,7 @@ import urllib.request
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from course_lib import models
@@ -65,6 +65,13 @@ FAST = CanaryPolicy(share=1.0, pairs=6, margin=0.5, errors=2)
         (b'{"prompt": "a", "n": 2}', "n must be 1"),
         (b'{"prompt": "a", "best_of": 2}', "'best_of' is not supported"),
         (b'{"prompt": "a", "stop": ["", "b"]}', "stop must be"),
+        (b'{"prompt": "a", "stop": ""}', "stop must be"),
+        (b'{"prompt": "a", "stop": false}', "stop must be"),
+        (b'{"prompt": "a", "stop": "\\udc00"}', "stop holds half of a surrogate"),
+        (b'{"prompt": "a", "stream": 0}', "stream must be false"),
+        (b'{"prompt": "a", "n": true}', "n must be 1"),
+        (b'{"prompt": "a", "model": 7}', "model must be a string"),
+        (b'{"prompt": "a", "max_tokens": ' + b"9" * 5000 + b"}", "thousands of digits"),
         (b'{"prompt": "a", "user": 7}', "user must be a string"),
     ],
 )
@@ -73,12 +80,51 @@ def test_a_wrong_request_is_told_what_is_wrong(body, said):
         read_request(body, Limits(prompt_chars=10, max_tokens=8))
 
 
-@given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
+TEXTS = st.text(max_size=50) | st.sampled_from(["", "a" * 41, "a" * 4001, "\ud800"])
+PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | TEXTS
+SHAPES = st.recursive(PLAIN, lambda inside: st.lists(inside, max_size=6) | st.dictionaries(TEXTS, inside, max_size=3))
+NUMBERS = st.sampled_from(["9" * 30, "9" * 5000, "-" + "9" * 5000, "1e999", "-1e999", "1e-999", "256.0", "0.0", "-0"])
+NEARLY = {
+    "prompt": TEXTS, "max_tokens": st.integers(-1, 257), "stop": TEXTS | st.lists(TEXTS, max_size=5),
+    "temperature": st.sampled_from([0, 0.0, False, 1]), "stream": st.sampled_from([False, 0, True, ""]),
+    "n": st.sampled_from([1, 1.0, True, 2]), "model": TEXTS, "user": TEXTS, "echo": st.booleans(),
+}  # fmt: skip
+
+
+@st.composite
+def requests(draw):
+    """A JSON object whose fields are right, nearly right, of another shape, or numbers that no machine holds."""
+    asked = {"prompt": json.dumps("Hello")} if draw(st.booleans()) else {}
+    for name in draw(st.lists(st.sampled_from(sorted(NEARLY)), max_size=4)):
+        asked[name] = draw(
+            NEARLY[name].map(json.dumps) | NEARLY[name].map(json.dumps) | SHAPES.map(json.dumps) | NUMBERS
+        )
+    return "{" + ", ".join(f"{json.dumps(name)}: {value}" for name, value in asked.items()) + "}"
+
+
+BODIES = st.binary(max_size=60) | (st.text(max_size=60) | SHAPES.map(json.dumps)).map(str.encode)
+
+
+@settings(max_examples=200)
+@given(BODIES | requests().map(str.encode))
 def test_no_body_does_more_than_be_refused(body):
+    """Or it gives what every runtime takes; where a field is refused, the sentence is short and can be sent."""
+    limits = Limits()
     try:
-        read_request(body, Limits())
-    except BadRequest:
-        pass
+        read = read_request(body, limits)
+    except BadRequest as error:
+        said = str(error)
+        assert said.isprintable() and len(said.encode()) < 250
+        return
+    asked = json.loads(body)
+    assert list(read) == ["prompt", "max_tokens", "stop", "user"]
+    assert read["prompt"] == asked["prompt"] and 0 < len(read["prompt"]) <= limits.prompt_chars
+    assert read["max_tokens"] is not True and read["max_tokens"] in range(1, limits.max_tokens + 1)
+    assert isinstance(read["stop"], list) and len(read["stop"]) <= 4 and all(0 < len(s) <= 40 for s in read["stop"])
+    assert bool(read["stop"]) == (asked.get("stop") not in (None, []))
+    assert [type(asked.get(name, kind())) for name, kind in (("n", int), ("stream", bool))] == [int, bool]
+    assert type(asked.get("temperature", 0)) in (int, float) and isinstance(asked.get("model", ""), str)
+    json.dumps(read, ensure_ascii=False).encode()
 
 
 # ---- health, share, canary

@@ -31,15 +31,20 @@ def read_request(body: bytes, limits: Limits) -> dict:
     """
     try:
         asked = json.loads(body)
-    except (ValueError, RecursionError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest(f"the body must be JSON: {error}") from None
+    except ValueError:  # Python reads no longer ones
+        raise BadRequest("the body holds a whole number of thousands of digits") from None
     if not isinstance(asked, dict):
         raise BadRequest(f"the body must be a JSON object, got a {type(asked).__name__}")
     if unknown := [name for name in asked if name not in FIELDS]:
         raise BadRequest(f"{unknown[0][:40]!r} is not supported here; the fields are {', '.join(FIELDS)}")
-    for name, only in (("temperature", 0), ("stream", False), ("n", 1)):
-        if asked.get(name, only) != only:
+    for name, only, kinds in (("temperature", 0, (int, float)), ("stream", False, (bool,)), ("n", 1, (int,))):
+        value = asked.get(name, only)
+        if type(value) not in kinds or value != only:  # false is no 0, and true no 1
             raise BadRequest(f"{name} must be {json.dumps(only)} here: replies are greedy and come in one piece")
+    if not isinstance(asked.get("model", ""), str):
+        raise BadRequest(f"model must be a string, got {type(asked['model']).__name__}")
     return {
         "prompt": _text(asked, "prompt", limits.prompt_chars),
         "max_tokens": _whole(asked, limits.max_tokens),
@@ -53,6 +58,10 @@ def _text(asked: dict, name: str, longest: int) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= longest:
         came = f"{len(value)} characters" if isinstance(value, str) else type(value).__name__
         raise BadRequest(f"{name} must be a string of 1 to {longest} characters, got {came}")
+    return _whole_characters(value, name)
+
+
+def _whole_characters(value: str, name: str) -> str:
     if any("\ud800" <= character <= "\udfff" for character in value):
         raise BadRequest(f"{name} holds half of a surrogate pair, which is no character")
     return value
@@ -66,8 +75,8 @@ def _whole(asked: dict, most: int) -> int:
 
 
 def _stops(asked: dict) -> list[str]:
-    value = asked.get("stop") or []
-    value = [value] if isinstance(value, str) else value
+    value = asked.get("stop")
+    value = [] if value is None else [value] if isinstance(value, str) else value
     if not isinstance(value, list) or len(value) > 4 or not all(isinstance(s, str) and 0 < len(s) <= 40 for s in value):
         raise BadRequest("stop must be a string or at most four of them, of 1 to 40 characters each")
-    return value
+    return [_whole_characters(text, "stop") for text in value]
