@@ -19,7 +19,9 @@ from course_lib.files import repository, write_atomic
 
 CELL_S = 600
 TITLE = "LLM quantization, hands on"
+PHONE = '<meta name="viewport" content="width=device-width, initial-scale=1">'  # or a phone lays it out 980 pixels wide
 STYLE = (
+    ":root{color-scheme:light dark}"
     "body{max-width:1000px;margin:0 auto;padding:16px;font-family:system-ui,sans-serif;line-height:1.5}"
     "ul.map{list-style:none;padding:0;display:grid;grid-template-columns:repeat(auto-fill,minmax(300px,1fr));gap:24px}"
     "li img{width:100%;border:1px solid #d3d7dd;border-radius:6px}table{border-collapse:collapse}"
@@ -83,6 +85,7 @@ def page(notebook, name, names):
             output.get("data", {}).pop(_WIDGET, None)  # its picture lies beside it
     body, _ = HTMLExporter(template_name="lab").from_notebook_node(notebook, {"metadata": {"name": name}})
     body = re.sub(r"<script\b.*?</script>", "", body, flags=re.DOTALL)
+    body = re.sub(r"<title>.*?</title>", lambda _: f"{PHONE}<title>{name[:2]} {escape(title(notebook))}</title>", body)
     at = names.index(name)
     links = ['<a href="index.html">the map</a>']
     links += [f'<a href="{n}.html">{n}</a>' for n in (*names[max(0, at - 1) : at], *names[at + 1 : at + 2])]
@@ -110,41 +113,44 @@ def index(titles, pictures, extras=()):
 
 
 def _head(words):
-    return f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(words)}</title><style>{STYLE}</style>'
+    start = f'<!doctype html><html lang="en"><meta charset="utf-8">{PHONE}'
+    return f"{start}<title>{escape(words)}</title><style>{STYLE}</style>"
 
 
 def build(out, chapters=None, jobs=1, execute=run):
     """Run and render the chapters ("01" …; None: all) into the folder `out`; returns the pages.
 
-    ValueError for a chapter that is not there.
+    The map leads to pages of other chapters, too, that lie there from before. ValueError for a chapter that is none.
     """
+    import nbformat
+
     source, out = repository() / "notebooks", Path(out)
-    paths = sorted(source.glob("*.ipynb"))
-    if unknown := sorted(set(chapters or ()) - {path.name[:2] for path in paths}):
-        raise ValueError(f"chapters must be among {', '.join(p.name[:2] for p in paths)}, got {unknown[0]}")
-    paths = [path for path in paths if not chapters or path.name[:2] in chapters]
-    names, extras = [path.stem for path in paths], sorted(source.glob("*.md"))
+    every = sorted(source.glob("*.ipynb"))
+    if unknown := sorted(set(chapters or ()) - {path.name[:2] for path in every}):
+        raise ValueError(f"chapters must be among {', '.join(p.name[:2] for p in every)}, got {unknown[0]}")
+    paths = [path for path in every if not chapters or path.name[:2] in chapters]
+    there = [path for path in every if path in paths or (out / f"{path.stem}.html").exists()]
+    names, extras = [path.stem for path in there], sorted(source.glob("*.md"))
     out.mkdir(parents=True, exist_ok=True)
     shutil.copytree(source / "img", out / "img", dirs_exist_ok=True)
     for extra in extras:
         write_atomic(out / f"{extra.stem}.html", plain_page(extra.read_text(encoding="utf-8"), extra.stem))
     with ThreadPoolExecutor(jobs) as pool:
-        titles = dict(pool.map(lambda path: _one(path, out, names, execute), paths))
+        list(pool.map(lambda path: _one(path, out, names, execute), paths))
     pictures = {f"img/{picture.name}" for picture in (out / "img").iterdir()}
+    titles = {path.stem: title(nbformat.read(path, as_version=4)) for path in there}
     write_atomic(out / "index.html", index(titles, pictures, [extra.stem for extra in extras]))
-    return [out / "index.html", *(out / f"{name}.html" for name in names)]
+    return [out / "index.html", *(out / f"{path.stem}.html" for path in paths)]
 
 
 def _one(path, out, names, execute):
-    """Run and render one notebook; returns its name and title."""
+    """Run and render one notebook."""
     import nbformat
 
     with tempfile.TemporaryDirectory() as home:
         done = execute(nbformat.read(path, as_version=4), path.parent, home)
-    words = title(done)
     write_atomic(out / f"{path.stem}.html", page(done, path.stem, names))
-    print(f"{path.stem}.html: {words}")
-    return path.stem, words
+    print(f"{path.stem}.html: {title(done)}")
 
 
 def plain_page(text, name):

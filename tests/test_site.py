@@ -48,6 +48,21 @@ def test_nothing_is_fetched(built):
         assert "<script" not in page and not re.search(r'(src|link[^>]*href)="https?:', page)
 
 
+def test_pages_fit_a_phone_and_are_called_as_their_chapters(built):
+    for path in built.glob("*.html"):
+        assert path.read_text().count('content="width=device-width, initial-scale=1"') == 1, path.name
+    assert "<title>01 One number, there and back</title>" in (built / "01-scalar-round-trip.html").read_text()
+
+
+def test_one_chapter_anew_keeps_the_others_on_the_map(tmp_path):
+    (tmp_path / "03-memory-and-bandwidth.html").write_text("from before")
+    pages = site.build(tmp_path, ["01"], execute=lambda notebook, folder, home: notebook)
+    assert [page.stem[:2] for page in pages] == ["in", "01"]
+    first = (tmp_path / "index.html").read_text()
+    assert re.findall(r'<li><a href="(\d\d)', first) == ["01", "03"]
+    assert 'href="03-memory-and-bandwidth.html"' in (tmp_path / "01-scalar-round-trip.html").read_text()
+
+
 def test_formulas_are_drawn_with_their_source_as_description(built):
     page = (built / "11-kv-cache.html").read_text()
     assert re.search(r'<img alt="a = [^"]*softmax[^"]*"[^>]*src="data:image/svg', page)
