@@ -142,6 +142,21 @@ def dequantize(words, scale, zero, w, k, W: tl.constexpr, GB: tl.constexpr):
         ("no zero", [("s * (q - z)", "s * q")], "The zero point is missing: s·(q − z)."),
         ("zero added", [("(q - z)", "(q + z)")], "The zero point is the code that means 0: subtract it."),
         (
+            "code and zero exchanged",
+            [("(q - z)", "(z - q)")],
+            "Turned round: the zero point is taken off the code, q − z.",
+        ),
+        (
+            "masked before the shift",
+            [("(word >> (4 * j)) & 15", "(word & 15) >> (4 * j)")],
+            "word & 15 keeps nibble 0 alone, and the shift moves it away. Shift first, then keep four bits.",
+        ),
+        (
+            "rows of whole blocks",
+            [("row * k + column", "row * (8 * W * blocks) + column")],
+            "w is (n, k): the next row begins k numbers on, even where the last block of a row is not full.",
+        ),
+        (
             "codes read as signed",
             [("& 15\n", "& 15\n        q = tl.where(q > 7, q - 16, q)\n")],
             "Codes run from 0 to 15 here. Their sign is made by the zero point alone.",

@@ -91,6 +91,11 @@ def epilogue(acc, sx, sw, zw, total, y, m, n, BM: tl.constexpr, BN: tl.constexpr
             [("z[None, :] * t[:, None]", "z[:, None] * t[None, :]")],
             "zw has one number a channel, a column of the tile: [None, :]. total has one a token: [:, None].",
         ),
+        (
+            "a sum for each channel",
+            [("total + tokens, mask=tokens < m", "total + channels, mask=channels < n")],
+            "total has one number a token, Σ qx: load it where the tokens are.",
+        ),
         ("no zero point", [("a - z[None, :] * t[:, None]", "a")], "The zero point's share is missing: − zw·total."),
         (
             "zero point added",

@@ -76,6 +76,7 @@ def gemv(x, words, scale, y, n, k, W: tl.constexpr, GB: tl.constexpr, BN: tl.con
         Case("large sums", _h(*[9000] * 8), words([[15] * 8], 1), _s([1.0]), 1, 1),
         Case("small after large", _h(4096, 1, 1, 1, 1, 1, 1, 1), words([[15] + [9] * 7], 1), _s([1.0]), 1, 1),
         Case("three rows, two at a time", _h(1, 1, 1), words([[15] * 3, [1] * 3, [9] * 3], 1), _s([1], [1], [4]), 1, 2),
+        Case("two rows, a group of two blocks", _h(*[1] * 16), words(codes(4, 2, 16), 1), _s([1.0], [0.5]), 1, 2),
         Case("groups of two blocks", _h(*range(32)), words(codes(5, 1, 32), 1), _s([1.0, 0.25]), 1, 1),
         Case("five rows, two groups of two blocks", normal(6, 64).half(), words(codes(7, 5, 64), 2),
              normal(8, 5, 2).abs().half() / 8, 2, 4),
@@ -147,6 +148,22 @@ def gemv(x, words, scale, y, n, k, W: tl.constexpr, GB: tl.constexpr, BN: tl.con
             "the first group's scale for all",
             [("rows * groups + b // GB", "rows * groups")],
             "Every group of a row has a scale of its own: + b // GB.",
+        ),
+        (
+            "as many scales as blocks",
+            [("rows * groups + b // GB", "rows * blocks + b // GB")],
+            "scale is (n, groups): from one row to the next it is `groups` numbers, not `blocks`.",
+        ),
+        ("no scale", [("s[:, None] * q", "q")], "The scale is loaded and not used: acc += scale · q · x."),
+        (
+            "every block reads the first columns",
+            [("8 * W * b + W * j", "W * j")],
+            "Block b begins at column 8·W·b. You give every block the beginning of x.",
+        ),
+        (
+            "codes read as signed",
+            [("((word >> (4 * j)) & 15) - 8", "((((word >> (4 * j)) & 15) ^ 8) - 8)")],
+            "As two's complement the codes from 8 on would be negative. Here 8 is zero: q − 8 for all of them.",
         ),
         ("no 8 taken off", [(" & 15) - 8", " & 15)")], "Codes run from 0 to 15 and 8 means zero: q − 8."),
         (

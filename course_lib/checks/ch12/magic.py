@@ -83,6 +83,7 @@ claim = {
                 256: "Seven mantissa bits: the last one of 2^e is worth 2^(e − 7). It is 1 for e = 7.",
                 64: "The last mantissa bit of 64 is worth one half.",
                 7: "2^7, then: the number, not its exponent.",
+                0x4300: "0x4300 are the bits of the right number. Asked is the number itself.",
                 8388608: "2^23 is float32's. bfloat16 has 7 mantissa bits, not 23.",
             }),
             "The last of seven mantissa bits of 2^7 is worth 1.",

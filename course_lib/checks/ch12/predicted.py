@@ -27,6 +27,10 @@ def _weights_only(n, k, bits, per_weight, bandwidth, issue):
     return 1e6 * max(n * k * bits / 8 / bandwidth, n * k * per_weight / issue)
 
 
+def _without_y(n, k, bits, per_weight, bandwidth, issue):
+    return 1e6 * max((n * k * bits / 8 + 2 * k) / bandwidth, n * k * per_weight / issue)
+
+
 def _bits_of_x(n, k, bits, per_weight, bandwidth, issue):
     return 1e6 * max((n * k * bits / 8 + 16 * (n + k)) / bandwidth, n * k * per_weight / issue)
 
@@ -102,6 +106,12 @@ def predicted(n, k, bits, per_weight, bandwidth, issue):
             "x and y forgotten",
             _weights_only,
             "x and y move, too: 2 bytes for each of k and n numbers. For one row it is most of it.",
+        ),
+        Wrong("y forgotten", _without_y, "y is written, too: 2 bytes for each of n numbers."),
+        Wrong(
+            "multiply and add counted twice",
+            _variant(lambda memory, work: max(memory, 2 * work)),
+            "per_weight is all that a weight costs, multiplying and adding included: no factor of 2.",
         ),
         Wrong("bits for bytes in x and y", _bits_of_x, "bandwidth counts bytes: a number of 16 bits moves 2, not 16."),
         Wrong("x and y in the weight's bits", _bytes_of_bits, "Only the weights are quantized. x and y have 16 bits."),

@@ -92,6 +92,16 @@ def row_sum(x, y, k, B: tl.constexpr):
             "Each tile replaces the total. It has to be added.",
         ),
         (
+            "masked by the address",
+            [("mask=column < k", "mask=row * k + column < k")],
+            "row · k + column is the place in all of x: only row 0 lies below k. Compare the column with k.",
+        ),
+        (
+            "masked by the number of the lane",
+            [("mask=column < k", "mask=tl.arange(0, B) < k")],
+            "The number of a lane in its tile is not its column: in the second tile lane 0 is column B.",
+        ),
+        (
             "masked by the number in the tile",
             [("column < k", "tl.arange(0, B) < k % B")],
             "The number of a lane in its tile is not its column. Compare start + arange with k.",

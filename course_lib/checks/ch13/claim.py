@@ -57,6 +57,7 @@ claim = {
             -0.986: "A drop is positive where something was lost.",
             3.49: "46 were lost, but 33 were won back.",
             1: "Rounded too far: two decimals, please.",
+            0.98: "Cut off, not rounded: 13 / 1319 is 0.9856 %.",
         }), "(46 − 33) / 1319, in points."),
         law("the worst", _near("worst", 0.015, {
             0.0231: "Right as a share. Asked are points.",
@@ -65,6 +66,7 @@ claim = {
             -0.33: "That is the other end: the luckiest case.",
             1.32: "That is half the width. Add it to the drop.",
             3.49: "That is what was lost, without what was won. Asked is the upper end of the drop's interval.",
+            2.35: "That is Tango's upper end, which comes later. Asked is the end of `interval(0.95)`.",
             1: "The margin that you would like is not what the data say.",
         }), "The upper end of drop ± 1.96 · √(b + c − (b − c)²/n) / n."),
         law("still not significant", _still, "The exact two-sided p, tried for 34, 35, … lost: the first below 0.05."),

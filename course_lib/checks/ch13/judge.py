@@ -25,6 +25,20 @@ def _zero_is_missing(figures, limits):
     return judge({name: value for name, value in figures.items() if value}, limits)
 
 
+def _missing_first(figures, limits):
+    return sorted(judge(figures, limits), key=lambda key: key.rsplit("_", 1)[0] in figures)
+
+
+def _exchanged(figures, limits):
+    shut = []
+    for key, limit in limits.items():
+        name, side = key.rsplit("_", 1)
+        value = figures.get(name)
+        if value is None or not (value >= limit if side == "max" else value <= limit):
+            shut.append(key)
+    return shut
+
+
 def _any_max(figures, limits):
     shut = []
     for key, limit in limits.items():
@@ -135,6 +149,7 @@ def judge(figures, limits):
         Case("nobody measured the accuracy", {"vram_gib": 1.0}, SOURCE),
         Case("not a number", {"kl": float("nan"), "top1": float("nan")}, {"kl_max": 0.1, "top1_min": 0.9}),
         Case("both are wrong", {"accuracy": 0.5, "vram_gib": 80.0}, SOURCE),
+        Case("too low, and the memory not measured", {"accuracy": 0.5}, SOURCE),
         Case("a figure of 0", {"kl": 0.0}, {"kl_max": 0.1}),
         Case("the larger limit first", {"top1": 0.2, "kl": 3.0}, {"top1_min": 0.9, "kl_max": 0.1}),
         Case("a name with max in it", {"max_context": 900.0}, {"max_context_min": 512}),
@@ -153,6 +168,10 @@ def judge(figures, limits):
               "0.0 is a measured figure, but `not 0.0` is True. Ask for None: value is None."),
         Wrong("sorted", lambda figures, limits: sorted(judge(figures, limits)),
               "The keys come in the order of `limits`. You sorted them."),
+        Wrong("missing ones first", _missing_first,
+              "You list what is missing before what is broken. The keys come in the order of `limits`."),
+        Wrong("the sides exchanged", _exchanged,
+              "A _max is held by value <= limit, a _min by value >= limit. You have them the other way round."),
         Wrong("max anywhere in the key", _any_max,
               "max_context_min has max in its name and is a lower limit: look at what follows the last _."),
         Wrong("missing is zero", _missing_is_zero,

@@ -38,6 +38,15 @@ def _chi(lost, won, *_):
     return 1.0 if lost + won == 0 else _normal(abs(lost - won) / math.sqrt(lost + won))
 
 
+def _corrected(lost, won, *_):
+    return 1.0 if lost + won == 0 else _normal(max(0, abs(lost - won) - 1) / math.sqrt(lost + won))
+
+
+def _mid(lost, won, *_):
+    n, k = lost + won, min(lost, won)
+    return min(1.0, 2 * _tail(n, k) - math.comb(n, k) / 2**n) if n else 1.0
+
+
 def _unpaired(lost, won, base, other):
     n, a, b = len(base), sum(base), sum(other)
     pooled = (a + b) / (2 * n)
@@ -117,6 +126,10 @@ def mcnemar(base, other):
               "You add up to the difference of lost and won. The coins showed the smaller count: add up to that."),
         Wrong("chi-square", _wrong(_chi),
               "That is the normal approximation, uncorrected. With few flips it promises too much."),
+        Wrong("chi-square, corrected", _wrong(_corrected),
+              "That is the normal approximation, corrected by one: close, not exact. Count with comb(n, k)."),
+        Wrong("half of the observed split", _wrong(_mid),
+              "That is the mid-p: the split that happened counts half. In the exact test it counts whole."),
         Wrong("unpaired", _wrong(_unpaired),
               "That compares two accuracies as if the items were different ones. They are the same: only flips count."),
     ],

@@ -27,6 +27,17 @@ def _same_centre(right, n, z):
     return right / n - half, right / n + half
 
 
+def _share(right, n, z):
+    centre, p = (right / n + z * z / 2) / (n + z * z), right / n
+    half = z / (n + z * z) * math.sqrt(p * (1 - p) / n + z * z / 4)
+    return centre - half, centre + half
+
+
+def _half_of_all(right, n, z):
+    centre, half = (right + z * z) / 2 / (n + z * z), (wilson(right, n, z)[1] - wilson(right, n, z)[0]) / 2
+    return centre - half, centre + half
+
+
 def _no_quarter(right, n, z):
     centre = (right + z * z / 2) / (n + z * z)
     half = z / (n + z * z) * math.sqrt(right * (n - right) / n)
@@ -103,6 +114,10 @@ def wilson(right, n, z):
     wrong=[
         Wrong("unrepaired: clipped to 0 and 1", _clipped,
               "Cutting the ends off hides the fault. At 40 of 40 your interval still has no width."),
+        Wrong("the share in place of right", _share,
+              "Wilson's formula here is written with `right` items, not with their share right / n."),
+        Wrong("half of the whole", _half_of_all,
+              "(right + z²)/2 halves right as well. Only z² is halved: right + z²/2."),
         Wrong("the centre stayed", _same_centre,
               "The middle moves towards ½, too: (right + z²/2) / (n + z²)."),
         Wrong("z²/4 forgotten", _no_quarter,
