@@ -130,7 +130,8 @@ def products(x, squares, words, scale, y, g, h, new_squares, ahead, n, k, parts,
     all_rows, program, programs = 2 * n if GATED else n, tl.program_id(0), tl.num_programs(0)
     i, c = tl.arange(0, NB * ROWS), tl.arange(0, 16)
     piece, low = i // ROWS, program * TALL + i % ROWS
-    high = low + (n if GATED else ROWS)
+    apart = n if GATED else ROWS  # from the low rows to the high ones
+    high = low + apart
     if not EVEN:
         low, high = tl.minimum(low, n - 1), tl.minimum(high, all_rows - 1)
     PER: tl.constexpr = R // 32 if BITS == 4 else 1  # pieces of a block
@@ -162,9 +163,8 @@ def products(x, squares, words, scale, y, g, h, new_squares, ahead, n, k, parts,
         ask(words, begin_low, begin_high, scale, block, low, high, all_rows, step, DEPTH, turns * DEPTH,
             BITS, RUNS, PER, NB)  # fmt: skip
     rows = program * TALL + tl.arange(0, ROWS)
-    beside = rows + (n if GATED else ROWS)
     unit, gain = constants(scale, g, rows, n, BITS, NEXT)
-    unit_2, gain_2 = constants(scale, g, beside, all_rows, BITS, NEXT)
+    unit_2, gain_2 = constants(scale, g, rows + apart, all_rows, BITS, NEXT)
     if PDL:
         gdc_launch_dependents()
         if size > 0:
@@ -174,7 +174,7 @@ def products(x, squares, words, scale, y, g, h, new_squares, ahead, n, k, parts,
     part, s = tl.arange(0, P), 1.0
     if NORM:
         square = tl.load(squares + part, mask=part < parts, other=0.0)
-    old, old_2 = before(y, rows, n, ADD), before(y, beside, all_rows, ADD)
+    old, old_2 = before(y, rows, n, ADD), before(y, rows + apart, all_rows, ADD)
     acc, up = tl.zeros((NB * ROWS, 16), tl.float32), tl.zeros((NB * ROWS, 16), tl.float32)
     left, mine = turns, tl.cdiv(sets - program, programs)
     for at in range(0, mine * turns):
@@ -183,28 +183,28 @@ def products(x, squares, words, scale, y, g, h, new_squares, ahead, n, k, parts,
         tiles = DEPTH * tl.where(last, 1 - turns, 1)
         forth = tl.where(last, programs * TALL, 0)
         at_low += tiles * step + forth * row
-        at_high += tiles * step + forth * row
+        at_high = at_low + apart * row if EVEN else at_high + tiles * step + forth * row
         block += tiles * (NB // PER)
         piece += tiles * NB
         low += forth
-        high += forth
+        high = low + apart if EVEN else high + forth
         left = tl.where(last, turns, left - 1)
         acc, up = add(acc, up, a_low, a_high, a_s, a_t, x0, x1, x2, x3, x, word, most, BITS, R, ASM)
         a_low, a_high, a_s, a_t = tile(at_low, at_high, scale, block, piece, c, low, high, all_rows, pieces, step,
                                            k, go, 0, BITS, RUNS, PER, NB, EVEN)  # fmt: skip
-        x0, x1, x2, x3 = columns(x, word + ACROSS, most, BITS, R, ASM)
         hold(ASM)
+        x0, x1, x2, x3 = columns(x, word + ACROSS, most, BITS, R, ASM)
         if DEPTH == 4:
-            acc, up = add(acc, up, b_low, b_high, b_s, b_t, x0, x1, x2, x3, x, word + 1 * ACROSS, most, BITS, R, ASM)
+            acc, up = add(acc, up, b_low, b_high, b_s, b_t, x0, x1, x2, x3, x, word + ACROSS, most, BITS, R, ASM)
             b_low, b_high, b_s, b_t = tile(at_low, at_high, scale, block, piece, c, low, high, all_rows, pieces, step,
                                                k, go, 1, BITS, RUNS, PER, NB, EVEN)  # fmt: skip
-            x0, x1, x2, x3 = columns(x, word + 2 * ACROSS, most, BITS, R, ASM)
             hold(ASM)
+            x0, x1, x2, x3 = columns(x, word + 2 * ACROSS, most, BITS, R, ASM)
             acc, up = add(acc, up, c_low, c_high, c_s, c_t, x0, x1, x2, x3, x, word + 2 * ACROSS, most, BITS, R, ASM)
             c_low, c_high, c_s, c_t = tile(at_low, at_high, scale, block, piece, c, low, high, all_rows, pieces, step,
                                                k, go, 2, BITS, RUNS, PER, NB, EVEN)  # fmt: skip
-            x0, x1, x2, x3 = columns(x, word + 3 * ACROSS, most, BITS, R, ASM)
             hold(ASM)
+            x0, x1, x2, x3 = columns(x, word + 3 * ACROSS, most, BITS, R, ASM)
             acc, up = add(acc, up, d_low, d_high, d_s, d_t, x0, x1, x2, x3, x, word + 3 * ACROSS, most, BITS, R, ASM)
             d_low, d_high, d_s, d_t = tile(at_low, at_high, scale, block, piece, c, low, high, all_rows, pieces, step,
                                                k, go, 3, BITS, RUNS, PER, NB, EVEN)  # fmt: skip
@@ -213,8 +213,8 @@ def products(x, squares, words, scale, y, g, h, new_squares, ahead, n, k, parts,
             b_low, b_high, b_s, b_t = tile(at_low, at_high, scale, block, piece, c, low, high, all_rows, pieces, step,
                                                k, go, 1, BITS, RUNS, PER, NB, EVEN)  # fmt: skip
         word += tiles * ACROSS
-        x0, x1, x2, x3 = columns(x, word, most, BITS, R, ASM)
         hold(ASM)
+        x0, x1, x2, x3 = columns(x, word, most, BITS, R, ASM)
         if last:
             first, second = row_sums(acc, NB, ROWS, ASM), row_sums(up, NB, ROWS, ASM)
             if BITS == 8:
@@ -227,12 +227,11 @@ def products(x, squares, words, scale, y, g, h, new_squares, ahead, n, k, parts,
                 tl.store(y + rows, (first / (1.0 + tl.exp(-first)) * second).to(y.dtype.element_ty), mask=rows < n)
             else:
                 v = put(first + old, y, h, gain, rows, n, NEXT)
-                w = put(second + old_2, y, h, gain_2, beside, n, NEXT)
+                w = put(second + old_2, y, h, gain_2, rows + apart, n, NEXT)
                 if NEXT:
                     tl.store(new_squares + at // turns * programs + program, tl.sum(v * v + w * w, axis=0))
             rows += forth
-            beside += forth
             unit, gain = constants(scale, g, rows, n, BITS, NEXT)
-            unit_2, gain_2 = constants(scale, g, beside, all_rows, BITS, NEXT)
-            old, old_2 = before(y, rows, n, ADD), before(y, beside, all_rows, ADD)
+            unit_2, gain_2 = constants(scale, g, rows + apart, all_rows, BITS, NEXT)
+            old, old_2 = before(y, rows, n, ADD), before(y, rows + apart, all_rows, ADD)
             acc, up = tl.zeros((NB * ROWS, 16), tl.float32), tl.zeros((NB * ROWS, 16), tl.float32)

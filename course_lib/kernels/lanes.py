@@ -18,12 +18,12 @@ from course_lib.kernels import ON_GPU, digits, fused, lane_kernel, lane_stay
 from course_lib.kernels.packing import PackedInt4
 
 # Pieces of 16 words of a row, rows and as many others, tiles on their way, warps: each was the quickest somewhere.
-# Then, not timed yet: programs that stay (`lane_stay`), so many a multiprocessor, and whether they ask first
+# Then, not timed yet: programs that stay (`lane_stay`), so many a multiprocessor, whether they ask first, registers
 CANDIDATES = (
-    (8, 8, 2, 8, 0, 0), (4, 8, 2, 4, 0, 0), (2, 8, 2, 2, 0, 0), (4, 8, 4, 4, 0, 0), (8, 8, 2, 8, 2, 0),
-    (8, 8, 2, 8, 2, 1), (4, 8, 2, 4, 4, 1), (4, 8, 4, 4, 3, 0), (4, 8, 4, 4, 3, 1),
+    (8, 8, 2, 8, 0, 0, 0), (4, 8, 2, 4, 0, 0, 0), (2, 8, 2, 2, 0, 0, 0), (4, 8, 4, 4, 0, 0, 0), (8, 8, 2, 8, 2, 0, 128),
+    (8, 8, 2, 8, 2, 1, 128), (4, 8, 2, 4, 4, 1, 128), (4, 8, 4, 4, 2, 1, 0), (4, 8, 4, 4, 3, 1, 168),
 )  # fmt: skip
-NAMES = ("NB", "ROWS", "DEPTH", "num_warps", "STAY", "ASK")
+NAMES = ("NB", "ROWS", "DEPTH", "num_warps", "STAY", "ASK", "maxnreg")
 TILE = {"NB": 8, "ROWS": 8, "DEPTH": 2, "num_warps": 8} if ON_GPU else {"NB": 16, "ROWS": 16, "DEPTH": 2}
 CHOSEN: dict[tuple[int, int, int], dict[str, int]] = {}  # bits and shape of a weight: the tile that was quickest here
 AHEAD = 32768  # bytes of gates, and as many of what they gate, that each program of o asks for
@@ -112,14 +112,14 @@ def products(x: Tensor | Normal, w: PackedInt4 | Codes, gated: bool = False, add
     even = n % tall == 0 and k % (512 // bits * tile["NB"] * tile["DEPTH"]) == 0 and (bits == 8 or k % (4 * run) == 0)
     stay = tile.get("STAY", 0)
     programs = min(sets, stay * multiprocessors(y.device)) if stay and even else sets
+    staying = {"ASK": tile["ASK"]} | ({"maxnreg": tile["maxnreg"]} if tile["maxnreg"] else {}) if stay else {}
     stride, each, size = share(ahead, ahead_gated, programs)
     (lane_stay if stay else lane_kernel).products[(programs,)](
         normal.h, normal.squares, words(w), w.scale, y, y if norm is None else norm, after.h, after.squares,
         words(w if ahead is None else ahead), n, k, parts, stride, each, size, normal.eps, BITS=bits, R=run, RUNS=runs,
         NORM=isinstance(x, Normal), GATED=gated, ADD=add is not None, NEXT=norm is not None,
         P=triton.next_power_of_2(parts) if isinstance(x, Normal) else 1, EVEN=even, ASM=digits.ASM, PDL=fused.PDL,
-        **{name: value for name, value in tile.items() if name != "STAY" and (stay or name != "ASK")},
-        **fused.launch())  # fmt: skip
+        **{name: tile[name] for name in tile if name in NAMES[:4]}, **fused.launch(), **staying)  # fmt: skip
     return y if norm is None else after
 
 

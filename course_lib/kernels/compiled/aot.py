@@ -46,7 +46,8 @@ def compile_kernel(kernel, build: Build, arch: str) -> Code:
     )
     amd = arch.startswith("gfx")
     target = GPUTarget("hip", arch, 64) if amd else GPUTarget("cuda", int(arch[3:]), 32)
-    compiled = triton.compile(source, target=target, options={"num_warps": build.warps})
+    options = {"num_warps": build.warps} | ({"maxnreg": build.most} if build.most else {})
+    compiled = triton.compile(source, target=target, options=options)
     return read_amd(build, arch, compiled.asm["amdgcn"]) if amd else read_sass(build, arch, compiled.asm["cubin"])
 
 

@@ -17,6 +17,7 @@ class Build:
     warps: int = 4
     tensor_cores: bool = False
     arches: tuple[str, ...] = ARCHES  # those whose hardware has the number formats
+    most: int | None = None  # registers that a thread may have, where the launch says so
 
 
 GEMV = {
@@ -135,11 +136,12 @@ def lanes(name: str, bits: int, gated: bool, depth: int) -> Build:
     return Build(name, "lane_kernel.products", signature, tile, weights, 4, True, ("sm_90",))
 
 
-def stays(name: str, bits: int, gated: bool, warps: int, depth: int) -> Build:
+def stays(name: str, bits: int, gated: bool, warps: int, depth: int, most: int) -> Build:
     """The same by programs that stay, which spend the end of a set of rows in the loop, too."""
     short = lanes(name, bits, gated, depth)
-    return replace(short, function="lane_stay.products", constants=short.constants | {"NB": warps, "ASK": 1},
-                   warps=warps, weights=short.weights * warps // 4, arches=("sm_90", "sm_100"))  # fmt: skip
+    constants = short.constants | {"NB": warps, "ASK": 1}
+    return replace(short, function="lane_stay.products", constants=constants, warps=warps, most=most,
+                   weights=short.weights * warps // 4, arches=("sm_90", "sm_100"))  # fmt: skip
 
 
 INT4 = {"halves": "*i16", "scale": "*fp32", "zero": "*fp32", "w": "*fp32", "n": "i32", "k": "i32"}
@@ -191,9 +193,9 @@ BUILDS = (
     lanes("lanes-int4-gated", 4, True, 4),
     lanes("lanes-fp8", 8, False, 4),
     lanes("lanes-fp8-gated", 8, True, 4),
-    stays("lanes-int4-stay", 4, False, 8, 2),
-    stays("lanes-int4-gated-stay", 4, True, 4, 4),
-    stays("lanes-fp8-stay", 8, False, 8, 2),
-    stays("lanes-fp8-gated-stay", 8, True, 4, 4),
+    stays("lanes-int4-stay", 4, False, 8, 2, 128),
+    stays("lanes-int4-gated-stay", 4, True, 8, 2, 128),
+    stays("lanes-fp8-stay", 8, False, 8, 2, 128),
+    stays("lanes-fp8-gated-stay", 8, True, 4, 4, 168),
     DEQUANTIZE,
 )
