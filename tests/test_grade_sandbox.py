@@ -1,5 +1,6 @@
 """The sandbox: what a fork can see, reach, use and leave behind, from inside and from outside."""
 
+import errno
 import inspect
 import json
 import os
@@ -336,6 +337,12 @@ def test_calls_that_attacks_begin_with_are_refused(ask, call):
     if "syscall" in call and os.uname().machine != "x86_64":
         pytest.skip("numbers of x86-64")
     assert value(ask, code) == (-1, 1)
+
+
+def test_a_file_may_be_locked_but_not_its_bytes(ask):
+    code = "import fcntl\nv = []\nwith open('x', 'w') as file:\n    fcntl.flock(file, fcntl.LOCK_EX)\n"
+    code += "    fcntl.fcntl(file, fcntl.F_GETFL)\n    try:\n        fcntl.lockf(file, fcntl.LOCK_EX)\n"
+    assert value(ask, code + "    except OSError as error:\n        v = error.errno") == errno.ENOLCK
 
 
 def test_it_holds_no_capability_and_can_win_none(ask):

@@ -28,8 +28,9 @@ FAMILIES = {
 }  # fmt: skip
 FORMULA = r"<p>$\href{javascript:XSS()}{x}$</p>"
 MEMORY = (
-    "disk", "gifts_to_pipes", "headless_children", "hidden_children", "kernel_buffers", "mapped_zeros", "memory",
-    "memory_files", "semaphores", "shared_memory_disk", "shared_memory_of_children", "system_v_memory", "torch_memory",
+    "disk", "gifts_to_pipes", "headless_children", "hidden_children", "kernel_buffers", "mapped_zeros",
+    "mappings_of_children", "memory", "memory_files", "semaphores", "shared_memory_disk", "shared_memory_of_children",
+    "system_v_memory", "torch_memory",
 )  # fmt: skip
 
 

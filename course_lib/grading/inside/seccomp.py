@@ -30,18 +30,19 @@ REFUSED = {
     "fadvise64": (221, 223), "readahead": (187, 213), "mincore": (27, 232), "cachestat": (451, 451),
     "preadv2": (327, 286),
 }  # fmt: skip
-# machine: (number in seccomp_data.arch, column above, clone, clone3, socket, mmap)
-MACHINES = {"x86_64": (0xC000003E, 0, 56, 435, 41, 9), "aarch64": (0xC00000B7, 1, 220, 435, 198, 222)}
+# machine: (number in seccomp_data.arch, column above, clone, clone3, socket, mmap, fcntl)
+MACHINES = {"x86_64": (0xC000003E, 0, 56, 435, 41, 9, 72), "aarch64": (0xC00000B7, 1, 220, 435, 198, 222, 25)}
+LOCKS = (6, 7, 37, 38)  # of fcntl: locks on bytes, as many as a file has; flock, one a file, is enough for everybody
 SHARED, ANONYMOUS = 1, 32  # the flags of mmap that make the same kind of memory
 FAMILIES = (1, 2, 10)  # Unix, IPv4 and IPv6, which end at a network namespace; vsock and others do not
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _ALLOW, _KILL, _ERROR = 0x7FFF0000, 0x80000000, 0x00050000
-_NUMBER, _ARCH, _FIRST_ARGUMENT, _FOURTH_ARGUMENT = 0, 4, 16, 40
+_NUMBER, _ARCH, _FIRST_ARGUMENT, _SECOND_ARGUMENT, _FOURTH_ARGUMENT = 0, 4, 16, 24, 40
 
 
 def program(machine: str) -> list[tuple[int, int, int, int]]:
     """The filter as instructions (code, jump if true, jump if false, constant)."""
-    arch, column, clone, clone3, socket, mmap = MACHINES[machine]
+    arch, column, clone, clone3, socket, mmap, fcntl = MACHINES[machine]
     refuse = [(_RETURN, 0, 0, _ERROR | errno.EPERM)]
     lines = [(_LOAD, 0, 0, _ARCH), (_EQUAL, 1, 0, arch), (_RETURN, 0, 0, _KILL), (_LOAD, 0, 0, _NUMBER)]
     lines += [(_AT_LEAST, 0, 1, 0x40000000), *refuse]  # x32's numbers for the same calls
@@ -51,6 +52,9 @@ def program(machine: str) -> list[tuple[int, int, int, int]]:
     lines += [(_EQUAL, 0, len(FAMILIES) + 3, socket), (_LOAD, 0, 0, _FIRST_ARGUMENT)]
     lines += [(_EQUAL, len(FAMILIES) - at, 0, family) for at, family in enumerate(FAMILIES)]
     lines += [*refuse, (_RETURN, 0, 0, _ALLOW)]
+    lines += [(_EQUAL, 0, len(LOCKS) + 3, fcntl), (_LOAD, 0, 0, _SECOND_ARGUMENT)]
+    lines += [(_EQUAL, len(LOCKS) - at, 0, command) for at, command in enumerate(LOCKS)]
+    lines += [(_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, _ERROR | errno.ENOLCK)]
     lines += [(_EQUAL, 0, 5, mmap), (_LOAD, 0, 0, _FOURTH_ARGUMENT)]
     lines += [(_ANY_BIT, 0, 2, SHARED), (_ANY_BIT, 0, 1, ANONYMOUS), *refuse, (_RETURN, 0, 0, _ALLOW)]
     lines += [(_EQUAL, 0, 3, clone), (_LOAD, 0, 0, _FIRST_ARGUMENT), (_ANY_BIT, 0, 1, kernel.NAMESPACES), *refuse]

@@ -121,7 +121,7 @@ class Template:
             child.computed.update(family)  # those that have ended count, too
             if time.monotonic() > child.end or sum(child.computed.values()) > child.cpu_s:
                 self.end(number, "time")
-            elif usage.memory(family) > child.memory_bytes:
+            elif max(usage.memory(family), child.from_linux(family)) > child.memory_bytes:
                 self.end(number, "memory")
 
     def end(self, number: int, why: str) -> None:
@@ -144,6 +144,12 @@ class Child:
         self.computed, self.cpu_s = {}, order["limits"]["cpu_s"]  # seconds by pid, all that were ever seen
         self.end = time.monotonic() + order["limits"]["life_s"]
         self.memory_bytes = (order["limits"]["memory_mb"] + 300) * 2**20  # torch itself, which is shared, is about 200
+        self.before, self.alone = usage.of_linux(), 2 if order["cold"] else 1
+
+    def from_linux(self, family) -> int:
+        """Bytes that Linux itself has come to hold since this fork began; 0 for one process, which can have no such
+        amount: nobody says for whom they are held, and it might be for another slot's."""
+        return usage.of_linux() - self.before if len(family) > self.alone else 0
 
 
 def _words(status: int) -> str:

@@ -34,6 +34,12 @@ def memory(pids) -> int:
     return rough if rough < 300 * 2**20 or len(pids) == 1 else sum(map(_proportional, pids))
 
 
+def of_linux() -> int:
+    """Bytes that Linux itself holds and cannot give back, for whomever: notes about mappings, locks and the like."""
+    lines = _read("/proc/meminfo").split(b"\n")
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(b"SUnreclaim:"))
+
+
 def _private(pid: int) -> int:
     return _sum(pid, "status", (b"RssAnon:", b"RssShmem:"))
 
