@@ -89,6 +89,12 @@ def _swapped(a, b):
     return _plain(b, a)
 
 
+def _one_maximum(a, b):
+    """The largest logit of a taken off both rows."""
+    a, b = (x - a.amax(1, keepdim=True) for x in (a, b))
+    return _plain(a, b, shift=False)
+
+
 NAMES = ("one whole tile", "one tile with room left", "several tiles", "a rest, beside padding", "large logits")
 
 WRONG = [
@@ -135,6 +141,12 @@ WRONG = [
         loses=(NAMES[4],),
     ),
     Mistake(
+        "one maximum for both",
+        lambda *a: _kl(*a, rest=_one_maximum),
+        "The rows may lie far apart: each sum of exponentials needs the maximum of its own row.",
+        loses=(NAMES[4],),
+    ),
+    Mistake(
         "old sums not rescaled",
         _not_rescaled,
         "When the maximum grows, everything summed so far was relative to the old one: multiply it by exp(old − new).",
@@ -162,20 +174,23 @@ WRONG = [
 
 
 def exercise(seed):
-    def case(name, offset, rows, k, width, block, high=0.0):
+    def case(name, offset, rows, k, width, block, high=(0.0, 0.0)):
         generator = torch.Generator().manual_seed(seed + offset)
         a = 2 * torch.randn(rows, width, generator=generator)
         b = a + torch.randn(rows, width, generator=generator)
         if k > block:  # the maximum grows on the way
             a, b = (x + torch.linspace(0, 3, width) for x in (a, b))
-        a, b = (torch.where(torch.arange(width) < k, x + high, torch.nan) for x in (a, b))
+        a, b = (torch.where(torch.arange(width) < k, x + h, torch.nan) for x, h in zip((a, b), high, strict=True))
         return Case(name, a, b, k, block)
 
     whole = [case("a row as long as a tile", 0, 2, 16, 16, 16)]
     room = [case("a tile that is not full", 1, 3, 11, 13, 16), case("one column", 2, 2, 3, 4, 32)]
     several = [case("four tiles", 3, 3, 64, 64, 16), case("two tiles, padded rows", 4, 2, 64, 96, 32)]
     rest = [case("a rest", 5, 2, 75, 90, 32), case("a rest of one", 6, 3, 65, 67, 16)]
-    large = [case("logits around 200", 7, 2, 64, 64, 32, 200.0), case("around −300", 8, 2, 64, 64, 32, -300.0)]
+    large = [
+        case("logits around 200 and 50", 7, 2, 64, 64, 32, (200.0, 50.0)),
+        case("around −300", 8, 2, 64, 64, 32, (-300.0, -300.0)),
+    ]
     near = dict(rtol=1e-4, atol=2e-4)
     return question(
         "ps09.q1",
