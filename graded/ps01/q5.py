@@ -26,13 +26,14 @@ def asym_round_trip(w, b):
 '''
 
 
-def _asym(w, b, zero_rows=True, whole=torch.round, wraps=False, from_low=False, widen=True):
+def _asym(w, b, zero_rows=True, whole=torch.round, wraps=False, from_low=False, widen=True, clips=True):
     lo, hi = (w.min().clamp(max=0), w.max().clamp(min=0)) if widen else (w.min(), w.max())
     s = (hi - lo) / (2**b - 1)
     if s == 0 and zero_rows:
         s = torch.tensor(1.0)
     z = whole(-lo / s)
-    q = torch.round((w - lo) / s) if from_low else torch.clip(torch.round(w / s) + z, 0, 2**b - 1)
+    q = torch.round((w - lo) / s) if from_low else torch.round(w / s) + z
+    q = torch.clip(q, 0, 2**b - 1) if clips and not from_low else q
     steps = q.to(torch.uint8) - z.to(torch.uint8) if wraps else q - z
     return s * steps.float()
 
@@ -96,6 +97,12 @@ WRONG = [
         loses=NAMES[2:3],
     ),
     Mistake(
+        "not clipped",
+        lambda w, b: _asym(w, b, clips=False),
+        "Where both ends are rounded up, the largest weight gets the code 2^b, which b bits cannot hold: clip.",
+        loses=NAMES[3:],
+    ),
+    Mistake(
         "signed bytes",
         _signed_codes,
         "int8 ends at 127, and codes of 8 bits go to 255: the upper half turns negative.",
@@ -129,6 +136,7 @@ def exercise(seed):
         Case("a constant above zero", torch.full((3,), 0.75), 4),
         Case("far from zero", torch.tensor([10.0, 10.4, 15.0]), 4),
     ]
+    both_up = Case("both ends are ties, 3 bits", torch.tensor([-3.5, 1.0, 3.5, 0.0]), 3)  # 4 + 4 is clipped to 7
     near = dict(ulps=8)
     return question(
         "ps01.q5",
@@ -141,7 +149,7 @@ def exercise(seed):
             agrees(NAMES[0], exact, "Unsigned bytes have no values below zero.", **near),
             on(padded, law(NAMES[1], _silent_zero, "Padding and dead weights must stay silent.")),
             agrees(NAMES[2], degenerate, "The range includes 0, and s is never 0.", **near),
-            agrees(NAMES[3], padded, "The definition fixes every code.", **near),
+            agrees(NAMES[3], [*padded, both_up], "The definition fixes every code.", **near),
         ],
         wrong=WRONG,
     )

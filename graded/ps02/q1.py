@@ -63,6 +63,12 @@ WRONG = [
         loses=NAMES[3:],
     ),
     Mistake(
+        "the card rounded first",
+        lambda *a: _spare(*a, left=lambda c, f, r: math.floor(math.floor(c) * (100 - r) / 100) - math.ceil(f)),
+        "The usable memory is rounded, not the card: take the reserve off first, and round once.",
+        loses=NAMES[3:],
+    ),
+    Mistake(
         "the reserve off what is left",
         lambda *a: _spare(*a, left=lambda c, f, r: math.floor((c - f) * (100 - r) / 100)),
         "The reserve is a share of the card, not of what the file leaves.",
@@ -107,6 +113,7 @@ def exercise(seed):
         Case("a card of 7.9 GiB", "1 GiB", "7.9 GiB", 0),
         Case("a reserve of 20 %", "2.7 GiB", f"{8 + d} GiB", 20),
         Case("too large by a little", f"{a}.3 KiB", f"{a}.3 KiB", 0),
+        Case("a reserve of a card that ends within a byte", f"{a} B", "0.7 KiB", 20),
     ]
     return question(
         "ps02.q1",
