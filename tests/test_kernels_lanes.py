@@ -103,6 +103,16 @@ def test_weights_that_do_not_fit_are_left_to_other_kernels():
     assert not lanes.fits(packed(group=32)) and not lanes.fits(packed(group=128, symmetric=False))
 
 
+@pytest.mark.parametrize("kind", ["g128", "e4m3"])
+@pytest.mark.parametrize("programs", [1, 3, 4, 8, 64, 228, 256])
+def test_nothing_is_asked_for_beyond_a_weights_end(kind, programs):
+    w, _ = weight_of(kind, 64, 512)
+    for gated in (False, True):
+        stride, each, size = lanes.share(w, gated, programs)
+        last = max(program // each * stride + program % each * size + size for program in range(programs))
+        assert last <= lanes.words(w).nbytes and size % 16 == 0 and stride % 16 == 0
+
+
 @pytest.mark.parametrize("bits", [4, 8])
 def test_every_lane_of_a_row_gets_its_sum(bits):
     """32 lanes, with the fragments of PTX's mma.m16n8k16: lane 4·r + q holds words of rows r and r + 8."""

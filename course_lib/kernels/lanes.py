@@ -85,7 +85,9 @@ def share(ahead: PackedInt4 | Codes | None, gated: bool, programs: int) -> tuple
         return 0, programs, words(ahead).nbytes // programs // 16 * 16
     strips = 2 * len(ahead.words) if isinstance(ahead, PackedInt4) else 2
     stride, each = words(ahead).nbytes // strips, programs // strips
-    return stride, max(each, 1), min(AHEAD, stride // each // 16 * 16) if each else 0
+    if programs % strips:  # some would ask beyond the weight's end
+        return 0, 1, 0
+    return stride, each, min(AHEAD, stride // each // 16 * 16)
 
 
 def products(x: Tensor | Normal, w: PackedInt4 | Codes, gated: bool = False, add: Tensor | None = None,

@@ -148,6 +148,12 @@ INT4 = {"halves": "*i16", "scale": "*fp32", "zero": "*fp32", "w": "*fp32", "n": 
 DEQUANTIZE = Build("dequantize-int4", "dequantize.int4", INT4, {"R": 32, "RUNS": 4, "HAS_ZERO": False, "BN": 64},
                    arches=NVIDIA)  # fmt: skip
 
+
+def tokens(name: str, codes: str, arches: tuple[str, ...]) -> Build:
+    signature = {"x": "*bf16", "codes": codes, "scale": "*fp32", "total": "*i32", "k": "i32"}
+    return Build(name, "tokens.by_token", signature, {"INT8": codes == "*i8", "BK": 8192}, warps=16, arches=arches)
+
+
 BUILDS = (
     gemv(1, "v1_naive"),
     gemv(2, "v2_group"),
@@ -198,4 +204,6 @@ BUILDS = (
     stays("lanes-fp8-stay", 8, False, 8, 2, 128),
     stays("lanes-fp8-gated-stay", 8, True, 4, 4, 168),
     DEQUANTIZE,
+    tokens("tokens-int8", "*i8", NVIDIA),
+    tokens("tokens-fp8", "*fp8e4nv", NVIDIA[1:]),
 )
