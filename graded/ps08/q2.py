@@ -130,6 +130,12 @@ WRONG = [
         loses=NAMES[2:3],
     ),
     Mistake(
+        "searched up to 10,000",
+        lambda *a: _growth(*a, half=lambda layers: half if (half := _half(layers)) <= 10_000 else float("inf")),
+        "Once half holds it holds for all longer texts: double n until it does, or find out first that it never will.",
+        loses=NAMES[2:3],
+    ),
+    Mistake(
         "the last token without half",
         lambda *a: _growth(*a, half=lambda layers: _half(layers) - 1),
         "Return the first n at which at most half is left, not the last one before.",
@@ -162,6 +168,7 @@ def exercise(seed):
         Case("half saved, met exactly", [[100, None], [100, 50], [200, 50]], torch.tensor([10, 50, 60, 300])),
         Case("a large window among small ones", [[128, d], [128, d], [128, d], [128 * d, e * 100], [300 * d, d]],
              torch.tensor([d, d + 1, e * 100, e * 100 + 1])),
+        Case("a long window", [[64, None], [64 * a, 100_000 + c]], torch.tensor([1000, 100_000 + c, 10**6])),
     ]  # fmt: skip
     ends = [
         Case("no window at all", [[64 * a, None], [64, None]], torch.tensor([1, 1000])),
