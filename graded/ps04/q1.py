@@ -39,6 +39,12 @@ def _weighted_means(batches):
     return sum(m / n * (2 * t.T @ t / torch.tensor(m)) for m, t in parts)
 
 
+def _times_mask(batches):
+    """Padding multiplied by 0, which leaves NaN what it is."""
+    kept = [((x.float() * r[..., None]).flatten(0, 1), r.flatten()) for x, r in batches]
+    return 2 / sum(int(r.sum()) for _, r in kept) * sum(t.T @ t for t, _ in kept)
+
+
 def _last_batch(batches):
     return streamed_hessian([pair for pair in batches if pair[1].any()][-1:])
 
@@ -57,6 +63,12 @@ WRONG = [
         lambda b: _streamed(b, count=lambda x, r: r.numel()),
         "n is the number of real tokens, not of all places in the batch.",
         loses=NAMES[1:],
+    ),
+    Mistake(
+        "padding times 0",
+        _times_mask,
+        "0 · NaN is NaN: take the real tokens out with x[real] instead of multiplying the others away.",
+        loses=NAMES[1:2],
     ),
     Mistake(
         "the mean of the batches' means",
@@ -100,10 +112,10 @@ WRONG = [
 def exercise(seed):
     generator = torch.Generator().manual_seed(seed)
 
-    def batch(rows, length, cols, lengths, loud=1.0, dtype=torch.float32):
+    def batch(rows, length, cols, lengths, loud=1.0, dtype=torch.float32, left=9.0):
         x = loud * torch.randn(rows, length, cols, generator=generator)
         real = torch.arange(length)[None] < torch.tensor(lengths)[:, None]
-        x[~real] = 9 * loud  # what was left in memory
+        x[~real] = left * loud  # what was left in memory
         return x.to(dtype), real
 
     one = [
@@ -113,6 +125,7 @@ def exercise(seed):
     padded = [
         Case("rows of 4, 1 and 2", [batch(3, 4, 3, [4, 1, 2])]),
         Case("hardly anything", [batch(2, 6, 3, [1, 0])]),
+        Case("padding that is NaN", [batch(2, 3, 2, [3, 2], left=torch.nan)]),
     ]
     several = [
         Case("a long batch and a short one", [batch(4, 6, 3, [6, 6, 5, 2]), batch(1, 3, 3, [2], 3.0)]),
