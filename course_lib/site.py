@@ -55,7 +55,7 @@ def drawn(match):
     except ValueError:
         return f"`{source}`"
     where = "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-    image = f'<img alt="{escape(source)}" style="vertical-align:middle;border:0" src="{where}">'
+    image = f'<img alt="{escape(source)}" style="vertical-align:middle;border:0;background:#fff" src="{where}">'
     return f"\n\n{image}\n\n" if match[1] else image
 
 
@@ -83,9 +83,13 @@ def page(notebook, name, names):
             cell.source = linked(cell.source)
         for output in cell.get("outputs", ()):
             output.get("data", {}).pop(_WIDGET, None)  # its picture lies beside it
-    body, _ = HTMLExporter(template_name="lab").from_notebook_node(notebook, {"metadata": {"name": name}})
+    exporter = HTMLExporter(template_name="lab")
+    body, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": name}})
+    dark = exporter.environment.loader.get_source(exporter.environment, "static/theme-dark.css")[0]
+    more = f".jp-InputArea-editor{{overflow-x:auto}}@media (prefers-color-scheme:dark){{{dark}}}"  # long lines scroll
+    body = body.replace("</head>", f"<style>{more}</style></head>", 1)
     body = re.sub(r"<script\b.*?</script>", "", body, flags=re.DOTALL)
-    body = re.sub(r"<title>.*?</title>", lambda _: f"{PHONE}<title>{name[:2]} {escape(title(notebook))}</title>", body)
+    body = re.sub(r"<title>.*?</title>", lambda _: f"<title>{name[:2]} {escape(title(notebook))}</title>", body)
     at = names.index(name)
     links = ['<a href="index.html">the map</a>']
     links += [f'<a href="{n}.html">{n}</a>' for n in (*names[max(0, at - 1) : at], *names[at + 1 : at + 2])]
