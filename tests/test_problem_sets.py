@@ -361,3 +361,26 @@ def the_model_answer_of_ps01_says_what_the_cell_shows(root):
         best.append(float(max(lines, key=lambda line: float(line[1]))[0]))
     assert best[0] <= best[1] < best[2] and best[0] <= 0.5 and best[2] >= 0.7, best
     assert "at most half of the maximum at 3 bits" in " ".join(by_id("ps01")["explain"].source.split())
+
+
+def two_entries(x):
+    """{"sum": of x, "bytes": x}."""
+    return {"sum": sum(x), "bytes": bytes(x)}
+
+
+@pytest.mark.parametrize(
+    ("answer", "points"),
+    [
+        (two_entries, 3),
+        (lambda x: {"sum": sum(x), "bytes": list(x)}, 1),  # one entry of the wrong type costs that entry's points
+        (lambda x: {"sum": str(sum(x)), "bytes": bytes(x)}, 2),
+        (lambda x: {"sum": sum(x)}, 0),  # not the dict that was asked for
+        (lambda x: list(two_entries(x)), 0),
+    ],
+)
+def test_an_entry_earns_its_points_by_itself(answer, points, capsys):
+    cases = [questions.Case("two", [1, 2])]
+    entries = [questions.agrees(f"right {e}", cases, "", p, e) for e, p in (("sum", 1), ("bytes", 2))]
+    asked = questions.question("ps00.q1", "Entries", "…", two_entries, entries, [])
+    assert questions.scorer(lambda seed: [asked], 1)("q1", answer) == points
+    assert capsys.readouterr().out.count("lost") == {3: 0, 0: 2}.get(points, 1)

@@ -40,22 +40,29 @@ class Runner:
         reference = self.exercise.reference
         return plain.plain(reference(*plain.fresh(args), **plain.fresh(kwargs)) if callable(reference) else reference)
 
-    def case(self, case):
-        """The answer on a case, of the right type, shape and dtype."""
-        return self._checked(self.outcome(case), case.args, case.kwargs, self.expected(case), case.name)
+    def case(self, case, part: str | None = None):
+        """The answer on a case, of the right type, shape and dtype; part: the one entry of a dict that must be so."""
+        return self._checked(self.outcome(case), case.args, case.kwargs, self.expected(case), case.name, part)
+
+    def call(self, args, kwargs, part: str | None = None):
+        """The answer on other arguments, likewise."""
+        return self._checked(self._run(args, kwargs), args, kwargs, self.reference(*args, **kwargs), "", part)
 
     def __call__(self, *args, **kwargs):
-        return self._checked(self._run(args, kwargs), args, kwargs, self.reference(*args, **kwargs), "")
+        return self.call(args, kwargs)
 
-    def _checked(self, outcome, args, kwargs, expected, name):
+    def _checked(self, outcome, args, kwargs, expected, name, part):
         what, answer = "", {}
         if outcome.kind == "unreadable":
             what = f"has the wrong type: expected {compare.wanted(expected)}, got {outcome.error}"
         elif outcome.kind != "value":
             what = outcome.error
         else:
+            got = outcome.value
+            if part is not None and isinstance(got, dict) and got.keys() == expected.keys():
+                got, expected = {part: got[part]}, {part: expected[part]}
             try:
-                return compare.fit(outcome.value, expected)
+                return compare.fit(got, expected)
             except compare.Mismatch as err:
                 kind = "returns the wrong kind of result" if self.exercise.takes_function else "is of the wrong kind"
                 length = isinstance(err, compare.OtherLength)

@@ -72,7 +72,7 @@ class _Only:
         return value if self._part is None else {self._part: value[self._part]}
 
     def case(self, case):
-        return self._picked(self._run.case(case))
+        return self._picked(self._run.case(case, self._part))
 
     def expected(self, case):
         return self._picked(self._run.expected(case))
@@ -81,7 +81,7 @@ class _Only:
         return self._picked(self._run.reference(*args, **kwargs))
 
     def __call__(self, *args, **kwargs):
-        return self._picked(self._run(*args, **kwargs))
+        return self._picked(self._run.call(args, kwargs, self._part))
 
 
 def question(
