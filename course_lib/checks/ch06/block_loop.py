@@ -3,6 +3,7 @@
 import torch
 
 from course_lib.checks import Case, Exercise, Wrong, equals_reference, law, relation
+from course_lib.checks.ch06.factors import CHECKBOOK, factor
 from course_lib.checks.inputs import normal
 
 
@@ -63,11 +64,6 @@ def _loop(  # the reference with one part of it changed
     return answer
 
 
-def _of_its_group(now, i, g):
-    start = i // g * g
-    return now[:, start : start + g].abs().amax(dim=1)
-
-
 def _rtn(w, U, b, g, block):
     """Every weight to the nearest mark of its group."""
     return block_loop(w, torch.eye(w.shape[1]), b, g, w.shape[1])
@@ -106,16 +102,6 @@ def _rounds_to_nearest(run, w, U, b, g, block):
     return True
 
 
-def _factor(seed, n, tokens=40):
-    """U with UᵀU = H⁻¹, of inputs that go together."""
-    dice = torch.Generator().manual_seed(seed)
-    x = torch.randn(tokens, n, generator=dice) @ (torch.eye(n) + 0.5 * torch.randn(n, n, generator=dice))
-    H = 2 / tokens * x.T @ x + 0.01 * torch.eye(n)
-    return torch.linalg.cholesky(torch.linalg.inv(H), upper=True)
-
-
-_CHECKBOOK = torch.linalg.cholesky(torch.linalg.inv(torch.tensor([[25.0, 4.0], [4.0, 1.0]])), upper=True)
-
 EXERCISE = Exercise(
     id="ch06.block_loop",
     title="All columns, block by block",
@@ -134,20 +120,20 @@ def block_loop(w, U, b, g, block):
     reference=block_loop,
     piece="block_loop",
     cases=[
-        Case("the checkbook", torch.tensor([[1.2, 0.8]]), _CHECKBOOK, 2, 2, 2),
-        Case("single columns", normal(24, 1, 3), _factor(24, 3), 3, 3, 1),
-        Case("a last block of one", normal(29, 1, 3), _factor(29, 3), 3, 1, 2),
-        Case("beyond the last mark", normal(76, 1, 3), _factor(76, 3), 3, 3, 3),
-        Case("beyond it, with a column to come", normal(78, 1, 3), _factor(78, 3), 3, 3, 3),
-        Case("two blocks", normal(10, 1, 4), _factor(10, 4), 3, 4, 2),
-        Case("two groups in a block", normal(11, 1, 4), _factor(11, 4), 3, 2, 4),
-        Case("a group and a block of two", normal(12, 2, 4), _factor(12, 4), 3, 2, 2),
-        Case("three blocks", normal(13, 2, 6), _factor(13, 6), 3, 2, 2),
-        Case("the last block is shorter", normal(14, 2, 6), _factor(14, 6), 4, 2, 4),
+        Case("the checkbook", torch.tensor([[1.2, 0.8]]), CHECKBOOK, 2, 2, 2),
+        Case("single columns", normal(24, 1, 3), factor(24, 3, 0.5), 3, 3, 1),
+        Case("a last block of one", normal(29, 1, 3), factor(29, 3, 0.5), 3, 1, 2),
+        Case("beyond the last mark", normal(76, 1, 3), factor(76, 3, 0.5), 3, 3, 3),
+        Case("beyond it, with a column to come", normal(78, 1, 3), factor(78, 3, 0.5), 3, 3, 3),
+        Case("two blocks", normal(10, 1, 4), factor(10, 4, 0.5), 3, 4, 2),
+        Case("two groups in a block", normal(11, 1, 4), factor(11, 4, 0.5), 3, 2, 4),
+        Case("a group and a block of two", normal(12, 2, 4), factor(12, 4, 0.5), 3, 2, 2),
+        Case("three blocks", normal(13, 2, 6), factor(13, 6, 0.5), 3, 2, 2),
+        Case("the last block is shorter", normal(14, 2, 6), factor(14, 6, 0.5), 4, 2, 4),
         Case("a group of zeros", torch.tensor([[0.0, 0.0, 0.7, -0.3]]), torch.eye(4), 3, 2, 2),
-        Case("four bits, twelve columns", normal(15, 4, 12), _factor(15, 12), 4, 4, 4),
-        Case("a group of all columns", normal(16, 4, 12), _factor(16, 12), 4, 12, 4),
-        Case("every column a block", normal(17, 3, 8), _factor(17, 8), 3, 4, 1),
+        Case("four bits, twelve columns", normal(15, 4, 12), factor(15, 12, 0.5), 4, 4, 4),
+        Case("a group of all columns", normal(16, 4, 12), factor(16, 12, 0.5), 4, 12, 4),
+        Case("every column a block", normal(17, 3, 8), factor(17, 8, 0.5), 3, 4, 1),
     ],
     properties=[
         law("codes of b bits", _codes_fit, "Weights move after their group's scale is fixed."),
@@ -191,7 +177,9 @@ def block_loop(w, U, b, g, block):
         ),
         Wrong(
             "a scale for every column",
-            _loop(begins=lambda i, start, g: True, scale=lambda now, original, i, g: _of_its_group(now, i, g)),
+            _loop(
+                begins=lambda i, start, g: True, scale=lambda now, _, i, g: now[:, i - i % g :][:, :g].abs().amax(dim=1)
+            ),
             "A group's scale is found once, at its first column. Yours changes under codes that are made already.",
         ),
         Wrong(
@@ -224,11 +212,7 @@ def block_loop(w, U, b, g, block):
             _loop(zeros=0.0),
             "A group of zeros has the largest weight 0, and then 0 / 0. Give it the scale 1.",
         ),
-        Wrong(
-            "wrong sign",
-            _loop(sign=-1),
-            "Errors are subtracted from the columns to come; you add them.",
-        ),
+        Wrong("wrong sign", _loop(sign=-1), "Errors are subtracted from the columns to come; you add them."),
         Wrong(
             "U counted from the block's start",
             _loop(lazy=lambda errors, U, start, end: errors @ U[: end - start, end:]),

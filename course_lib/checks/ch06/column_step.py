@@ -3,6 +3,7 @@
 import torch
 
 from course_lib.checks import Case, Exercise, Wrong, equals_reference, law
+from course_lib.checks.ch06.factors import CHECKBOOK, factor
 from course_lib.checks.inputs import normal
 
 
@@ -98,16 +99,6 @@ def _best_reply(got, w, U, i, s):
     )
 
 
-def _factor(seed, n, tokens=40):
-    """U with UᵀU = H⁻¹, of inputs that go together."""
-    dice = torch.Generator().manual_seed(seed)
-    x = torch.randn(tokens, n, generator=dice) @ (torch.eye(n) + 0.4 * torch.randn(n, n, generator=dice))
-    H = 2 / tokens * x.T @ x + 0.01 * torch.eye(n)
-    return torch.linalg.cholesky(torch.linalg.inv(H), upper=True)
-
-
-_CHECKBOOK = torch.linalg.cholesky(torch.linalg.inv(torch.tensor([[25.0, 4.0], [4.0, 1.0]])), upper=True)
-
 EXERCISE = Exercise(
     id="ch06.column_step",
     title="One column",
@@ -124,9 +115,9 @@ def column_step(w, U, i, s):
     reference=column_step,
     piece="column_step",
     cases=[
-        Case("the checkbook", torch.tensor([[1.2, 0.8]]), _CHECKBOOK, 0, torch.tensor([1.0])),
-        Case("steps of 0.3", torch.tensor([[1.3, 0.8]]), _CHECKBOOK, 0, torch.tensor([0.3])),
-        Case("its last column", torch.tensor([[1.0, 1.6]]), _CHECKBOOK, 1, torch.tensor([1.0])),
+        Case("the checkbook", torch.tensor([[1.2, 0.8]]), CHECKBOOK, 0, torch.tensor([1.0])),
+        Case("steps of 0.3", torch.tensor([[1.3, 0.8]]), CHECKBOOK, 0, torch.tensor([0.3])),
+        Case("its last column", torch.tensor([[1.0, 1.6]]), CHECKBOOK, 1, torch.tensor([1.0])),
         Case(
             "inputs that have nothing to do with each other",
             torch.tensor([[0.4, 0.7, -0.2]]),
@@ -134,10 +125,10 @@ def column_step(w, U, i, s):
             0,
             torch.tensor([1.0]),
         ),
-        Case("in the middle", normal(0, 1, 4), _factor(0, 4), 1, torch.tensor([0.5])),
-        Case("two rows, each with its step", normal(1, 2, 3), _factor(1, 3), 0, torch.tensor([0.5, 0.25])),
-        Case("as many rows as columns", normal(2, 4, 4), _factor(2, 4), 2, torch.tensor([1.0, 0.3, 0.7, 0.1])),
-        Case("five rows, six columns", normal(3, 5, 6), _factor(3, 6), 2, torch.full((5,), 0.6)),
+        Case("in the middle", normal(0, 1, 4), factor(0, 4), 1, torch.tensor([0.5])),
+        Case("two rows, each with its step", normal(1, 2, 3), factor(1, 3), 0, torch.tensor([0.5, 0.25])),
+        Case("as many rows as columns", normal(2, 4, 4), factor(2, 4), 2, torch.tensor([1.0, 0.3, 0.7, 0.1])),
+        Case("five rows, six columns", normal(3, 5, 6), factor(3, 6), 2, torch.full((5,), 0.6)),
     ],
     properties=[
         law("column i lies on its grid", _on_the_grid, "That is what is stored."),
