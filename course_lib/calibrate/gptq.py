@@ -32,8 +32,9 @@ def gptq(
         e = (w_i - q_i) / U_ii        w_j ← w_j - U_ij · e        UᵀU = (H + percdamp · mean(diag H) · I)⁻¹
 
     (Frantar et al., "GPTQ", 2022, algorithm 1.) A group's grid is found on the weights as they stand when its first
-    column is reached, whatever the block size. Columns whose input was always 0 (H_ii = 0) end at exactly 0
-    and do not count in mean(diag H).
+    column is reached, whatever the block size. Columns whose input was always 0 (H_ii = 0) end at exactly 0,
+    do not count in mean(diag H), and take it as their H_ii. (The authors' code and GPTQModel give them 1 and count it:
+    where the other inputs are quiet, that damps those away.)
 
     block_size     columns whose errors reach the rest of w in one matrix product; changes the speed, not the answer
     act_order      columns by falling H_ii; a group is then made of columns of like importance, and g_idx says which
