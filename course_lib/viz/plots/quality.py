@@ -53,8 +53,11 @@ def _tell_ends(axes, values, kind, color):
     """Write the first and the last figure beside their points."""
     text = (lambda v: f"{v:.1%}") if kind == "share" else number
     first, last = (3, -16), (3 if kind == "log" else -6, 9)
-    if kind == "log" and None not in (values[0], values[-1]) and values[0] > values[-1]:
-        first, last = (6, 6), (3, -18)  # a falling line leaves room above its beginning and below its end
+    if kind == "log" and None not in values and len(values) > 1:  # a line that falls leaves room above its beginning
+        first = (6, 6) if values[0] > values[1] else first
+        last = (3, -18) if values[-2] > values[-1] else last  # and below its end
+    elif kind == "share" and None not in values[-2:] and len(values) > 1 and values[-2] - values[-1] > 0.2:
+        last = (-10, -5)  # under a steep fall
     for at, shift, ha in ((0, first, "left"), (len(values) - 1, last, "right")):
         if values[at] is not None:
             axes.annotate(
