@@ -20,6 +20,7 @@ _NAMES = {
     "predict": "checks",
     "warmup": "checks",
     "mine": "checks",
+    "review": "checks",
     "observers": None,
     "formats": None,
     "kernels": None,
@@ -34,5 +35,5 @@ _NAMES = {
     "checks": None,
 }
 
-__all__ = ["Scheme", "QTensor", "quantize", "dequantize", "models", "check", "predict", "warmup", "mine"]
+__all__ = ["Scheme", "QTensor", "quantize", "dequantize", "models", "check", "predict", "warmup", "mine", "review"]
 __getattr__, __dir__ = names(__name__, _NAMES)

@@ -17,6 +17,7 @@ COMMANDS = {
     "lab": ("course_lib.lab", "main", "open JupyterLab on your copy of chapter 00; takes JupyterLab's own options"),
     "doctor": ("course_lib.doctor", "main", "show what is installed and what each missing piece switches off"),
     "progress": ("course_lib.checks.progress", "main", "show, export or import what you have solved"),
+    "review": ("course_lib.review_command", "main", "old exercises that are due today, blank, in work/review.ipynb"),
     "update": ("course_lib.workspace", "update_main", "add new notebooks to work/; never overwrites one you edited"),
     "reset": ("course_lib.workspace", "reset_main", "restore one notebook, such as `course reset 04`; keeps a backup"),
     "exercises": ("course_lib.checks.prove", "main", "list the live exercises; --prove runs their known wrong answers"),

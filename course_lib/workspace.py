@@ -125,12 +125,23 @@ class Workspace:
         write_atomic(path, (self.work / name).read_bytes())
         return path
 
+    def write(self, name, data):
+        """Write a notebook made for this learner to work/; return the backup's path if an edited one lay there."""
+        target = self.work / name
+        self.work.mkdir(exist_ok=True)
+        edited = target.exists() and self.state().get(name) != fingerprint(target.read_bytes())
+        kept = self.backup(name) if edited else None
+        self._put(name, data)
+        return kept
+
     def _copy(self, name):
-        data = (self.originals / name).read_bytes()
+        self._put(name, (self.originals / name).read_bytes())
+        return name
+
+    def _put(self, name, data):
         write_atomic(self.work / name, data)
         self.state_file.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(self.state_file, json.dumps({**self.state(), name: fingerprint(data)}, indent=1) + "\n")
-        return name
 
     def _copy_pictures(self):
         if (self.originals / "img").is_dir():

@@ -38,7 +38,8 @@ USES = {  # packages that use far less than stands above them, and shall go on s
     "evaluate": {"files", "progress", "models", "scheme", "calibrate", "artifacts"},
     "grading": {"files", "viz", "checks"},
 }
-TOP = {"environment", "workspace", "lab", "doctor", "site", "pictures", "__main__"}  # the rest of `course`; beside cli
+# the rest of `course`; beside cli
+TOP = {"environment", "workspace", "review_command", "lab", "doctor", "site", "pictures", "__main__"}
 # A command's own module prints and reads the command line: no other module imports it.
 ENTRIES = {module for module, _, _ in COMMANDS.values()}
 REGISTRY = "course_lib.formats.registry"  # scheme, observers and qtensor may load this one, inside a function

@@ -1,7 +1,7 @@
 """Exercises that explain: `check.ch01.round_trip(my_function)` names what failed, on which numbers, and why.
 
 Chapter authors use `Case, Exercise, Property, Wrong, equals_reference, law, near, relation`;
-notebooks use `check, predict, warmup, mine`. Each is loaded on first use.
+notebooks use `check, predict, warmup, mine, review`. Each is loaded on first use.
 """
 
 from course_lib.lazy import names
@@ -19,6 +19,7 @@ _NAMES = {
     "near": "properties",
     "predict": "predictions",
     "relation": "properties",
+    "review": "reviews",
     "warmup": "warmups",
 }
 

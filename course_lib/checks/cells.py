@@ -7,7 +7,7 @@ import os
 import sys
 import textwrap
 
-COURSE_NAMES = {"check", "predict", "warmup", "mine", "get_ipython", "display"}
+COURSE_NAMES = {"check", "predict", "warmup", "mine", "review", "get_ipython", "display"}
 
 
 def cell_of(answer) -> str | None:

@@ -1,6 +1,12 @@
-"""What the log says about each exercise: attempts, passed or not, hints taken, solution seen."""
+"""What the log says about each exercise: attempts, passed or not, hints taken, solution seen, mistakes by name.
 
+A review is a record of its own kind, "review": it changes no standing, and versions that do not know it skip it.
+"""
+
+from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import NamedTuple
 
 from course_lib.checks import store
 from course_lib.checks.verdict import FAIL, NOT_ATTEMPTED, PASS
@@ -39,7 +45,8 @@ def standings() -> dict[str, Standing]:
 def _add(standing: Standing, record: dict) -> None:
     standing.last = record["at"]
     if record["event"] == "hint":
-        standing.hints = max(standing.hints, record.get("hint", 0))
+        number = record.get("hint")
+        standing.hints = max(standing.hints, number if isinstance(number, int) else 0)
     elif record["event"] == "solution":
         standing.seen = standing.seen or not standing.passed
     elif record.get("state") in (PASS, FAIL):
@@ -50,3 +57,65 @@ def _add(standing: Standing, record: dict) -> None:
 def standing(exercise_id: str) -> Standing:
     """The standing of one exercise."""
     return standings().get(exercise_id, Standing())
+
+
+class Event(NamedTuple):
+    """One dated thing that happened to an exercise: an attempt, a review, a hint or a solution read."""
+
+    at: datetime
+    id: str
+    kind: str
+    exercise: str
+    state: str
+    mistake: str
+    day: date  # on the learner's calendar
+
+
+def events(records: Iterable[dict]) -> list[Event]:
+    """The events of a log by their time, each once; records that say nothing about an exercise are skipped.
+
+    >>> events([{"id": "1", "at": "no date", "event": "attempt", "exercise": "ch01.scale"}])
+    []
+    """
+    found = filter(None, map(_event, records))
+    return list(dict.fromkeys(sorted(found, key=lambda e: (e.at, e.id))))
+
+
+def _event(record) -> Event | None:
+    if not store.is_record(record) or record["event"] not in ("attempt", "review", "hint", "solution"):
+        return None
+    said = [record.get(key) for key in ("exercise", "state", "mistake")]
+    exercise, state, mistake = (value if isinstance(value, str) else "" for value in said)
+    try:
+        at = datetime.fromisoformat(record["at"])
+        at = at if at.tzinfo else at.replace(tzinfo=UTC)
+        day = at.astimezone().date()
+    except (ValueError, OverflowError, OSError):
+        return None
+    return Event(at, record["id"], record["event"], exercise, state, mistake, day) if exercise else None
+
+
+class Mistake(NamedTuple):
+    """A mistake by its name, how often it was made, and the exercises where."""
+
+    name: str
+    times: int
+    exercises: tuple[str, ...]
+
+
+def mistakes(records: Iterable[dict], least: int = 2) -> list[Mistake]:
+    """The named mistakes made at least so often, the most frequent first.
+
+    Who runs the same cell twice has made its mistake once: the same again on the same exercise and day does not count.
+    """
+    made: dict[str, list[str]] = {}
+    last: dict[str, tuple] = {}
+    for event in events(records):
+        if event.kind not in ("attempt", "review") or event.state not in (PASS, FAIL):
+            continue
+        mistake = event.mistake if event.state == FAIL else ""
+        if mistake and last.get(event.exercise) != (mistake, event.day):
+            made.setdefault(mistake, []).append(event.exercise)
+        last[event.exercise] = (mistake, event.day)
+    found = [Mistake(name, len(where), tuple(dict.fromkeys(where))) for name, where in made.items()]
+    return sorted((m for m in found if m.times >= least), key=lambda m: (-m.times, m.name))

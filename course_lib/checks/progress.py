@@ -5,7 +5,7 @@ import ast
 import json
 from pathlib import Path
 
-from course_lib.checks import history, mastery, namespace, pieces, render, store
+from course_lib.checks import history, mastery, namespace, pieces, render, reviews, store
 from course_lib.checks.verdict import NOT_ATTEMPTED, PASS
 from course_lib.files import write_atomic
 
@@ -131,7 +131,7 @@ def main(argv=None) -> int:
             records, new = import_from(options.source)
             print(f"{records} new records and {new} new pieces from {options.source}")
         else:
-            print(f"{Progress().text()}\n{mastery.Mastery().title()}.")
+            print("\n".join([Progress().text(), f"{mastery.Mastery().title()}.", *reviews.reminder()]))
     except (ValueError, OSError, store.StoreError) as err:
         print(f"course progress: {err}")
         return 1

@@ -11,7 +11,7 @@ import random
 from dataclasses import dataclass
 from datetime import date
 
-from course_lib.checks import namespace, render, store
+from course_lib.checks import namespace, render, reviews, store
 from course_lib.checks.shorten import number
 
 
@@ -39,8 +39,8 @@ def questions(chapter: str) -> tuple:
 class Warmup(render.Shown):
     """Three questions; `answer(a, b, c)` checks them. None leaves a question open."""
 
-    def __init__(self, chapter: str, asked: list[tuple[str, str, Question]]):
-        self.chapter, self.asked = chapter, asked
+    def __init__(self, chapter: str, asked: list[tuple[str, str, Question]], notes: tuple | list = ()):
+        self.chapter, self.asked, self.notes = chapter, asked, list(notes)
 
     def answer(self, *answers):
         """Check up to three numbers, one sentence each. Errors: TypeError when there are more."""
@@ -60,10 +60,11 @@ class Warmup(render.Shown):
 
     def html(self) -> str:
         items = "".join(f"<li>{render.spans(line)}</li>" for line in self.lines())
-        return render.box(self._title(), render.BARS["card"], f"<strong>{self._title()}</strong><ol>{items}</ol>")
+        inside = f"<strong>{self._title()}</strong><ol>{items}</ol>{''.join(map(render.paragraph, self.notes))}"
+        return render.box(self._title(), render.BARS["card"], inside)
 
     def text(self) -> str:
-        return "\n".join([self._title()] + [f"  {i}. {line}" for i, line in enumerate(self.lines(), 1)])
+        return "\n".join([self._title()] + [f"  {i}. {line}" for i, line in enumerate(self.lines(), 1)] + self.notes)
 
     def _title(self) -> str:
         return f"Warm-up for chapter {self.chapter[2:]}"
@@ -96,7 +97,7 @@ def warmup(chapter: str) -> Warmup:
     asked = _choose(int(chapter[2:]), rng)
     if not asked:
         raise ValueError(f"there is nothing to warm up before {chapter}: warm-ups begin with ch02")
-    return render.show(Warmup(chapter, asked))
+    return render.show(Warmup(chapter, asked, reviews.reminder()))
 
 
 def _choose(here: int, rng: random.Random) -> list[tuple[str, str, Question]]:
