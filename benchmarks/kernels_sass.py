@@ -2,7 +2,8 @@
 
     python benchmarks/kernels_sass.py [--arch sm_90 …] [--kernel NAME …]
 
-Writes benchmarks/results/kernels-sass.json. These are counts read from a listing, not times.
+Writes benchmarks/results/kernels-sass.json, and the loops that chapter 12 shows, instruction by instruction, to
+kernels-loops.json. These are counts read from a listing, not times.
 """
 
 import argparse
@@ -10,6 +11,7 @@ from dataclasses import asdict
 
 from record import record
 
+from course_lib.kernels.compiled import loops
 from course_lib.kernels.compiled.aot import ARCHES, table
 
 
@@ -21,6 +23,7 @@ def main():
     codes = table(args.arch, args.kernel)
     print("\n".join(code.row for code in codes))
     record("kernels-sass", {"codes": [asdict(code) for code in codes]}, measured="counts of instructions, no times")
+    record("kernels-loops", loops.table(), measured=f"machine code for {loops.ARCH}, no times")
 
 
 if __name__ == "__main__":

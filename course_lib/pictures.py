@@ -27,6 +27,7 @@ STILLS = {
     "11-attention": ("attention", {"axis": "token"}),
     "13": ("gate", {"items": 300}),
     "12": ("trace", {"version": 2, "rows": 4, "access": 15}),
+    "12-loop": ("loop", {"version": "gemv-3"}),
     "14": ("decide", {"model": "llama-3-70b", "machine": "rtx-4090"}),
     "15": ("mastery", {"statement": 4}),
 }

@@ -100,6 +100,14 @@ EXPLORERS = {
         ("access", "End", "program 0 stores"),
         ("version", "5: split-K", "Version 5, 8 rows a program"),
     ]),
+    "loop": ("loop(version='gemv-2')", "Version 2: scale once a word. Instructions a weight: 6.67", [
+        ("purpose", "ArrowRight", "For “load” it spends 0.30"),
+        ("purpose", "ArrowRight", "128 I2FP", 2),
+        ("version", "3: magic number", "128 FADD"),
+        ("purpose", "End", "addresses and masks"),
+        ("version", "4: codes in place", "it spends 0.22 of its 4.44"),
+        ("purpose", "Home", "They go to: load 0.30"),
+    ]),
     "gate": ("gate()", "300 items, a margin of 3 points, 0.25 GiB: of 10 candidates 2 may serve: Q5_K_M, Q4_K_M.", [
         ("items asked", "Home", "25 items, a margin of 3 points, 0.25 GiB: of 10 candidates none may serve."),
         ("items asked", "End", "2 may serve"),

@@ -20,6 +20,7 @@ from course_lib.kernels import interpreter
 from course_lib.kernels.interpreter import trace as tracing
 from course_lib.kernels.measure import recorded
 from course_lib.viz import explorers
+from course_lib.viz.explorers import ch12_loop
 from course_lib.viz.plots import ch12
 
 NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "12-triton-kernels.ipynb"
@@ -244,6 +245,53 @@ def test_the_explorer_draws_and_says_every_step(version):
     assert all(done.all() for done in t.before.values()), "at the end all bytes were touched"
 
 
+def test_what_the_loop_s_tasks_promise():
+    spent = dict(explorers.loop().numbers("gemv-1", "all").spent)
+    one, two, three, four, masked = (spent[title] for title, _ in ch12_loop.VERSIONS[:5])
+    fall = {purpose: one[purpose] - two[purpose] for purpose in one}
+    assert max(fall, key=fall.get) == "arithmetic" and two["control"] - one["control"] > 0.5, "masks came"
+    assert (one["arithmetic"], two["arithmetic"], two["convert"]) == (2.875, 1.5, 1.375)  # 2.88, 1.50, 1.38
+    assert two["convert"] == three["convert"] and three["unpack"] - two["unpack"] == 0.875  # 0.88
+    whole = {name: sum(s.values()) for name, s in dict(two=two, three=three, four=four, masked=masked).items()}
+    assert round(whole["three"] - whole["four"], 1) == 3.1 and round(whole["three"] - whole["masked"], 1) == 1.4
+    assert round(whole["masked"] - whole["four"], 1) == 1.7 and round(whole["two"] - whole["masked"], 1) == 0.5
+    assert masked["control"] - four["control"] == whole["masked"] - whole["four"], "nothing but masks"
+    told = {(v, p): explorers.loop().frame(version=v, shown=p)[0] for v, p in (
+        ("gemv-1", "arithmetic"), ("gemv-2", "convert"), ("gemv-3", "convert"), ("gemv-3", "unpack"))}  # fmt: skip
+    assert "128 FMUL" in told["gemv-1", "arithmetic"] and "112 VIADD" in told["gemv-1", "arithmetic"]
+    assert "128 I2FP" in told["gemv-2", "convert"] and "128 FADD" in told["gemv-3", "convert"]
+    assert "128 LOP3" in told["gemv-3", "unpack"]
+
+
+@pytest.mark.parametrize("version", [name for _, name in ch12_loop.VERSIONS])
+def test_the_loop_draws_a_box_and_a_tip_for_every_instruction(version):
+    explorer = explorers.loop(version=version)
+    for purpose in ("all", *ch12_loop.LOOKS):
+        sentence, scene = explorer.frame(shown=purpose)
+        r = explorer.numbers(version, purpose)
+        tips = [mark.look["text"] for mark in scene.marks if mark.kind == "tip"]
+        assert [tip.split("\n")[0].partition(". ")[2] for tip in tips] == list(r.loop.instructions)
+        letters = [mark for mark in scene.marks if mark.kind == "text" and mark.look["size"] == 9.17]
+        rows = {}
+        for mark in letters:
+            rows.setdefault(mark.at[1], []).append(mark.at[2])
+        boxes = (pair for y in sorted(rows) for pair in zip(*(text[::2] for text in rows[y]), strict=True))
+        written = "".join(map(max, boxes))
+        assert written == "".join(ch12_loop.LOOKS[p][1] for p in r.purposes)
+        points = [p for m in scene.marks for p in (m.at if m.kind == "path" else [m.at[:2]])]
+        assert all(-1 <= x <= scene.width + 1 and -1 <= y <= scene.height + 1 for x, y in points)
+        assert sentence.endswith(".") and 80 < len(sentence) < 330
+    assert len(explorer.html(shown="all")) < 320_000
+
+
+def test_without_a_record_the_loop_says_how_to_make_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(recorded, "repository", lambda: tmp_path)
+    ch12_loop.loops.cache_clear()
+    with pytest.raises(FileNotFoundError, match="python benchmarks/kernels_sass.py"):
+        explorers.loop().frame()
+    ch12_loop.loops.cache_clear()
+
+
 # recorded figures
 
 
@@ -254,9 +302,7 @@ def test_recorded_figures_are_read_or_missing(tmp_path, monkeypatch):
     assert recorded.instructions() == {}
 
 
-def test_the_plots_say_their_numbers():
-    figure = ch12.instructions({"a": 6.94, "b": 3.1}, 3.7)
-    assert [t.get_text() for t in figure.axes[0].texts] == ["6.94", "3.10", "budget 3.7"]
+def test_the_plot_says_its_numbers():
     figure = ch12.versions([{"version": 1, "predicted_us": 30.0, "us": 60.0}])
     assert figure.axes[0].texts[0].get_text() == "60 µs"
 

@@ -10,7 +10,8 @@ sm_90, and timed on an H200 at 8192 × 28672, where torch's bf16 product takes 1
 3. `v3_magic`     7.5, 135 µs  no conversion: put the nibble into the mantissa of 2²³, subtract 2²³. No gain where
                                converting is one instruction, as here
 4. `v4_in_place`  4.4,  93 µs  no subtraction either, one shift for two nibbles: 1 + q/2048 and 1 + q/128 are floats as
-                               they lie. Taking the ones off a word's sum costs bits: 2⁻¹³ Σ s|x| at most, a fraction
+                               they lie. Nor masks, where tiles end with the matrix: with those of 1 to 3, 6.2.
+                               Taking the ones off a word's sum costs bits: 2⁻¹³ Σ s|x| at most, a fraction
                                of x's own
 5. `v5_split`     4.7,  66 µs  as 4, with the row cut into parts that other programs sum: four times as many programs,
                                so that one computes while others wait for memory

@@ -32,6 +32,13 @@ def compile_build(build: Build, arch: str) -> Code:
 
 def compile_kernel(kernel, build: Build, arch: str) -> Code:
     """Compile a kernel with the types and constants of a Build, wherever it was written."""
+    assembly = assemble(kernel, build, arch)
+    amd = arch.startswith("gfx")
+    return read_amd(build, arch, assembly["amdgcn"]) if amd else read_sass(build, arch, assembly["cubin"])
+
+
+def assemble(kernel, build: Build, arch: str) -> dict:
+    """What Triton makes of a kernel on its way to a GPU: ptx and cubin, or amdgcn."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
@@ -44,11 +51,9 @@ def compile_kernel(kernel, build: Build, arch: str) -> Code:
         constexprs={(names.index(a),): value for a, value in build.constants.items()},
         attrs=divisible,
     )
-    amd = arch.startswith("gfx")
-    target = GPUTarget("hip", arch, 64) if amd else GPUTarget("cuda", int(arch[3:]), 32)
+    target = GPUTarget("hip", arch, 64) if arch.startswith("gfx") else GPUTarget("cuda", int(arch[3:]), 32)
     options = {"num_warps": build.warps} | ({"maxnreg": build.most} if build.most else {})
-    compiled = triton.compile(source, target=target, options=options)
-    return read_amd(build, arch, compiled.asm["amdgcn"]) if amd else read_sass(build, arch, compiled.asm["cubin"])
+    return triton.compile(source, target=target, options=options).asm
 
 
 def aligned(name: str, kind: str) -> bool:

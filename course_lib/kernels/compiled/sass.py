@@ -34,10 +34,7 @@ class Code:
 
 
 def read_sass(build: Build, arch: str, cubin: bytes) -> Code:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "kernel.cubin")
-        path.write_bytes(cubin)
-        usage, listing = cuobjdump("--dump-resource-usage", path), cuobjdump("-sass", path)
+    usage, listing = (cuobjdump(option, cubin) for option in ("--dump-resource-usage", "-sass"))
     if lost(listing):
         raise RuntimeError(f"{build.name} for {arch}: ptxas lost what a packed addition adds (triton issue 11581)")
     return count(build, arch, int(re.search(r"REG:(\d+)", usage)[1]), sass_operations(listing))
@@ -52,11 +49,14 @@ def lost(listing: str) -> bool:
     return re.search(r"VIADD\.16x2 \w+, \w+, 0x0 ;", listing) is not None
 
 
-def cuobjdump(option: str, path: Path) -> str:
+def cuobjdump(option: str, cubin: bytes) -> str:
     import triton
 
     tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
-    return subprocess.run([tool, option, path], capture_output=True, text=True, check=True).stdout
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "kernel.cubin")
+        path.write_bytes(cubin)
+        return subprocess.run([tool, option, path], capture_output=True, text=True, check=True).stdout
 
 
 def sass_operations(listing: str) -> list[tuple[int, str, int | None]]:
@@ -65,20 +65,37 @@ def sass_operations(listing: str) -> list[tuple[int, str, int | None]]:
     return [(int(at, 16), op, branch_target(op, rest)) for at, op, rest in found]
 
 
+def loop(listing: str) -> list[str]:
+    """The instructions of the biggest loop, in the order of the listing, as it writes them."""
+    first, last = biggest_loop(sass_operations(listing))
+    lines = re.findall(r"^\s+/\*([0-9a-f]{4,})\*/\s+([^;]*?)\s*;", listing, re.MULTILINE)
+    return [" ".join(text.split()) for at, text in lines if first <= int(at, 16) <= last]
+
+
+def biggest_loop(operations) -> tuple[int, int]:
+    """First and last address of what lies between a branch backwards and its target; of everything where there is none.
+
+    >>> biggest_loop([(0, "LDC", None), (16, "FFMA", None), (32, "BRA", 16)])
+    (16, 32)
+    """
+    loops = [(to, at) for at, _, to in operations if to is not None and to < at]
+    return max(loops, key=lambda ends: ends[1] - ends[0], default=(0, operations[-1][0]))
+
+
 def branch_target(op: str, rest: str) -> int | None:
     match = re.search(r"0x([0-9a-f]+)", rest) if op.startswith("BRA") else None
     return int(match[1], 16) if match else None
 
 
 def count(build: Build, arch: str, registers: int, operations) -> Code:
-    """Weigh the biggest loop: all instructions between a branch backwards and its target."""
-    loops = [(to, at) for at, _, to in operations if to is not None and to < at]
-    first, last = max(loops, key=lambda loop: loop[1] - loop[0], default=(0, 1 << 40))
+    """Weigh the biggest loop."""
+    first, last = biggest_loop(operations)
     body = [op for at, op, _ in operations if first <= at <= last]
+    turns = any(to is not None and to < at for at, _, to in operations)
     kinds = Counter(op.split(".")[0] for _, op, _ in operations)
     matrix = next((m for m in MATRIX if kinds[m]), "")
     spilled = kinds["STL"] + kinds["LDL"]
-    each = len(body) * 32 * build.warps / build.weights if build.weights and loops else None
+    each = len(body) * 32 * build.warps / build.weights if build.weights and turns else None
     return Code(build.name, arch, registers, spilled, matrix, len(body), each and round(each, 2))
 
 

@@ -33,3 +33,8 @@ def instructions(arch: str = "sm_90") -> dict[str, dict]:
     """{name of a build: its row}, as compiled ahead of time for `arch`; empty where nothing is recorded."""
     entry = results("kernels-sass") or {"results": {"codes": []}}
     return {row["name"]: row for row in entry["results"]["codes"] if row["arch"] == arch}
+
+
+def loops() -> dict[str, dict]:
+    """{name: {"weights" of a lane in a turn, "loop" as text}}, compiled for sm_90; empty where nothing is recorded."""
+    return (results("kernels-loops") or {"results": {}})["results"]

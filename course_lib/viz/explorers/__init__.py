@@ -20,6 +20,7 @@ _NAMES = {
     "attention": "ch11_attention",
     "gate": "ch13_gate",
     "trace": "ch12_trace",
+    "loop": "ch12_loop",
     "decide": "ch14_decide",
     "mastery": "ch15_mastery",
 }

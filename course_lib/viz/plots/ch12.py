@@ -1,31 +1,8 @@
-"""Plots of chapter 12: instructions against a budget, times predicted and measured."""
+"""Plot of chapter 12: times predicted and measured."""
 
 from course_lib.viz.axis import number
 from course_lib.viz.look import new_figure, styled
 from course_lib.viz.palette import light
-
-
-@styled
-def instructions(found, budget, title="Instructions a weight, against the budget"):
-    """Bars, one a kernel: `found` is {"version 1": 6.94, …}; `budget` is the line that an H200's memory draws."""
-    figure, axes = new_figure(0.9 + 0.36 * len(found))
-    names, values = list(found), list(found.values())
-    within = [value <= budget for value in values]
-    bars = axes.barh(names, values, height=0.62, color=[light("green") if ok else light("paper") for ok in within])
-    for bar, value, ok in zip(bars, values, within, strict=True):
-        if not ok:
-            bar.set(hatch="///", edgecolor=light("blue"), linewidth=1.4)
-        axes.annotate(f"{value:.2f}", (value, bar.get_y() + bar.get_height() / 2), (6, 0), va="center",
-                      textcoords="offset points")  # fmt: skip
-    axes.axvline(budget, color=light("ink"), linestyle=(0, (5, 4)), linewidth=1.6)
-    axes.annotate(f"budget {number(budget, 2)}", (budget, 1), (5, 3), xycoords=("data", "axes fraction"),
-                  textcoords="offset points")  # fmt: skip
-    axes.invert_yaxis()
-    axes.set(xlim=(0, max(*values, budget) * 1.15), xticks=[])
-    axes.set_title(title, pad=22)
-    axes.spines[["bottom"]].set_visible(False)
-    axes.tick_params(axis="y", length=0)
-    return figure
 
 
 @styled
