@@ -231,3 +231,16 @@ def test_the_trials_go_from_small_to_large():
     assert bits == sorted(bits)
     needed = {name for chapter, _, _ in recipe.TRIALS for name in recipe_of(chapter).pieces}
     assert set(recipe.RECIPE.pieces) == needed and needed <= set(pieces.references().functions)
+
+
+def test_the_names_say_what_the_text_says(capsys):
+    exec(cell("names"))
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert len({line.split()[0] for line in lines}) == 11
+    sizes = {line.split()[0]: float(line[31:36]) for line in lines if "?" not in line}
+    four = [sizes[n] for n in ("Q4_K_M.gguf", "AWQ-INT4", "quantized.w4a16", "bnb-4bit", "4bit-mlx", "NVFP4")]
+    assert round(max(four) / min(four), 1) == 1.3
+    assert max(four) == sizes["NVFP4"] and min(four) == sizes["4bit-mlx"]
+    listed = {"Q4_K_M.gguf": 4.92, "AWQ-INT4": 5.73, "4bit-mlx": 4.52}
+    assert all(f"{size:.2f}" in cell("names-text") for size in listed.values())
+    assert all(abs(sizes[name] - size) <= 0.01 for name, size in listed.items())
