@@ -20,6 +20,7 @@ SENTENCE = (
 IMPORTS = "import math\n\nimport torch\n"
 KERNELS = "import triton\nimport triton.language as tl\n"
 OURS = "\nfrom course_lib import check, review  # check.ch06.hessian.hint() is there, as always"
+ACTIVE = "\\*_[]<>$~&"  # what Markdown takes for more than itself in the middle of a line
 READY = {  # what an exercise measures, made as its chapter makes it
     "ch03.mixed": (
         "from course_lib import Scheme, calibrate, models\n\n"
@@ -71,20 +72,21 @@ def _mistakes(card: Card, exercise) -> str:
     if not card.mistakes:
         return ""
     ours = {wrong.name for wrong in exercise.wrong}
-    names = "".join(f"- {plain(name if name in ours else name[:200].replace('`', ''))}\n" for name in card.mistakes)
+    texts = [plain(n) if n in ours else plain(n[:200].replace("`", ""), string.punctuation) for n in card.mistakes]
+    names = "".join(f"- {text}\n" for text in texts)
     return f"\n\n<details><summary>What went wrong so far</summary>\n\n{names}\n</details>"
 
 
-def plain(text: str) -> str:
+def plain(text: str, marks: str = ACTIVE) -> str:
     r"""A text as Markdown that says just this; what stands between two backticks stays code.
 
     >>> print(plain("`up` is x[0](a_b)"))
-    `up` is x\[0\]\(a\_b\)
+    `up` is x\[0\](a\_b)
     """
-    parts = " ".join(text.split()).split("`")
-    marks = f"([{re.escape(string.punctuation)}])"
-    parts[::2] = [re.sub(marks, r"\\\1", part) for part in parts[::2]]
-    return "`".join(parts) if len(parts) % 2 else re.sub(marks, r"\\\1", " ".join(text.split()))
+    text = " ".join(text.split())
+    parts, marks = ([text], f"{marks}`") if text.count("`") % 2 else (text.split("`"), marks)
+    parts[::2] = [re.sub(f"([{re.escape(marks)}])", r"\\\1", part) for part in parts[::2]]
+    return "`".join(parts)
 
 
 def _text(id: str, source: str) -> dict:
