@@ -164,8 +164,10 @@ def _search(blocks, scheme, factors, joint, prepare, per_block) -> tuple[Tensor,
 
 
 def _ends(chunk: Tensor, scheme: Scheme) -> tuple[Tensor, Tensor]:
-    """Range that a grid covers when nothing clips: with 0 inside, and the same on both sides if symmetric."""
+    """Range that a grid covers when nothing clips: it holds 0 unless z is real, and is centred on 0 if symmetric."""
     lo, hi = torch.aminmax(chunk, dim=-1)
+    if scheme.zero_dtype is not None:
+        return lo, hi
     lo, hi = lo.clamp(max=0), hi.clamp(min=0)
     return (lo, hi) if scheme.symmetric is False else (torch.minimum(lo, -hi), torch.maximum(-lo, hi))
 

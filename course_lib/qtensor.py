@@ -19,7 +19,7 @@ class QTensor:
     ============  ==============================  ===========================================================
     codes         (..., rows, cols)               one whole number a weight (padding included), not packed
     scale         (..., rows/br, cols/bc)         in scheme.scale_dtype; a QTensor where scheme.scale_scheme
-    zero_point    like scale, uint8, or None      None where the format has none (symmetric=True)
+    zero_point    like scale, uint8, or None      None where the format has none; in scheme.zero_dtype where it has one
     shape         shape of w                      smaller than codes where w was padded
     g_idx         (cols,) int32, or None          group of each column; None means column // bc
     tensor_scale  (...) float32, or None          step = scale * tensor_scale
@@ -59,15 +59,18 @@ class QTensor:
 
     @property
     def nbytes(self) -> int:
-        """Bytes stored: codes and zero points at b bits, scales, g_idx (4 a column) unless trivial, tensor scale.
+        """Bytes stored: codes and whole zero points at b bits, scales, g_idx (4 a column) unless trivial, tensor scale.
 
-        The zero point of symmetric="full" is the same everywhere and costs nothing; padding is stored and counts.
+        A real zero point takes its dtype's bytes. That of symmetric="full" is the same everywhere and costs nothing;
+        padding is stored and counts.
 
         >>> quantize(torch.ones(2, 256), Scheme.int(4, symmetric=False, group=128)).nbytes  # 256 + 4*4 + 4*0.5
         274
         """
         zeros = self.zero_point.numel() if self.scheme.symmetric is False and self.zero_point is not None else 0
-        total_bytes = sum(math.ceil(n * self.scheme.bits / 8) for n in (self.codes.numel(), zeros)) + self.scale.nbytes
+        zero_bits = self.scheme.bits if self.scheme.zero_dtype is None else 8 * self.scheme.zero_dtype.itemsize
+        total_bytes = math.ceil(self.codes.numel() * self.scheme.bits / 8) + math.ceil(zeros * zero_bits / 8)
+        total_bytes += self.scale.nbytes
         if self.g_idx is not None and not self._g_idx_is_trivial():
             total_bytes += 4 * self.g_idx.numel()
         return total_bytes + (4 * self.tensor_scale.numel() if self.tensor_scale is not None else 0)

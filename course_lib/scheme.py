@@ -15,6 +15,7 @@ SCALE_DTYPES = {
     "float8_e5m2": torch.float8_e5m2,
     "float8_e8m0fnu": torch.float8_e8m0fnu,
 }
+ZERO_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 _SHORT = {"float32": "", "float16": "fp16", "bfloat16": "bf16", "float8_e4m3fn": "e4m3", "float8_e5m2": "e5m2"}
 _SYMMETRY = {True: "sym", "full": "full", False: "asym"}
 
@@ -28,6 +29,7 @@ class Scheme:
     block         (rows, cols) that share one scale; -1 is the whole axis
     symmetric     True: -(2^(b-1)-1) … 2^(b-1)-1, no zero point;  "full": GPTQ's 2^b levels with z = 2^(b-1);
                   False: 2^b levels over [min, max] widened to hold 0, whole-number zero point
+    zero_dtype    None, or the torch dtype of a real-number zero point (symmetric=False); [min, max] is not widened then
     scale_dtype   torch dtype in which a scale is stored; codes are computed with the stored scale
     tensor_scale  True: a second, float32 scale for the whole matrix (8-bit float scale dtypes only)
     scale_rule    name of the rule that picks a power-of-two scale, for formats that have one
@@ -47,6 +49,7 @@ class Scheme:
     tensor_scale: bool = False
     scale_rule: str | None = None
     scale_scheme: Scheme | None = None
+    zero_dtype: torch.dtype | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "block", _checked_block(self.block))
@@ -60,6 +63,9 @@ class Scheme:
             raise ValueError(f"tensor_scale=True needs an 8-bit float scale_dtype, got {self.scale_dtype}")
         if not isinstance(self.scale_scheme, Scheme | None):
             raise TypeError(f"scale_scheme must be a Scheme or None, got {self.scale_scheme!r}")
+        if self.zero_dtype is not None and (self.zero_dtype not in ZERO_DTYPES or self.symmetric is not False):
+            raise ValueError("zero_dtype must be None, or torch.float32, float16 or bfloat16 beside symmetric=False,"
+                             f" got {self.zero_dtype!r} beside symmetric={self.symmetric!r}")  # fmt: skip
         self.codec.check(self)
 
     @classmethod
@@ -97,10 +103,11 @@ class Scheme:
         """Short name for tables and legends, such as "int4 g128 sym" or "int8 channel asym fp16"."""
         rows, cols = ("*" if n == -1 else n for n in self.block)
         shape = {(1, -1): "channel", (-1, -1): "tensor"}.get(self.block, f"g{cols}" if rows == 1 else f"{rows}x{cols}")
-        dtype = str(self.scale_dtype).removeprefix("torch.")
+        dtype = _dtype_name(self.scale_dtype)
         parts = [self.format, shape, _SYMMETRY[self.symmetric], _SHORT.get(dtype, dtype)]
         parts += ["+tensor scale" if self.tensor_scale else "", self.scale_rule or ""]
         parts += [f"(scales {self.scale_scheme.name})" if self.scale_scheme else ""]
+        parts += [f"zero {_SHORT[_dtype_name(self.zero_dtype)] or 'fp32'}" if self.zero_dtype else ""]
         return " ".join(p for p in parts if p)
 
     def to_dict(self) -> dict:
@@ -110,7 +117,9 @@ class Scheme:
         True
         """
         d = {f.name: getattr(self, f.name) for f in fields(self)}
-        d |= {"block": list(self.block), "scale_dtype": str(self.scale_dtype).removeprefix("torch.")}
+        d |= {"block": list(self.block), "scale_dtype": _dtype_name(self.scale_dtype)}
+        if self.zero_dtype is not None:
+            d["zero_dtype"] = _dtype_name(self.zero_dtype)
         if self.scale_scheme is not None:
             d["scale_scheme"] = self.scale_scheme.to_dict()
         return {k: v for k, v in d.items() if v is not None}
@@ -122,10 +131,11 @@ class Scheme:
         if unknown or "format" not in d:
             raise ValueError(f"a scheme needs 'format' and no unknown keys, got {sorted(d)}")
         d = dict(d)
-        if isinstance(dtype := d.get("scale_dtype"), str):
-            if dtype not in SCALE_DTYPES:
-                raise ValueError(f"scale_dtype must be one of {', '.join(SCALE_DTYPES)}, got {dtype!r}")
-            d["scale_dtype"] = SCALE_DTYPES[dtype]
+        for key in ("scale_dtype", "zero_dtype"):
+            if isinstance(dtype := d.get(key), str):
+                if dtype not in SCALE_DTYPES:
+                    raise ValueError(f"{key} must be one of {', '.join(SCALE_DTYPES)}, got {dtype!r}")
+                d[key] = SCALE_DTYPES[dtype]
         if isinstance(d.get("scale_scheme"), dict):
             d["scale_scheme"] = cls.from_dict(d["scale_scheme"])
         return cls(**d)
@@ -134,6 +144,11 @@ class Scheme:
         shown = [f"block={self.block}", f"symmetric={self.symmetric!r}"]
         shown += [f"{f.name}={getattr(self, f.name)!r}" for f in fields(self)[3:] if getattr(self, f.name) != f.default]
         return f"Scheme({self.format!r}, {', '.join(shown)})"
+
+
+def _dtype_name(dtype: torch.dtype) -> str:
+    """The name that a header holds: float16 for torch.float16."""
+    return str(dtype).removeprefix("torch.")
 
 
 def _checked_block(block) -> tuple[int, int]:

@@ -90,6 +90,9 @@ class Layout:
             raise ValueError(f"layout {self.name!r} stores each scale in 16 bits, and codes must be computed with the"
                              f" stored scale: quantize with scale_dtype={_or(self.scale_dtypes)}, got"
                              f" {scheme.name!r} with {scheme.scale_dtype}")  # fmt: skip
+        if scheme.zero_dtype is not None:
+            raise ValueError(f"layout {self.name!r} stores each zero point as a whole number of {scheme.bits} bits:"
+                             f" quantize without zero_dtype, got {scheme.name!r}")  # fmt: skip
         for name, q in qtensors.items():
             self.check_one(name, q)
         return scheme

@@ -42,6 +42,8 @@ def int_linear(x: QTensor, w: QTensor) -> Tensor:
     for what, q in (("x", x), ("w", w)):
         if q.scheme.block[1] != -1 or q.codes.dim() != 2 or not q.scheme.format.startswith("int"):
             raise ValueError(f"{what} must hold integer codes with one scale a row, or one in all, got {q.scheme.name}")
+        if q.scheme.zero_dtype is not None:
+            raise ValueError(f"{what} must have whole zero points to be multiplied in integers, got {q.scheme.name}")
     zeros = (0 if q.zero_point is None else q.zero_point for q in (x, w))
     return int_matmul(x.codes, w.codes, *zeros).float() * x.step * w.step.T
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from course_lib.calibrate.experts import unfused
+from course_lib.calibrate.hqq import hqq
 from course_lib.calibrate.linear import QuantLinear
 from course_lib.calibrate.qat import by_qat
 from course_lib.calibrate.rtn import rtn
@@ -28,7 +29,12 @@ def _rtn(model, linears, scheme, calibration, progress) -> dict[str, QTensor]:
     return {name: named(name, rtn, linear.weight, scheme) for name, linear in each(linears, "rounding", progress)}
 
 
-METHODS: dict[str, Method] = {"rtn": _rtn, "gptq": by_gptq, "awq": by_awq, "qat": by_qat}
+def _hqq(model, linears, scheme, calibration, progress, **options) -> dict[str, QTensor]:
+    return {name: named(name, hqq, linear.weight, scheme, **options)
+            for name, linear in each(linears, "searching", progress)}  # fmt: skip
+
+
+METHODS: dict[str, Method] = {"rtn": _rtn, "hqq": _hqq, "gptq": by_gptq, "awq": by_awq, "qat": by_qat}
 
 
 def quantize_model(
@@ -43,14 +49,15 @@ def quantize_model(
 ) -> nn.Module:
     """A copy of `model` whose linears are QuantLinear modules; it works with `generate`, and `model` stays untouched.
 
-    method       "rtn", "gptq", "awq", "qat", or a function (w (out, in), scheme) -> QTensor such as your own quantizer
-    calibration  text, unless method is "rtn", as in `collect`: "prose", "code", "task", a file, texts or token tensors
+    method       "rtn", "hqq", "gptq", "awq", "qat", or your own function (w (out, in), scheme) -> QTensor
+    calibration  text as in `collect`: "prose", "code", "task", a file, texts or token tensors; not for "rtn" and "hqq"
     skip         linears that stay as they are: the end of a dotted name ("lm_head", "mlp.down_proj") or a regular
                  expression for all of it (r"model\\.layers\\.0\\..*"); embeddings and norms are never quantized, and a
                  head tied to the embedding, if not skipped, gets a weight of its own
     activations  Scheme of every quantized linear's inputs (see QuantLinear), or None
     options      of the method: for "gptq" those of `gptq` (act_order=True …) or solve=your (w, H, scheme) -> QTensor,
-                 for "awq" those of `awq` (alpha_grid, clip, duo), for "qat" those of `qat.train` (steps, rate)
+                 for "awq" those of `awq` (alpha_grid, clip, duo), for "qat" those of `qat.train` (steps, rate), for
+                 "hqq" those of `hqq` (p, beta …)
 
     The copy has `.qtensors` (name -> QTensor) and `.quantized_fraction` (share of the parameters). A quantized copy
     may be quantized again: linears skipped the first time get the second scheme, which is how mixes are made.

@@ -21,6 +21,8 @@ class Integer(Codec):
     ===============  =========================  ==============  ======================  ======
 
     encode: q = clip(round(w / s) + z), ties to even; decode: s (q - z). zero_point=None means the first grid.
+    With a zero_dtype z = -lo / s is any real number, [lo, hi] need not hold 0, and q = clip(round(w / s + z)). |z| can
+    exceed n only where all of a block lies on one side of 0; ValueError where zero_dtype cannot hold it.
     """
 
     def __init__(self, bits: int):
@@ -34,6 +36,9 @@ class Integer(Codec):
 
     def from_range(self, lo: Tensor, hi: Tensor, scheme: Scheme, tensor_scale: Tensor | None = None) -> Grid:
         n = 2**self.bits - 1
+        if scheme.zero_dtype is not None:
+            grid = store_scale((hi - lo) / n, scheme, tensor_scale)
+            return grid._replace(zero_point=store_zero(-lo / _divisor(grid.step), scheme))
         lo, hi = lo.clamp(max=0), hi.clamp(min=0)
         if scheme.symmetric is False:
             raw = (hi - lo) / n
@@ -49,7 +54,10 @@ class Integer(Codec):
         return grid._replace(zero_point=torch.round(-lo / _divisor(grid.step)).clamp(0, n).to(torch.uint8))
 
     def encode(self, w: Tensor, step: Tensor, zero_point: Tensor | None = None) -> Tensor:
-        q = (w.float() / _divisor(step)).round_()
+        q = w.float() / _divisor(step)
+        if zero_point is not None and zero_point.is_floating_point():
+            return q.add_(zero_point.float()).round_().clamp_(0, 2**self.bits - 1).to(torch.uint8)
+        q.round_()
         if zero_point is None:
             top = 2 ** (self.bits - 1) - 1
             return q.clamp_(-top, top).to(torch.int8)
@@ -58,6 +66,16 @@ class Integer(Codec):
     def decode(self, codes: Tensor, step: Tensor, zero_point: Tensor | None = None) -> Tensor:
         q = codes.float()
         return step * (q if zero_point is None else q - zero_point)
+
+
+def store_zero(raw: Tensor, scheme: Scheme) -> Tensor:
+    """Real zero points (..., R, C) as the scheme stores them; ValueError for one that its zero_dtype cannot hold."""
+    zero = raw.to(scheme.zero_dtype)
+    if not torch.isfinite(zero).all():
+        worst = raw[~torch.isfinite(zero)][0].item()
+        raise ValueError(f"a zero point of {worst:.4g} does not fit zero_dtype {scheme.zero_dtype}: a block's weights"
+                         " lie close together and far from 0; take torch.float32 or larger blocks")  # fmt: skip
+    return zero
 
 
 def _divisor(step: Tensor) -> Tensor:

@@ -73,6 +73,8 @@ def pack(q: QTensor, dtype: torch.dtype = torch.float16, run: int | None = 32) -
     """
     rows, group = q.scheme.block
     n, k = q.shape if len(q.shape) == 2 else (0, 0)
+    if q.scheme.zero_dtype is not None:
+        raise ValueError(f"the kernels subtract whole zero points, and q has real ones ({q.scheme.name})")
     if q.scheme.format != "int4" or rows != 1 or not n or q.tensor_scale is not None or isinstance(q.scale, QTensor):
         raise ValueError(f"q must be an int4 matrix with plain scales per row and group, got {q!r}")
     group = q.codes.shape[1] if group == -1 else group

@@ -200,6 +200,8 @@ def of(weight, activations: Scheme | None) -> Form:
         raise ValueError(f"no kernel quantizes inputs as {activations.name}")
     if (scheme.format, inputs) not in FORMS:
         raise ValueError(f"there is no kernel for {scheme.format} weights and inputs in {inputs}")
+    if scheme.zero_dtype is not None:
+        raise ValueError(f"the kernels subtract whole zero points, and the weight has real ones ({scheme.name})")
     return FORMS[scheme.format, inputs].of(weight, activations)
 
 
