@@ -15,6 +15,7 @@ from course_lib.artifacts.layouts import by_name
 from course_lib.artifacts.state import stored, untied
 from course_lib.calibrate import QuantLinear
 from course_lib.calibrate.experts import Experts
+from course_lib.calibrate.lowrank import Corrected
 from course_lib.files import write_atomic
 from course_lib.qtensor import QTensor
 
@@ -63,6 +64,10 @@ def _quantized(model: nn.Module) -> dict[str, QuantLinear]:
     if experts:
         raise ValueError(f"{experts[0]}: experts that were taken apart cannot be written yet: transformers keeps them"
                          " fused, and has no names for their codes")  # fmt: skip
+    corrected = [name for name, module in model.named_modules() if isinstance(module, Corrected)]
+    if corrected:
+        raise ValueError(f"{corrected[0]} has 16-bit factors beside its codes, for which these layouts have no place:"
+                         " save the model from before `correct`")  # fmt: skip
     for name, linear in found.items():
         if linear.activations is not None:
             raise ValueError(f"{name} quantizes its inputs ({linear.activations.name}), which these layouts, being for"
