@@ -7,7 +7,8 @@ import numpy as np
 
 IDS = {
     "Q4_0": 2, "Q4_1": 3, "Q5_0": 6, "Q5_1": 7, "Q8_0": 8, "Q2_K": 10, "Q3_K": 11, "Q4_K": 12, "Q5_K": 13, "Q6_K": 14,
-    "IQ4_NL": 20, "IQ4_XS": 23, "MXFP4": 39,
+    "IQ4_NL": 20, "IQ4_XS": 23, "MXFP4": 39, "NVFP4": 40, "Q1_0": 41, "Q2_0": 42, "TQ1_0": 34, "TQ2_0": 35,
+    "IQ3_XXS": 18, "IQ3_S": 21, "IQ2_XXS": 16, "IQ2_XS": 17, "IQ2_S": 22, "IQ1_S": 19, "IQ1_M": 29,
 }  # fmt: skip
 ROW = {name: f"dequantize_row_{name if name.endswith('_K') else name.lower()}".replace("Q", "q") for name in IDS}
 

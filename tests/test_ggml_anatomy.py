@@ -73,3 +73,6 @@ def test_bad_input_to_ggml_itself_is_refused_before_it_gets_there():
             native.quantize(x, "IQ3_S")
     with pytest.raises(ValueError, match="imatrix must hold 256 numbers"):
         native.quantize(torch.ones(1, 256), "IQ3_S", torch.ones(255))
+    for name in ("IQ2_XXS", "IQ2_XS", "IQ1_S"):  # ggml would end the process
+        with pytest.raises(ValueError, match=f"imatrix must be given for {name}"):
+            native.quantize(torch.ones(1, 256), name)

@@ -40,12 +40,14 @@ def different_blocks(name, got, want):
 def test_the_types_are_those_of_ggml():
     assert {name: t.type_id for name, t in ggml.TYPES.items()} == ggml_oracle.IDS
     for name, t in ggml.TYPES.items():
-        assert (t.elements, t.block_bytes) == gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[name]]
+        if name != "Q2_0":  # younger than this gguf package
+            assert (t.elements, t.block_bytes) == gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[name]]
+        assert t.row_bytes(COLS) == ggml_oracle.LIB.ggml_row_size(t.type_id, COLS)
 
 
 @pytest.mark.parametrize("importance", [None, IMPORTANCE], ids=["plain", "imatrix"])
 @pytest.mark.parametrize("kind", DATA)
-@pytest.mark.parametrize("name", ggml.TYPES)
+@pytest.mark.parametrize("name", ggml.WRITTEN)
 def test_every_byte_is_that_of_ggml(name, kind, importance):
     want = ggml_oracle.quantize(DATA[kind], name, importance)
     assert different_blocks(name, ggml.quantize(DATA[kind], name, importance), want) == 0
@@ -57,20 +59,21 @@ def test_every_number_comes_back_as_from_ggml(name):
     data = np.random.default_rng(1).integers(0, 256, (64, ggml.TYPES[name].row_bytes(COLS)), dtype=np.uint8)
     ours = ggml.dequantize(data, name)
     assert np.array_equal(ours, ggml_oracle.dequantize(data, name, COLS), equal_nan=True)
-    assert np.array_equal(ours, gguf.dequantize(data, gguf.GGMLQuantizationType[name]), equal_nan=True)
+    if name not in ("Q1_0", "Q2_0"):  # the package does not decode them
+        assert np.array_equal(ours, gguf.dequantize(data, gguf.GGMLQuantizationType[name]), equal_nan=True)
 
 
 ROWS = hnp.arrays(np.float32, (1, 256), elements=st.floats(-8, 8, width=32) | st.sampled_from([0.0, -0.0, 0.5, 1e-20]))
 
 
-@pytest.mark.parametrize("name", ggml.TYPES)
+@pytest.mark.parametrize("name", ggml.WRITTEN)
 @given(x=ROWS)
 def test_any_row_is_that_of_ggml(name, x):
     assert different_blocks(name, ggml.quantize(x, name), ggml_oracle.quantize(x, name)) == 0
 
 
 @pytest.mark.parametrize("importance", [None, IMPORTANCE], ids=["plain", "imatrix"])
-@pytest.mark.parametrize("name", ggml.TYPES)
+@pytest.mark.parametrize("name", ggml.WRITTEN)
 def test_a_single_block_is_that_of_ggml(name, importance):
     """One row of one block: NumPy adds up an array of one column in another order than one of several."""
     size = ggml.TYPES[name].elements

@@ -10,6 +10,7 @@ from tokenizers import processors
 from course_lib import models
 from course_lib.artifacts.gguf import GGUFError, Part, llama, mixes, read, write
 from course_lib.artifacts.gguf.load import load
+from course_lib.formats import ggml
 from tests.llama_oracle import Llama
 
 TEXT = "Hello, order olive-5426. 1 red jacket (70 euros), missing. def f(x):\n    return x  # café"
@@ -94,7 +95,7 @@ def with_8_bit_inputs(model, path):
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.Linear):
             kind = types["token_embd.weight" if name == "lm_head" else llama.gguf_name(f"{name}.weight")]
-            module.register_forward_pre_hook(rounding(32 if kind in ("Q8_0", "Q4_0", "IQ4_NL") else 256))
+            module.register_forward_pre_hook(rounding(32 if ggml.block_type(kind).elements < 256 else 256))
     return model
 
 
@@ -246,13 +247,15 @@ def llama_31_8b():
 PUBLISHED = {  # bits per weight of Llama-3.1-8B in llama.cpp's tools/quantize/README.md
     "IQ3_S": 3.6606, "IQ3_M": 3.7628, "IQ4_XS": 4.4597, "IQ4_NL": 4.6818, "Q2_K": 3.1593, "Q3_K_S": 3.6429,
     "Q3_K_L": 4.2979, "Q4_K_S": 4.6672, "Q4_K_M": 4.8944, "Q5_K_S": 5.5704, "Q5_K_M": 5.7036, "Q6_K": 6.5633,
-    "Q8_0": 8.5008, "F16": 16.0005,
+    "Q8_0": 8.5008, "F16": 16.0005, "IQ1_S": 2.0042, "IQ1_M": 2.1460, "IQ2_XXS": 2.3824, "IQ2_XS": 2.5882,
+    "IQ2_S": 2.7403, "IQ2_M": 2.9294, "IQ3_XXS": 3.2548, "IQ3_XS": 3.4977, "Q2_K_S": 2.9697,
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("mix", PUBLISHED)
 def test_bits_per_weight_are_the_published_ones(mix):
-    assert round(mixes.bits_per_weight(llama_31_8b(), mix, mixes.Model(32, 4, False)), 4) == PUBLISHED[mix]
+    model = mixes.Model(32, 4, False, imatrix=mix == "IQ3_XXS")
+    assert round(mixes.bits_per_weight(llama_31_8b(), mix, model), 4) == PUBLISHED[mix]
 
 
 def test_the_70b_rule_of_shared_values():

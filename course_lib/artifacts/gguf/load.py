@@ -6,6 +6,7 @@ import math
 
 import torch
 
+from course_lib.artifacts.gguf import scales
 from course_lib.artifacts.gguf.llama import PRE_TOKENIZERS, hf_name, unpermute
 from course_lib.artifacts.gguf.reader import GGUFError, GGUFFile, read
 from course_lib.calibrate import QuantLinear, quantized
@@ -32,9 +33,11 @@ def load(path, blocks: bool = False):
 def keeping_blocks(model, file: GGUFFile):
     """The model of a file with QuantLinears over the file's blocks, moved to a GPU if there is one."""
     heads = {"attn_q": model.config.num_attention_heads, "attn_k": model.config.num_key_value_heads}
-    for name, info in file.tensors.items():
+    for name in scales.weights(file):
+        info = file.tensors[name]
         ours, role = _known(name).removesuffix(".weight"), name.split(".")[-2]
-        if info.type not in TYPES or not isinstance(model.get_submodule(ours), torch.nn.Linear):
+        linear = isinstance(model.get_submodule(ours), torch.nn.Linear)
+        if info.type not in TYPES or not linear or scales.scale(file, name) is not None:
             continue
         rows = torch.from_numpy(file.data(name).copy()).reshape(info.shape[0], -1)
         rows = unpermute(rows, heads[role]).contiguous() if role in heads else rows
@@ -132,14 +135,17 @@ def model_of(file: GGUFFile):
     wanted = {name: tuple(p.shape) for name, p in model.state_dict().items()}
     if config.tie_word_embeddings:
         del wanted["lm_head.weight"]
-    for name, info in file.tensors.items():
+    for name in scales.weights(file):
+        info = file.tensors[name]
         if wanted.pop(_known(name), None) != info.shape:
             raise GGUFError(f"{name} has the shape {info.shape}, which the keys do not describe")
     if wanted:
         raise GGUFError(f"{len(wanted)} tensors are missing, {min(wanted)} among them")
     heads, state = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}, {}
-    for name in file.tensors:
+    for name in scales.weights(file):
         w, role = torch.from_numpy(file.tensor(name)), name.split(".")[-2]
+        factor = scales.scale(file, name)
+        w = w if factor is None else w * factor
         state[_known(name)] = unpermute(w, heads[role]).contiguous() if role in heads else w
     if config.tie_word_embeddings:
         state["lm_head.weight"] = state["model.embed_tokens.weight"]

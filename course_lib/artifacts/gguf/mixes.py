@@ -9,7 +9,7 @@ import functools
 from typing import NamedTuple
 
 from course_lib.artifacts.gguf.tensors import Kind, kind, type_id
-from course_lib.formats.ggml import iq3
+from course_lib.formats import ggml
 
 
 class Model(NamedTuple):
@@ -31,11 +31,17 @@ BASE = {  # mix: (base type, llama.cpp's number in general.file_type)
     "Q8_0": ("Q8_0", 7), "Q5_0": ("Q5_0", 8), "Q5_1": ("Q5_1", 9), "Q2_K": ("Q2_K", 10), "Q3_K_S": ("Q3_K", 11),
     "Q3_K_M": ("Q3_K", 12), "Q3_K_L": ("Q3_K", 13), "Q4_K_S": ("Q4_K", 14), "Q4_K_M": ("Q4_K", 15),
     "Q5_K_S": ("Q5_K", 16), "Q5_K_M": ("Q5_K", 17), "Q6_K": ("Q6_K", 18), "IQ4_NL": ("IQ4_NL", 25),
-    "IQ3_S": ("IQ3_S", 26), "IQ3_M": ("IQ3_S", 27), "IQ4_XS": ("IQ4_XS", 30),
+    "IQ3_S": ("IQ3_S", 26), "IQ3_M": ("IQ3_S", 27), "IQ4_XS": ("IQ4_XS", 30), "Q2_K_S": ("Q2_K", 21),
+    "IQ3_XS": ("IQ3_S", 22), "IQ3_XXS": ("IQ3_XXS", 23), "IQ2_M": ("IQ2_S", 29), "IQ2_S": ("IQ2_XS", 28),
+    "IQ2_XS": ("IQ2_XS", 20), "IQ2_XXS": ("IQ2_XXS", 19), "IQ1_M": ("IQ1_M", 31), "IQ1_S": ("IQ1_S", 24),
+    "TQ1_0": ("TQ1_0", 36), "TQ2_0": ("TQ2_0", 37),
 }  # fmt: skip
-WRITTEN = tuple(mix for mix, (base, _) in BASE.items() if base != "IQ3_S")  # the course has no IQ3_S quantizer
-FALLBACK = {"Q2_K": "Q4_0", "Q3_K": "Q4_0", "Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0", "IQ4_XS": "IQ4_NL",
-            "IQ3_S": "IQ4_NL"}  # fmt: skip
+WRITTEN = tuple(mix for mix, (base, _) in BASE.items() if not base.startswith("IQ") or base in ggml.WRITTEN)
+FALLBACK = {"Q2_K": "Q4_0", "Q3_K": "Q4_0", "Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0", "TQ1_0": "Q4_0",
+            "TQ2_0": "Q4_0"}  # fmt: skip
+FALLBACK |= dict.fromkeys((name for name in ggml.TYPES if name.startswith("IQ") and name != "IQ4_NL"), "IQ4_NL")
+LOWEST = ("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS")  # mixes whose exceptions are Q2_K; those of the next two are IQ3_S
+LOW = ("IQ2_S", "IQ2_M")
 
 
 def use_more_bits(layer: int, layers: int) -> bool:
@@ -65,7 +71,11 @@ def tensor_type(name: str, shape: tuple[int, ...], mix: str, model: Model) -> st
     if base in ("F32", "F16", "BF16"):
         return base
     if name == "output.weight" or (model.tied and name == "token_embd.weight"):
-        chosen = "Q8_0" if base == "Q8_0" or shape[-1] % size_of(base).elements else "Q6_K"
+        chosen = "Q5_K" if mix in (*LOWEST, *LOW, "IQ3_XXS") else "Q6_K"
+        chosen = "Q8_0" if base == "Q8_0" or shape[-1] % size_of(base).elements else chosen
+    elif name == "token_embd.weight":
+        chosen = (dict.fromkeys(LOWEST, "Q2_K") | dict.fromkeys((*LOW, "IQ3_XXS"), "IQ3_S")
+                  | {"TQ1_0": "Q4_K", "TQ2_0": "Q4_K"}).get(mix, base)  # fmt: skip
     else:
         chosen = _exception(name, mix, model) or base
     if shape[-1] % size_of(chosen).elements:
@@ -86,8 +96,8 @@ def bits_per_weight(shapes: dict[str, tuple[int, ...]], mix: str, model: Model) 
 
 @functools.cache
 def size_of(name: str) -> Kind:
-    """How many bytes hold how many weights of a type; also of IQ3_S, which the course reads and does not write."""
-    return kind(iq3.DECODED.type_id if name == iq3.DECODED.name else type_id(name))
+    """How many bytes hold how many weights of a type."""
+    return kind(type_id(name))
 
 
 def _exception(name: str, mix: str, model: Model) -> str | None:
@@ -96,7 +106,7 @@ def _exception(name: str, mix: str, model: Model) -> str | None:
     if len(parts) != 4 or parts[0] != "blk":
         return None
     layer, role, n = int(parts[1]), parts[2], model.layers
-    rule = {"attn_v": _attn_v, "ffn_down": _ffn_down, "attn_output": _attn_output}.get(role)
+    rule = _RULES.get(role)
     return rule(mix, layer, n, model) if rule else None
 
 
@@ -112,8 +122,13 @@ def _attn_v(mix, layer, layers, model):
         "IQ4_NL": "Q5_K" if many else None,
         "IQ4_XS": "Q5_K" if many else None,
         "IQ3_S": "Q4_K" if many else None,
+        "IQ3_XS": "Q4_K" if many else None,
+        "IQ3_XXS": "Q4_K" if many else None if model.imatrix else "IQ3_S",
         "IQ3_M": "Q4_K",
+        "Q2_K_S": "Q4_K" if many else None,
     }.get(mix)
+    if mix in (*LOWEST, *LOW):
+        return "Q4_K" if many else "Q2_K" if mix in LOWEST else "IQ3_S"
     few = (chosen or BASE[mix][0]) in ("Q3_K", "Q4_K")
     return "Q5_K" if model.is_70b and few else chosen
 
@@ -130,10 +145,27 @@ def _ffn_down(mix, layer, layers, model):
         "IQ4_NL": "Q5_K" if early and not model.imatrix else None,
         "IQ4_XS": "Q5_K" if early and not model.imatrix else None,
         "IQ3_M": "Q4_K" if early else None,
+        "IQ3_XXS": None if model.imatrix else "Q4_K" if early else "Q3_K",
+        "Q2_K_S": "Q4_K" if early else None,
+        **dict.fromkeys(LOWEST, "Q2_K" if early else None),
+        **dict.fromkeys(LOW, "IQ3_S" if early else None),
         "Q4_0": "Q4_1" if early and model.imatrix else None,
         "Q5_0": "Q5_1" if early and model.imatrix else None,
     }.get(mix)
 
 
 def _attn_output(mix, layer, layers, model):
-    return {"Q2_K": "Q3_K", "Q3_K_M": "Q4_K", "Q3_K_L": "Q5_K", "IQ3_M": "Q4_K"}.get(mix)
+    return {"Q2_K": "Q3_K", "Q3_K_M": "Q4_K", "Q3_K_L": "Q5_K", "IQ3_M": "Q4_K", "IQ3_XXS": "IQ3_S",
+            "IQ2_S": "IQ3_S", "IQ2_M": "IQ3_S", "IQ1_S": "IQ2_XXS", "IQ1_M": "IQ2_XXS"}.get(mix)  # fmt: skip
+
+
+def _attn_q_or_k(mix, layer, layers, model):
+    return {"IQ3_XS": "IQ3_XXS", "IQ3_XXS": "IQ2_S"}.get(mix)
+
+
+def _ffn_gate_or_up(mix, layer, layers, model):
+    return "IQ3_XXS" if mix == "IQ3_XS" and layers // 8 <= layer < 7 * layers // 8 else None
+
+
+_RULES = {"attn_v": _attn_v, "ffn_down": _ffn_down, "attn_output": _attn_output, "attn_q": _attn_q_or_k,
+          "attn_k": _attn_q_or_k, "ffn_gate": _ffn_gate_or_up, "ffn_up": _ffn_gate_or_up}  # fmt: skip

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from course_lib.artifacts.gguf.tensors import TensorInfo, decode, kind
+from course_lib.artifacts.gguf.tensors import REMOVED, TensorInfo, decode, kind
 from course_lib.artifacts.gguf.values import (
     ALIGNMENT,
     ARRAY,
@@ -132,7 +132,8 @@ def _info(cursor) -> TensorInfo:
     type_id, offset = cursor.number(4, name), cursor.number(8, name)
     k = kind(type_id)
     if k is None:
-        raise cursor.error(f"{name} has the unknown tensor type {type_id}")
+        gone = f" {REMOVED[type_id]}, which llama.cpp no longer reads" if type_id in REMOVED else ""
+        raise cursor.error(f"{name} has the {'' if gone else 'unknown '}tensor type{gone or f' {type_id}'}")
     elements = 1
     for n in shape:
         elements *= n

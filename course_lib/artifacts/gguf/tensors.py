@@ -14,6 +14,9 @@ FLOATS = {0: ("F32", np.dtype("<f4")), 1: ("F16", np.dtype("<f2")), 30: ("BF16",
 WHOLE = {24: ("I8", np.dtype("i1")), 25: ("I16", np.dtype("<i2")), 26: ("I32", np.dtype("<i4")),
          27: ("I64", np.dtype("<i8")), 28: ("F64", np.dtype("<f8"))}  # fmt: skip
 
+REMOVED = {4: "Q4_2", 5: "Q4_3", 31: "Q4_0_4_4", 32: "Q4_0_4_8", 33: "Q4_0_8_8", 36: "IQ4_NL_4_4", 37: "IQ4_NL_4_8",
+           38: "IQ4_NL_8_8"}  # fmt: skip
+
 
 class Kind(NamedTuple):
     """A tensor type: its name, and how many bytes hold how many elements of a row."""
@@ -70,7 +73,7 @@ class TensorInfo(NamedTuple):
 def decode(info: TensorInfo, data: np.ndarray) -> np.ndarray:
     """float32 of the shape of info from its bytes; types beyond the course's own go through the gguf package.
 
-    GGUFError for a type that the package does not decode either: Q8_1 and Q8_K, which hold inputs, and Q1_0.
+    GGUFError for a type that the package does not decode either: Q8_1 and Q8_K, which hold inputs.
     """
     with np.errstate(all="ignore"):  # NaN, infinity and float64 beyond float32 are the file's
         if info.type_id == 30:

@@ -6,11 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from course_lib.formats.ggml import iq4, kquants, legacy, mxfp4
+from course_lib.formats.ggml import iq1, iq2, iq3, iq4, kquants, legacy, mxfp4, nvfp4, ternary
 from course_lib.formats.ggml.block import BlockType
 
-TYPES: dict[str, BlockType] = {t.name: t for t in (*legacy.TYPES, *kquants.TYPES, *iq4.TYPES, *mxfp4.TYPES)}
+_MODULES = (legacy, kquants, iq4, mxfp4, nvfp4, ternary, iq3, iq2, iq1)
+TYPES: dict[str, BlockType] = {t.name: t for module in _MODULES for t in module.TYPES}
 BY_ID: dict[int, BlockType] = {t.type_id: t for t in TYPES.values()}
+WRITTEN = tuple(name for name, t in TYPES.items() if t.is_written)
 
 
 def block_type(name: str) -> BlockType:
@@ -32,12 +34,16 @@ def quantize(x, name: str, imatrix=None):
     imatrix  importance of each column, (cols,): mean square of the column's inputs; None for all alike
 
     A tensor gives a tensor, an array gives an array. ValueError for NaN or infinity, for rows that are not whole
-    blocks, and for an importance that is negative, not finite or of another length.
+    blocks, for an importance that is negative, not finite or of another length, and for a codebook (IQ1, IQ2, IQ3),
+    which the course reads and does not write.
 
     >>> quantize(torch.linspace(-1, 1, 32)[None], "Q4_0")[0, :4].tolist()  # d = 0.125 as fp16, little-endian
     [0, 48, 128, 145]
     """
     kind = block_type(name)
+    if not kind.is_written:
+        raise ValueError(f"type must be one that the course writes, such as Q4_K, got {kind.name}, which llama.cpp"
+                         " writes: `llama-quantize --imatrix FILE`, or ggml.native.quantize")  # fmt: skip
     values = _matrix(x)
     if imatrix is not None:
         imatrix = _importance(imatrix, values.shape[1])

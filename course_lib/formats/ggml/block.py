@@ -34,6 +34,11 @@ class BlockType:
         """Bits of a block over its weights, such as 4.5 for Q4_0 (18 bytes for 32 weights)."""
         return 8 * self.block_bytes / self.elements
 
+    @property
+    def is_written(self) -> bool:
+        """Whether `quantize` writes it; what only llama.cpp writes has no encode here."""
+        return type(self).encode is not BlockType.encode
+
     def row_bytes(self, cols: int) -> int:
         """Bytes of a row of `cols` weights; ValueError unless it is whole blocks."""
         if cols % self.elements or cols == 0:
@@ -49,7 +54,7 @@ class BlockType:
         raise NotImplementedError
 
     def encode(self, x: np.ndarray, w: np.ndarray | None) -> np.ndarray:
-        raise NotImplementedError
+        raise NotImplementedError(f"{self.name} is read here, not written")
 
     def decode(self, blocks: np.ndarray) -> np.ndarray:
         raise NotImplementedError

@@ -1,29 +1,41 @@
-"""IQ3_S, decode only: four weights at a time are one row of a table, with signs of their own: a codebook."""
+"""IQ3_XXS and IQ3_S: four weights at a time are one row of a codebook, with signs of their own. Read, not written.
+
+256 and 512 of the 8⁴ possible fours; the grid of IQ3_XXS comes from the lattice D4 (llama.cpp's pull request 5196).
+"""
 
 from __future__ import annotations
 
-import functools
-
 import numpy as np
 
-from course_lib.formats.ggml.block import F16, BlockType
+from course_lib.formats.ggml.block import F16
+from course_lib.formats.ggml.codebook import SIGNS, Codebook, nibbles, of_bits, sevens
 
 F = np.float32
 
 
-@functools.cache
-def grid() -> np.ndarray:
-    """The codebook, uint8 (512, 4): the magnitudes of four neighbours, each one of 1, 3, 5 … 15.
-
-    It is a fact of the format, found once by clustering; read from the gguf package, which holds it in 2,048 digits.
+class IQ3_XXS(Codebook):
+    """3.0625 bits: w = d (1/2 + sc) / 2 * GRID[index] * sign. qs: 64 indices, then for each 32 weights a word of four
+    times seven bits of signs, and the scale in its top four bits.
     """
-    from gguf.quants import IQ3_S as Table
 
-    Table.init_grid()
-    return Table.grid.reshape(512, 4).astype(np.uint8)
+    name, type_id, unit = "IQ3_XXS", 18, 0.5
+    dtype = np.dtype([("d", F16), ("qs", "u1", 96)])
+
+    def words(self, blocks: np.ndarray) -> np.ndarray:
+        """uint32 (n, 8)."""
+        return np.ascontiguousarray(blocks["qs"][:, 64:]).view("<u4")
+
+    def index(self, blocks):
+        return blocks["qs"][:, :64]
+
+    def signs(self, blocks):
+        return SIGNS[sevens(self.words(blocks))]
+
+    def scales(self, blocks):
+        return self.words(blocks) >> 28
 
 
-class IQ3_S(BlockType):
+class IQ3_S(Codebook):
     """256 weights in 64 fours: w = d (1 + 2 sc) * sign * GRID[index]; 110 bytes, as many as Q3_K has.
 
     qs      lower eight bits of each four's index into the grid, (64,)
@@ -32,24 +44,22 @@ class IQ3_S(BlockType):
     scales  four bits for each sub-block, two to a byte, (4,)
     """
 
-    name, type_id, elements = "IQ3_S", 21, 256
+    name, type_id = "IQ3_S", 21
     dtype = np.dtype([("d", F16), ("qs", "u1", 64), ("qh", "u1", 8), ("signs", "u1", 32), ("scales", "u1", 4)])
 
-    def index(self, blocks: np.ndarray) -> np.ndarray:
-        """Rows of the grid, 0 … 511, (n, 64)."""
+    def index(self, blocks):
         ninth = np.unpackbits(blocks["qh"], axis=1, bitorder="little")
         return blocks["qs"] | (ninth.astype(np.uint16) << 8)
 
-    def scales(self, blocks: np.ndarray) -> np.ndarray:
+    def signs(self, blocks):
+        return of_bits(blocks["signs"])
+
+    def scales(self, blocks):
         """1 + 2 sc of each sub-block, (n, 8): odd numbers from 1 to 31."""
-        sc = np.stack([blocks["scales"] & 15, blocks["scales"] >> 4], axis=2).reshape(-1, 8)
-        return 1 + 2 * sc
+        return 1 + 2 * nibbles(blocks["scales"])
 
-    def decode(self, blocks):
-        step = blocks["d"].astype(F)[:, None] * self.scales(blocks)
-        sign = 1 - 2 * np.unpackbits(blocks["signs"], axis=1, bitorder="little").astype(F)
-        magnitude = grid()[self.index(blocks)].reshape(-1, 8, 32).astype(F)
-        return (step[..., None] * magnitude * sign.reshape(-1, 8, 32)).reshape(-1, 256)
+    def step(self, blocks):
+        return blocks["d"].astype(F)[:, None] * self.scales(blocks)
 
 
-DECODED = IQ3_S()
+TYPES = (IQ3_XXS(), IQ3_S())

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from course_lib.formats import ggml
+
 
 @functools.cache
 def library() -> ctypes.CDLL:
@@ -22,26 +24,28 @@ def library() -> ctypes.CDLL:
     found.ggml_quantize_chunk.restype = found.ggml_row_size.restype = ctypes.c_size_t
     found.ggml_quantize_chunk.argtypes = [ctypes.c_int, pointer, pointer, size, size, size, pointer]
     found.ggml_row_size.argtypes = [ctypes.c_int, size]
+    found.ggml_quantize_requires_imatrix.restype = ctypes.c_bool
     return found
 
 
 def quantize(x, name: str, imatrix=None) -> Tensor:
-    """Blocks uint8 (rows, row_bytes) of x (rows, cols), written by ggml_quantize_chunk; types that need no imatrix.
+    """Blocks uint8 (rows, row_bytes) of x (rows, cols), written by ggml_quantize_chunk: any block type.
+
+    imatrix: importance of each column, (cols,); ValueError where ggml wants one (IQ2_XXS, IQ2_XS, IQ1_S) and gets none.
 
     >>> quantize(torch.linspace(-1, 1, 32)[None], "Q4_0")[0, :4].tolist()
     [0, 48, 128, 145]
     """
-    import gguf
-
-    kind = gguf.GGMLQuantizationType[name]
-    elements, _ = gguf.GGML_QUANT_SIZES[kind]
+    kind = ggml.block_type(name)
     x = np.ascontiguousarray(torch.as_tensor(x).detach().float().cpu().numpy())
-    if x.ndim != 2 or x.shape[1] % elements or not x.size or not np.isfinite(x).all():
-        raise ValueError(f"x must be finite (rows, cols) with cols a multiple of {elements}, got shape {x.shape}")
+    if x.ndim != 2 or x.shape[1] % kind.elements or not x.size or not np.isfinite(x).all():
+        raise ValueError(f"x must be finite (rows, cols) with cols a multiple of {kind.elements}, got shape {x.shape}")
     weights = None if imatrix is None else np.ascontiguousarray(imatrix, np.float32)
     if weights is not None and weights.shape != x.shape[1:]:
         raise ValueError(f"imatrix must hold {x.shape[1]} numbers, one a column, got shape {weights.shape}")
-    out = np.zeros((len(x), library().ggml_row_size(kind.value, x.shape[1])), np.uint8)
+    if weights is None and library().ggml_quantize_requires_imatrix(kind.type_id):
+        raise ValueError(f"imatrix must be given for {kind.name}, which llama.cpp does not write without, got None")
+    out = np.zeros((len(x), kind.row_bytes(x.shape[1])), np.uint8)
     of = None if weights is None else weights.ctypes.data
-    library().ggml_quantize_chunk(kind.value, x.ctypes.data, out.ctypes.data, 0, *x.shape, of)
+    library().ggml_quantize_chunk(kind.type_id, x.ctypes.data, out.ctypes.data, 0, *x.shape, of)
     return torch.from_numpy(out)
