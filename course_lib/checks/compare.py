@@ -29,6 +29,20 @@ class OtherLength(Mismatch):
     """The answer is a list, as was asked, of another length."""
 
 
+@dataclass(frozen=True)
+class AnyShape:
+    """Stands for a tensor of this dtype, whatever its shape."""
+
+    dtype: torch.dtype
+
+
+def shapeless(expected):
+    """`expected` without the shapes of its tensors: what an answer of the learner's own size must be like."""
+    if isinstance(expected, torch.Tensor):
+        return AnyShape(expected.dtype)
+    return type(expected)(map(shapeless, expected)) if isinstance(expected, (tuple, list)) else expected
+
+
 def fit(got, expected, where: str = ""):
     """`got` in the form of `expected`. Errors: `Mismatch` with one sentence.
 
@@ -37,6 +51,9 @@ def fit(got, expected, where: str = ""):
     """
     if isinstance(expected, torch.Tensor):
         return _fit_tensor(got, expected, where)
+    if isinstance(expected, AnyShape):
+        same = isinstance(got, torch.Tensor) and got.dtype == expected.dtype
+        return got if same else _mismatch(got, expected, where)
     if isinstance(expected, (tuple, list)):
         return _fit_sequence(got, expected, where)
     if isinstance(expected, dict):
@@ -64,6 +81,8 @@ def wanted(expected) -> str:
     >>> wanted(7), wanted(1.5), wanted(torch.zeros(2))
     ('a whole number', 'a number', 'a float32 tensor of shape (2,)')
     """
+    if isinstance(expected, AnyShape):
+        return describe(torch.empty(0, dtype=expected.dtype)).removesuffix(" of shape (0,)")
     kinds = {bool: "a truth value", int: "a whole number", float: "a number", str: "a string", bytes: "bytes"}
     return kinds.get(type(expected)) or describe(expected)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from course_lib.checks import compare, judge, launched, session
 
-KINDS = ("build", "repair", "measure", "design", "explain")
+KINDS = ("build", "repair", "measure", "design", "explain", "break")
 
 
 class Case:
@@ -37,11 +37,15 @@ class Property:
 
 @dataclass(frozen=True)
 class Wrong:
-    """A plausible mistake: its short name, an answer that makes it, and the diagnosis that a learner reads."""
+    """A plausible mistake: its short name, an answer that makes it, and the diagnosis that a learner reads.
+
+    `like(value)` says whether another value makes the same mistake; without it, answers that behave alike do.
+    """
 
     name: str
     answer: object
     diagnosis: str
+    like: Callable | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -68,6 +72,7 @@ class Exercise:
     solution_source: str | None = None
     alike: compare.Tolerance = compare.Tolerance(atol=1e-7, rtol=1e-5)  # answers this near make the same mistake
     launch: Callable | None = None  # where the answer is a Triton kernel: launch(kernel, *case)
+    tells: Callable | None = None  # tells(answer): one sentence shown on a pass, before `passed`
     _tree: ast.Module = field(init=False, default=None)
 
     def __post_init__(self):
@@ -143,6 +148,10 @@ class Exercise:
     def score(self, answer, seconds: float | None = None) -> float:
         """The points that an answer earns, out of `points`."""
         return sum(line.points for line in self.grade(answer, seconds) if line.ok)
+
+    def usable(self, answer) -> tuple:
+        """(an answer to go on with, whose it is): the learner's where it passes, else the course's."""
+        return (answer, "yours") if self.judge(answer).state == judge.PASS else (self.reference, "the course's")
 
     def __call__(self, answer=...):
         """Check an answer, show the result, save the progress; returns the Result."""

@@ -20,7 +20,8 @@ def judge(exercise, answer, seconds: float | None = None) -> Judgement:
         verdicts.insert(0, Verdict("ends in time", False, "A loop has to reach its end.", failure=runner.stopped))
     state = PASS if all(v.ok for v in verdicts) else FAIL
     mistake = diagnose(exercise, runner) if state == FAIL else None
-    return Judgement(state, "", verdicts, mistake, runner.printed)
+    told = exercise.tells(answer) if state == PASS and exercise.tells else ""
+    return Judgement(state, told, verdicts, mistake, runner.printed)
 
 
 def _test(prop, runner) -> Verdict:
@@ -58,11 +59,23 @@ def diagnose(exercise, runner):
         return None
     mine = [runner.outcome(case) for case in runner.cases]
     for wrong in exercise.wrong:
+        if wrong.like is not None:
+            if _is_like(wrong, runner):
+                return wrong
+            continue
         other = Runner(exercise, wrong.answer, run.Clock(5.0))
         pairs = zip(mine, runner.cases, strict=True)
         if all(_alike(outcome, other.outcome(case), runner.expected(case), exercise.alike) for outcome, case in pairs):
             return wrong
     return None
+
+
+def _is_like(wrong, runner) -> bool:
+    """Whether an answer that is a value, of the form that was asked, makes a mistake."""
+    try:
+        return bool(wrong.like(runner.case(runner.cases[0])))
+    except Exception:  # Failed, or a shape that the mistake does not have
+        return False
 
 
 def _alike(a: run.Outcome, b: run.Outcome, expected, near: compare.Tolerance) -> bool:

@@ -191,7 +191,7 @@ class Result(Shown):
 
     def _sentences(self) -> list[str]:
         if self.state == PASS:
-            return [self.exercise.passed] if self.exercise.passed else []
+            return [said for said in (self.judgement.message, self.exercise.passed) if said]
         if self.state == NOT_ATTEMPTED:
             return [self.judgement.message, f"The task: {self.exercise.spec}"]
         first = self.judgement.first

@@ -42,7 +42,7 @@ class Verdict:
 
 @dataclass
 class Judgement:
-    """The state, a sentence for "not attempted", the verdicts, and the likely mistake (a `Wrong`) if known."""
+    """The state, a sentence for "not attempted" or a pass, the verdicts, the likely mistake (a `Wrong`) if known."""
 
     state: str
     message: str = ""
