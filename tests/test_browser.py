@@ -123,11 +123,11 @@ EXPLORERS = {
         ("tokens a sequence", "Home", "BF16 fits, too, and is the fallback"),
         ("machine", "NVIDIA GeForce RTX 4090, 24 GiB", "Try first: FP8 checkpoint on vLLM"),
     ]),
-    "mastery": ("mastery()", "30 of 79 exercises count. The level is Developing.", [
-        ("statement", "evaluation", "“evaluation” is shown by 13 exercises of chapters 04, 13, 14; 0 count."),
+    "mastery": ("mastery()", "33 of 83 exercises count. The level is Developing.", [
+        ("statement", "evaluation", "“evaluation” is shown by 13 exercises of chapters 04, 13, 14; 1 count."),
         ("as if done up to", "End", "The level is Excellent."),
         ("as if done up to", "Home", "The level is Developing."),
-        ("what counts", "also with the solution read", "1 count."),
+        ("what counts", "also with the solution read", "Solid wants 1 more exercise of its own."),
     ]),
 }  # fmt: skip
 PLOTS = [
