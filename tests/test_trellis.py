@@ -12,6 +12,7 @@ from course_lib.calibrate.trellis import TrellisWeight, block_ldlq, by_trellis, 
 from course_lib.formats import points
 from course_lib.formats import trellis as codes
 from course_lib.qtensor import quantize
+from course_lib.viz.plots import codes as pictures
 from tests.tiny import llama
 
 # SHA-256 of all 65,536 levels as float32, and five of them: states 0, 1, 2, 12345, 65535. Made by running decode_1mad
@@ -211,7 +212,7 @@ def test_a_weight_is_decoded_from_its_bytes_alone(bits):
 
 
 def test_a_model_holds_the_bytes_and_generates():
-    model = llama()
+    model = llama(num_hidden_layers=1)
     before = {name: p.clone() for name, p in model.named_parameters()}
     batches = [torch.randint(0, model.config.vocab_size, (4, 32), generator=torch.Generator().manual_seed(0))]
     small = trellis_model(model, batches, lambda name: 3 if name.endswith("down_proj") else 2, L=6, progress=False)
@@ -223,7 +224,7 @@ def test_a_model_holds_the_bytes_and_generates():
     tokens = batches[0][:1, :8]
     assert small.generate(tokens, max_new_tokens=4, do_sample=False, pad_token_id=0).shape == (1, 12)
     with pytest.raises(ValueError, match="q_proj: .*powers of two"):
-        trellis_model(llama(hidden_size=48, head_dim=12), batches, L=6, progress=False)
+        trellis_model(llama(hidden_size=48, head_dim=12, num_hidden_layers=1), batches, L=6, progress=False)
 
 
 MAX = {1: (0.3634, 0.3634), 2: (0.1188, 0.1175), 3: (0.03744, 0.03454), 4: (0.01154, 0.009497)}  # uniform, best; 1960
@@ -261,3 +262,30 @@ def test_lloyd_never_makes_it_worse_and_e8_is_e8():
         points.e8(2**17)
     with pytest.raises(ValueError, match="one d"):
         points.nearest(torch.zeros(2, 3), torch.zeros(2, 2))
+
+
+def test_the_picture_shows_every_line_and_the_path_at_its_levels():
+    table, states = [0.6, -0.9, -0.5, 1.3], [1, 2, 1, 3, 2]
+    scene = pictures.path([0.0] * 5, table, 1, states)
+    faint = [mark for mark in scene.marks if mark.kind == "path" and mark.look.get("color") == "faint"]
+    assert len(faint) == 4 * 4 * 2  # gaps · states · lines out of each
+    (way,) = [mark.at for mark in scene.marks if mark.kind == "path" and mark.look.get("width") == 3]
+    heights = {s: {y for (_, y), t in zip(way, states, strict=True) if t == s} for s in set(states)}
+    assert all(len(y) == 1 for y in heights.values())
+    assert [s for s, _ in sorted(heights.items(), key=lambda item: item[1].pop())] == [
+        3,
+        2,
+        1,
+    ]  # the highest level first
+    drawn = {(a, b) for mark in faint for a, b in [mark.at]}
+    assert all(step in drawn for step in itertools.pairwise(way))
+
+
+def test_points_and_distances_are_drawn_where_they_are():
+    sets = {"a grid": points.lloyd(randn(15, 60, 2), randn(16, 16, 2)), "others": randn(17, 9, 2)}
+    figure = pictures.plane(randn(18, 50, 2), sets)
+    for axes, (name, found) in zip(figure.axes, sets.items(), strict=True):
+        assert axes.get_title(loc="left") == name
+        assert torch.allclose(torch.tensor(axes.lines[0].get_xydata()).float(), found)
+    (axes,) = pictures.distances({"one": [(1, 0.4), (2, 0.2)], "two": [(2, 0.07)]}).axes
+    assert [line.get_ydata()[-1] for line in axes.lines] == pytest.approx([0.2 * 16, 0.07 * 16, 1.0, 1.0][:3])

@@ -1,0 +1,79 @@
+"""Codes for several weights: points in a plane, a path through a trellis, how far from Shannon's bound they are."""
+
+from course_lib.viz.axis import Axis, number
+from course_lib.viz.look import new_figure, styled
+from course_lib.viz.palette import light
+from course_lib.viz.scene import Scene
+
+WIDTH = 760
+
+
+@styled
+def plane(x, sets, title="As many codes, less error: the points need not lie in a grid"):
+    """Weights in pairs, x (n, 2), beside each other under the point sets {name: points (m, 2)}, with their cells."""
+    import numpy as np
+
+    figure, panels = new_figure(3.9, columns=len(sets), sharey=True)
+    mesh = np.stack(np.meshgrid(np.linspace(-3, 3, 301), np.linspace(-3, 3, 301)), -1).reshape(-1, 2)
+    for axes, (name, points), mark in zip(panels, sets.items(), ("s", "o"), strict=False):
+        points = np.asarray(points, float)
+        owner = ((mesh[:, None] - points) ** 2).sum(2).argmin(1).reshape(301, 301)
+        axes.scatter(*np.asarray(x, float)[:1200].T, s=3, color=light("faint"), linewidths=0)
+        for k in range(len(points)):  # the border of each cell, drawn once from either side
+            axes.contour(owner == k, [0.5], colors=light("muted"), linewidths=0.6, extent=(-3, 3, -3, 3))
+        axes.plot(*points.T, mark, color=light("blue" if mark == "s" else "red"), markersize=6)
+        axes.set_aspect("equal")
+        axes.set(xlim=(-3, 3), ylim=(-3, 3), xlabel="one weight")
+        axes.set_title(name, fontsize=10.5, fontweight="normal")
+    panels[0].set_ylabel("the next weight")
+    figure.suptitle(title, fontsize=12, fontweight="bold", x=0.01, ha="left")
+    return figure
+
+
+@styled
+def distances(rows, title="How many times Shannon's least error a code leaves"):
+    """Mean squared error over the bound 2^(-2R), by bits: `rows` is {name: [(bits, mse), …]} for N(0, 1)."""
+    figure, axes = new_figure(3.9)
+    styles = (("s", "red"), ("o", "orange"), ("^", "purple"), ("D", "green"), ("v", "blue"), ("P", "sky"))
+    for (name, found), (mark, color) in zip(rows.items(), styles, strict=False):
+        bits, times = zip(*((k, mse * 2 ** (2 * k)) for k, mse in found), strict=True)
+        axes.plot(bits, times, mark, linestyle="-", color=light(color), linewidth=1.4)
+        right = max(range(len(bits)), key=lambda i: bits[i])
+        axes.annotate(name, (bits[right], times[right]), (9, -4), textcoords="offset points", color=light(color))
+    axes.axhline(1, color=light("ink"), linewidth=1.6)
+    axes.annotate("Shannon's bound", (1, 1), (0, -14), textcoords="offset points")
+    axes.set(xlim=(0.85, 5.3), ylim=(0.75, 3.1), xlabel="bits a weight", ylabel="error / bound")
+    axes.set_xticks([1, 2, 3, 4])
+    axes.grid(axis="y")
+    axes.set_title(title)
+    return figure
+
+
+def path(x, table, bits, states, title="The path goes along the lines, and stays near the weights"):
+    """A small trellis as a Scene: a column a weight, a row a level, the way that `states` (T,) take through it.
+
+    table (2^L) holds the levels; from a state lead lines to the 2^bits states whose windows lie `bits` further on.
+    """
+    x, table, states = ([float(v) for v in t] for t in (x, table, states))
+    states, T = [int(s) for s in states], len(x)
+    scene = Scene(WIDTH, 400)
+    ax, ay = Axis(0, T - 1, 130, WIDTH - 60), Axis(min(table + x) - 0.1, max(table + x) + 0.1, 350, 46)
+    scene.text(12, 22, title, size=15, bold=True, anchor="start")
+    for t in range(T - 1):
+        for s in range(len(table)):
+            for new in range(2**bits):
+                to = (s << bits) % len(table) + new
+                scene.line(ax(t), ay(table[s]), ax(t + 1), ay(table[to]), "faint", 1)
+    scene.path([(ax(t), ay(table[s])) for t, s in enumerate(states)], "red", 3)
+    width = len(table).bit_length() - 1
+    for s, level in enumerate(table):
+        scene.text(88, ay(level) + 5, f"{s:0{width}b}", size=13, mono=True, color="muted", anchor="end")
+        for t in range(T):
+            on = states[t] == s
+            scene.circle(ax(t), ay(level), 6 if on else 3, "red" if on else "paper", "red" if on else "muted")
+    for t, value in enumerate(x):
+        scene.diamond(ax(t), ay(value), 7, "blue", "paper")
+        scene.text(ax(t), 376, number(value), size=13)
+    scene.text(12, 376, "weights", size=13, color="blue", anchor="start")
+    scene.text(12, 46, "states", size=13, color="muted", anchor="start")
+    return scene
