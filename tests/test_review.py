@@ -299,6 +299,7 @@ def test_a_wrong_review_names_the_mistake_and_comes_again_tomorrow(course_home):
     assert store.records()[-1]["mistake"] == "no clipping"
     assert "The day's first answer counts: box 1" in str(review.ch01.round_trip(good))
     assert reviews.known()[ONE].mistakes == ("no clipping",) and reviews.chosen() == []
+    assert str(review()).startswith("Done for today: 1 reviewed.\nTo come: 1 tomorrow.")
 
 
 def test_a_review_that_is_not_due_or_not_begun_or_of_nothing_passed(course_home):
@@ -342,16 +343,28 @@ def test_reviews_change_no_standing_and_so_no_level(course_home):
         assert history.standings() == without
 
 
+def test_hints_begin_anew_in_a_review(course_home):
+    ago("hint", 9, hint=1)
+    ago("hint", 9, hint=2)
+    assert "hint 3 of 3" in str(review.ch01.round_trip.hint())
+    ago("attempt", 8, state="pass")
+    store.log_file().write_text("".join(line for line in store.log_file().open() if '"hint": 3' not in line))
+    assert "hint 1 of 3" in str(review.ch01.round_trip.hint()) and "hint 2 of 3" in str(review.ch01.round_trip.hint())
+    assert reviews.known()[ONE].box == 1, "help counts as not known"
+    assert history.standing(ONE).hints == 2
+
+
 # what is said
 
 
 def test_what_is_due_is_told_in_a_table_and_a_sentence(course_home):
     assert str(review()) == "Nothing to review yet: what you pass comes back after one to seven days."
-    for k, exercise in enumerate(namespace.every()[:8]):
+    eight = namespace.every()[:8]
+    for k, exercise in enumerate(eight):
         ago("attempt", 7 + k, exercise.id, state="pass")
     ago("attempt", 5, TWO, state="pass")
     said = str(review())
-    assert said.startswith("5 exercises are due for review today.\n  ch02.worth")
+    assert said.startswith(f"5 exercises are due for review today.\n  {eight[-1].id} ")
     assert "due for 7 days" in said and "3 more are due: 5 a day are enough." in said
     assert "To come: 1 within a week." in said and "work/review.ipynb" in said
     assert "<table" in reviews.Due().html() and repr(review) == said
@@ -451,30 +464,32 @@ def test_a_chapter_without_a_notebook_is_a_key_error():
         review_notebook.notebook([card_of(TWO)], on(3), {})
 
 
+def on_its_own(exercise):
+    """The code of its notebook in a clean namespace: what stands before the stub, the stub, the solved stub."""
+    code = [c for c in made(card_of(exercise.id)).cells if c.cell_type == "code"]
+    *before, stub, last = [cell.source for cell in code]
+    assert last == "review()" and stub == f"{exercise.stub}\n\nreview.{exercise.id}({exercise.answer_name})"
+    solved = f"{exercise.reference_source().strip()}\n\nreview.{exercise.id}({exercise.answer_name})"
+    return [nbformat.v4.new_code_cell(source) for source in ("\n\n".join(["%reset -f", *before]), stub, solved)]
+
+
 @pytest.mark.long
 def test_every_exercise_can_be_reviewed_on_its_own(course_home):
-    """Each in a notebook of its own and a clean namespace: it runs as it is, and the reference passes."""
+    """As it is nothing is attempted and nothing fails; with the reference for an answer it passes, and is counted."""
     from nbclient import NotebookClient
 
-    client = NotebookClient(nbformat.v4.new_notebook(), kernel_name="python3", timeout=300)
-    with client.setup_kernel():
-        for exercise in namespace.every():
-            ago("attempt", 8, exercise.id, state="pass")
-            for solved, state in ((False, "not attempted"), (True, "passed")):
-                notebook = made(reviews.known()[exercise.id], today=date.today())
-                notebook.cells.insert(0, nbformat.v4.new_code_cell("%reset -f"))
-                cell = next(c for c in notebook.cells if "exercise" in c.metadata.get("tags", ()))
-                if solved:
-                    line = cell.source.splitlines()[-1]
-                    cell.source = f"{exercise.reference_source().strip()}\n\n{line}"
-                client.nb = notebook
-                client.execute(cleanup_kc=False)
-                said = cell.outputs[0].data["text/plain"]
-                assert said.startswith(f"{exercise.id}: {state}"), said
-                streams = [o for c in notebook.cells for o in c.get("outputs", ()) if o.output_type == "stream"]
-                assert not [o.text for o in streams if o.name == "stderr"]
-    counted = [r["exercise"] for r in store.records("review")]
-    assert counted == [e.id for e in namespace.every()] and not pieces.folder().exists()
+    every = namespace.every()
+    store.extend([record("attempt", exercise=e.id, state="pass") for e in every])
+    cells = [on_its_own(exercise) for exercise in every]
+    notebook = nbformat.v4.new_notebook(cells=[cell for three in cells for cell in three])
+    NotebookClient(notebook, kernel_name="python3", timeout=600).execute()
+    for exercise, (ready, stub, solved) in zip(every, cells, strict=True):
+        assert not ready.outputs
+        for cell, state in ((stub, "not attempted"), (solved, "passed")):
+            (shown,) = cell.outputs
+            assert shown.data["text/plain"].startswith(f"{exercise.id}: {state}"), shown.data["text/plain"]
+        assert "Box 4 of 5: it comes again in 21 days" in shown.data["text/plain"]
+    assert [r["exercise"] for r in store.records("review")] == [e.id for e in every] and not pieces.folder().exists()
 
 
 # the command

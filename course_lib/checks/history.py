@@ -59,6 +59,15 @@ def standing(exercise_id: str) -> Standing:
     return standings().get(exercise_id, Standing())
 
 
+def next_hint(exercise_id: str) -> int:
+    """The number of the hint that comes next; for an exercise that was passed, a review, only today's are counted."""
+    known = standing(exercise_id)
+    if not known.passed:
+        return known.hints + 1
+    today = date.today()
+    return 1 + sum(e.kind == "hint" and e.exercise == exercise_id and e.day == today for e in events(store.records()))
+
+
 class Event(NamedTuple):
     """One dated thing that happened to an exercise: an attempt, a review, a hint or a solution read."""
 

@@ -47,7 +47,10 @@ class Due(render.Shown):
     def title(self) -> str:
         if not self.cards:
             return "Nothing to review yet: what you pass comes back after one to seven days."
-        return f"{_exercises(len(self.chosen))} due for review today." if self.chosen else "Nothing to review today."
+        done = sum(self.today in card.reviews for card in self.cards)
+        if not self.chosen:
+            return f"Done for today: {done} reviewed." if done else "Nothing to review today."
+        return f"{_exercises(len(self.chosen))} due for review today."
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Exercise, title, since when."""

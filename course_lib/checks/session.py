@@ -34,8 +34,8 @@ def _save(event: str, **fields) -> list[str]:
 
 
 def hint(exercise, number: int | None = None):
-    """The next hint, or the one asked for; after the last one, the last one again."""
-    wanted = history.standing(exercise.id).hints + 1 if number is None else number
+    """The next hint, or the one asked for; after the last, the last again. What is passed begins anew each day."""
+    wanted = history.next_hint(exercise.id) if number is None else number
     number = max(1, min(wanted, len(exercise.hints)))
     notes = _save("hint", exercise=exercise.id, hint=number)
     kind = HINTS[number - 1] if len(exercise.hints) == len(HINTS) else ""
