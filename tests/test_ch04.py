@@ -200,6 +200,20 @@ def test_trade_puts_more_bits_to_the_right_and_less_kl_below():
             assert -1 <= x <= scene.width + 1 and -1 <= y <= scene.height + 1
 
 
+def test_tails_marks_the_error_that_a_share_of_the_weights_exceeds():
+    even, far = torch.arange(10000) / 10000, torch.cat([torch.zeros(9800), torch.full((200,), 3.0)])
+    scene = ch04.tails({"even": even, "far": far})
+    assert {"even", "far", "1 in 100"} <= set(words(scene))
+    discs = [m.at for m in scene.marks if m.kind == "circle" and m.look.get("fill") == "blue"]
+    width = 744 - 86
+    for share, (x, *_) in zip((0.5, 0.1, 0.01, 0.001), discs, strict=False):
+        assert x == pytest.approx(86 + width * (1 - share) / (1.1 * 3), abs=0.5)
+    lines = [m.at for m in scene.marks if m.kind == "path" and m.look["color"] in ("blue", "orange")]
+    for line in lines[-2:]:
+        heights, places = [y for _, y in line], [x for x, _ in line]
+        assert heights == sorted(heights) and places == sorted(places)
+
+
 def test_a_larger_outlier_costs_its_scale_mates_until_all_their_codes_are_zero():
     sizes = [5.0, 10.0, 20.0, 40.0, 50.0, 60.0]
     found = [measure(5, 21, size, None) for size in sizes]

@@ -190,6 +190,16 @@ def test_absorbing_takes_the_large_directions_out_before_rounding(tiny):
     assert gap(model, small, ids) < gap(model, plain, ids)
 
 
+def test_what_is_rounded_is_what_the_stored_factors_leave():
+    """At 8 bits a step is small enough for the factors' own 16 bits to matter."""
+    model, scheme = torch.nn.ModuleDict({"up": torch.nn.Linear(64, 64, bias=False)}), Scheme.int(8)
+    model["up"].weight.data = 100 * randn(11, 64, 2).float() @ randn(12, 2, 64).float() + randn(13, 64, 64).float()
+    w, (A, B) = model["up"].weight.detach(), low_rank(model["up"].weight, None, 2)
+    codes = absorb(model, scheme, 2)["up"].base.qtensor.codes
+    assert torch.equal(codes, calibrate.rtn(w - A.half().float() @ B.half().float(), scheme).codes)
+    assert not torch.equal(codes, calibrate.rtn(w - A @ B, scheme).codes)
+
+
 def test_a_bias_is_added_once():
     model = torch.nn.ModuleDict({"up": torch.nn.Linear(32, 16)})
     small = calibrate.quantize_model(model, Scheme.int(4), progress=False)

@@ -1,5 +1,7 @@
 """Pictures of chapter 04: who shares a scale, which bit belongs to which code, and what stored bits buy (Scenes)."""
 
+import torch
+
 from course_lib.viz.axis import Axis, number
 from course_lib.viz.scene import Scene
 
@@ -121,3 +123,32 @@ def _dot(scene, px, py, k):
         scene.rect(px - 5, py - 5, 10, 10, fill=color, color="paper", line=1.2)
     else:
         scene.circle(px, py, 5.5, "paper" if shape == "ring" else color, color, 2.2)
+
+
+def tails(errors, title="A small p: most weights come closer, a few end far away", marks=(0.5, 0.1, 0.01, 0.001)):
+    """Share of weights that are off by more than x, one line a search: {name: |errors| in steps, any shape} (log axis).
+
+    The marks on a line are the errors that these shares of the weights exceed.
+    """
+    lines = {name: e.flatten().sort(descending=True).values for name, e in errors.items()}
+    shares = 10 ** torch.linspace(0, -4, 81)
+    scene, most = Scene(WIDTH, 380), max(line[int(len(line) * 1e-4)].item() for line in lines.values())
+    x, y = Axis(0, 1.1 * most, 86, 744), Axis(1e-4, 1.0, 320, 78, log=True)
+    scene.text(12, 20, title, size=16, bold=True, anchor="start")
+    scene.text(x.end, 366, "error, in steps of the whole range", size=13, color="muted", anchor="end")
+    scene.text(12, 366, "upwards: the share of weights that are off by more", size=13, color="muted", anchor="start")
+    for tick, name in ((1.0, "all"), (0.1, "1 in 10"), (0.01, "1 in 100"), (1e-3, "1 in 1,000"), (1e-4, "1 in 10,000")):
+        scene.line(x.start, y(tick), x.end, y(tick), "faint", 1)
+        scene.text(x.start - 6, y(tick) + 4, name, size=12, color="muted", anchor="end")
+    for tick in x.ticks(6):
+        scene.text(x(tick), y.start + 20, number(tick), size=12, color="muted")
+    left = x.start
+    for k, (name, line) in enumerate(lines.items()):
+        over = [line[min(len(line) - 1, int(len(line) * share))].item() for share in shares]
+        scene.path([(x(v), y(share)) for v, share in zip(over, shares.tolist(), strict=True)], HUES[k % 4], 2.2)
+        for share in marks:
+            _dot(scene, x(line[int(len(line) * share)].item()), y(share), k)
+        _dot(scene, left + 6, 48, k)
+        scene.text(left + 18, 52, name, size=13, anchor="start")
+        left += 44 + 7.4 * len(name)
+    return scene
