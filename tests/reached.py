@@ -13,8 +13,10 @@ from dataclasses import dataclass
 
 from IPython.core.inputtransformer2 import TransformerManager
 
-# what knows what was passed: `mine`, and of course_lib.checks all but the texts of single exercises
-KNOWS = re.compile(r"course_lib\.mine$|course_lib\.checks(?!\.ch\d\d\.)|course_lib\.checks\..*\.(mine|followups)\.")
+# what knows what was passed: `mine`, `review`, and of course_lib.checks all but the texts of single exercises
+KNOWS = re.compile(
+    r"course_lib\.(mine|review)$|course_lib\.checks(?!\.ch\d\d\.)|course_lib\.checks\..*\.(mine|followups)\."
+)
 # after these the name's old value is gone
 BINDS = (ast.Assign, ast.AnnAssign, ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)
 LOADS, STORES = ("LOAD_NAME", "LOAD_GLOBAL"), ("STORE_NAME", "STORE_GLOBAL")
