@@ -57,7 +57,7 @@ def path(x, table, bits, states, title="The path goes along the lines, and stays
     x, table, states = ([float(v) for v in t] for t in (x, table, states))
     states, T = [int(s) for s in states], len(x)
     scene = Scene(WIDTH, 400)
-    ax, ay = Axis(0, T - 1, 130, WIDTH - 60), Axis(min(table + x) - 0.1, max(table + x) + 0.1, 350, 46)
+    ax, ay = Axis(0, T - 1, 130, WIDTH - 60), Axis(min(table + x) - 0.1, max(table + x) + 0.1, 350, 60)
     scene.text(12, 22, title, size=15, bold=True, anchor="start")
     for t in range(T - 1):
         for s in range(len(table)):
@@ -67,7 +67,8 @@ def path(x, table, bits, states, title="The path goes along the lines, and stays
     scene.path([(ax(t), ay(table[s])) for t, s in enumerate(states)], "red", 3)
     width = len(table).bit_length() - 1
     for s, level in enumerate(table):
-        scene.text(88, ay(level) + 5, f"{s:0{width}b}", size=13, mono=True, color="muted", anchor="end")
+        scene.text(56, ay(level) + 5, f"{s:0{width}b}", size=13, mono=True, color="muted", anchor="end")
+        scene.text(104, ay(level) + 5, number(level), size=13, anchor="end")
         for t in range(T):
             on = states[t] == s
             scene.circle(ax(t), ay(level), 6 if on else 3, "red" if on else "paper", "red" if on else "muted")
@@ -75,5 +76,5 @@ def path(x, table, bits, states, title="The path goes along the lines, and stays
         scene.diamond(ax(t), ay(value), 7, "blue", "paper")
         scene.text(ax(t), 376, number(value), size=13)
     scene.text(12, 376, "weights", size=13, color="blue", anchor="start")
-    scene.text(12, 46, "states", size=13, color="muted", anchor="start")
+    scene.text(12, 40, "state, level", size=13, color="muted", anchor="start")
     return scene
