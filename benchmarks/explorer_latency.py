@@ -74,7 +74,8 @@ def main():
     from course_lib.viz import explorers
 
     names = ("ruler", "grid", "planner", "heatmap", "migrate", "stepper", "protect", "inspector", "offload", "blocks",
-             "toggler", "comparer", "capacity", "attention", "trace", "loop", "gate", "decide", "mastery")  # fmt: skip
+             "toggler", "comparer", "capacity", "attention", "pages", "trace", "loop", "gate", "decide",
+             "mastery")  # fmt: skip
     rows = [row(name, getattr(explorers, name)()) for name in names]
     try:
         rows.append(bot_rows())

@@ -25,6 +25,7 @@ STILLS = {
     "10-blocks": ("comparer", {"data": "bell", "top": 7.1}),
     "11": ("capacity", {"batch": 32, "weights": "gptq"}),
     "11-attention": ("attention", {"axis": "token"}),
+    "11-pages": ("pages", {"step": 40}),
     "13": ("gate", {"items": 300}),
     "12": ("trace", {"version": 2, "rows": 4, "access": 15}),
     "12-loop": ("loop", {"version": "gemv-3"}),

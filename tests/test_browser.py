@@ -61,6 +61,12 @@ EXPLORERS = {
         ("left as they are", "End", "The last 64 tokens are as they were"),
         ("keys and values in", "End", "Keys in FP8, with one scale for all"),
     ]),
+    "pages": ("pages()", "Step 40, pages of 16 tokens: 17 texts at once, 10 pages of 62 serving several", [
+        ("step", "ArrowRight", "Step 41"),
+        ("tokens a page", "End", "pages of 64 tokens"),
+        ("equal beginnings", "each text its own", "Step 41, pages of 64 tokens: 8 texts at once; "),
+        ("step", "End", "Finished so far: 17 and 11."),
+    ]),
     "inspector": ("inspector()", "Byte 0 of 288 is 47. It belongs to the header: magic", [
         ("field", "ArrowRight", "It belongs to the header: version"),
         ("bytes further on", "ArrowRight", "Byte 5 of 288"),

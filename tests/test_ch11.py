@@ -15,6 +15,7 @@ from course_lib.checks.ch11 import mine as recipe
 from course_lib.kvcache import MODELS, KVFormat, QuantizedKVCache, attention
 from course_lib.kvcache.store import round_trip
 from course_lib.viz import explorers
+from course_lib.viz.explorers import ch11_requests
 from course_lib.viz.plots import ch11
 
 NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "11-kv-cache.ipynb"
@@ -242,3 +243,43 @@ def test_the_hints_compute_what_they_say():
     assert crossover.reference(10, 4, 3, 16) == 1
     column = torch.tensor([[0.0], [1.0], [2.2], [3.0]])
     assert squeeze.reference(column, 2, "channel").flatten().tolist() == [0, 1, 2, 3]
+
+
+# pages at work
+
+
+def test_what_the_pages_explorer_s_tasks_promise():
+    shared, own = (ch11_requests.history(16, share) for share in (True, False))
+    assert (shared[40].texts, own[40].texts) == (17, 8)
+    assert (shared[100].finished, own[100].finished, shared[100].reserved_finished) == (65, 21, 11)
+    middle = {block: ch11_requests.history(block, True)[20:] for block in (4, 8, 16, 32, 64)}
+    empty = [sum(m.empty for m in moments) for moments in middle.values()]
+    assert empty == sorted(empty) and [72 // block * block for block in (64, 4)] == [64, 72]
+    assert [sum(m.texts for m in moments) for moments in middle.values()] == sorted(
+        (sum(m.texts for m in moments) for moments in middle.values()), reverse=True
+    )
+    assert [page for page in shared[7].pages if page[1] == 2 and page[2] < 16] == [("H", 2, 12)]
+    assert [page for page in shared[8].pages if page[0] == "H" and page[2] < 16] == [("H", 1, 13)] * 2
+
+
+@pytest.mark.parametrize("share", [True, False])
+@pytest.mark.parametrize("block", [4, 16, 64])
+def test_each_moment_holds_what_it_says(block, share):
+    asked = ch11_requests.requests()
+    assert max(len(r.prompt) + r.reply for r in asked) <= ch11_requests.LONGEST
+    for m in ch11_requests.history(block, share):
+        assert len(m.pages) * block == ch11_requests.MEMORY and 0 <= m.empty < 1 and 0 <= m.reserved_empty < 1
+        assert all(0 <= tokens <= block and (users > 0) == (tokens > 0) for _, users, tokens in m.pages)
+        assert m.share or m.shared == 0
+        assert len(m.reserved) <= ch11_requests.MEMORY // ch11_requests.LONGEST
+        began = sum(r.replies for r in asked[: m.step + 1])
+        assert m.finished + m.texts <= began and m.finished + m.texts + 2 * m.waiting >= began
+
+
+def test_a_still_picture_has_a_mark_for_every_page():
+    explorer = explorers.pages(step=40, block=16)
+    scene = explorer.frame()[1]
+    taken = explorer.numbers(40, 16, True)
+    tips = [mark.look["text"] for mark in scene.marks if mark.kind == "tip"]
+    assert len(tips) == taken.taken + len(taken.reserved)
+    assert sum(f"{users} texts" in tip for tip in tips for users in [17]) == 4, "72 tokens are four whole pages"

@@ -33,6 +33,7 @@ MAKERS = {
     "migrate": explorers.migrate,
     "stepper": explorers.stepper,
     "attention": explorers.attention,
+    "pages": lambda: explorers.pages(block=32),
 }
 
 

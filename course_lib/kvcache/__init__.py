@@ -3,6 +3,7 @@
 from course_lib.kvcache.format import KVFormat, stored_bytes
 from course_lib.kvcache.layers import Layer, layers
 from course_lib.kvcache.paging import block_bytes, blocks_in, paged_bytes, reconcile, sequences_in
+from course_lib.kvcache.pool import PagePool
 from course_lib.kvcache.published import MODELS
 from course_lib.kvcache.sizing import bytes_per_token, crossover_tokens, kv_bytes
 from course_lib.kvcache.state import state_bytes
@@ -12,6 +13,7 @@ __all__ = [
     "MODELS",
     "KVFormat",
     "Layer",
+    "PagePool",
     "QuantizedKVCache",
     "block_bytes",
     "blocks_in",

@@ -18,6 +18,7 @@ _NAMES = {
     "comparer": "ch10_comparer",
     "capacity": "ch11_planner",
     "attention": "ch11_attention",
+    "pages": "ch11_pages",
     "gate": "ch13_gate",
     "trace": "ch12_trace",
     "loop": "ch12_loop",
