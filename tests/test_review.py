@@ -114,10 +114,10 @@ def test_between_due_days_nothing_counts():
 def test_days_are_those_of_the_learners_calendar(monkeypatch):
     late = {"id": "1", "at": "2026-03-02T23:30:00+00:00", "event": "attempt", "exercise": ONE, "state": "pass"}
     for zone, day in (("UTC0", 2), ("NZST-12", 3), ("EST5", 2)):
-        monkeypatch.setenv("TZ", zone)
-        time.tzset()
-        assert cards([late], date(2026, 3, 5))[ONE].passed == date(2026, 3, day)
-    monkeypatch.undo()
+        with monkeypatch.context() as patch:
+            patch.setenv("TZ", zone)
+            time.tzset()
+            assert cards([late], date(2026, 3, 5))[ONE].passed == date(2026, 3, day)
     time.tzset()
 
 
