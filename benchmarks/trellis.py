@@ -94,6 +94,8 @@ def model_rows(messages: int, rows: dict, keep) -> None:
         "trellis, 2 bits, k, v, o in 3, L=10": lambda: tcq(2, wide=("k_proj", "v_proj", "o_proj")),
         "gptq, int3 channel, embeddings int8": lambda: small_embeddings(gptq(3, None)),
         "trellis, 2 bits, L=12": lambda: tcq(2, 12),
+        "ggml IQ2_XXS, imatrix": lambda: ggmls(model, text, "IQ2_XXS"),
+        "ggml IQ2_XS, imatrix": lambda: ggmls(model, text, "IQ2_XS"),
     }
     for name in (name for name in ways if name not in rows):
         began = time.process_time()
@@ -102,6 +104,20 @@ def model_rows(messages: int, rows: dict, keep) -> None:
         rows[name]["bytes"] -= getattr(made, "saved_bytes", 0)
         print(name, rows[name], flush=True)
         keep()
+
+
+def ggmls(model, text, kind: str):
+    """A copy whose linears hold blocks of this type, written by ggml's own code with an importance matrix."""
+    from course_lib import calibrate
+    from course_lib.formats.ggml import native
+    from course_lib.formats.ggml.weight import Blocks
+
+    result, stats = copy.deepcopy(model), calibrate.collect(model, text, hessian=False, progress=False)
+    for name, found in stats.items():
+        w = model.get_submodule(name).weight.detach().float()
+        blocks = torch.as_tensor(native.quantize(w, kind, found.mean_square))
+        result.set_submodule(name, calibrate.QuantLinear(Blocks(blocks, kind)))
+    return result
 
 
 def small_embeddings(model):
