@@ -71,7 +71,7 @@ def llama(kind: str = "Q4_0") -> bytes:
 
 
 def every_value() -> bytes:
-    """A key of each value type, arrays of each, arrays within arrays, and a tensor of each type of the gguf package."""
+    """A key of each value type, arrays of each, arrays within arrays, and a tensor of each block type."""
     import gguf
 
     rng = np.random.default_rng(1)
@@ -82,9 +82,11 @@ def every_value() -> bytes:
     inner = Value([Value([1, 2], ARRAY, 4), Value(["a"], ARRAY, STRING)], ARRAY, ARRAY)
     keys["nested"] = Value([inner, Value([], ARRAY, 0)], ARRAY, ARRAY)
     parts = []
-    for known, (elements, size) in gguf.GGML_QUANT_SIZES.items():
+    sizes = {known.value: (known.name, *size) for known, size in gguf.GGML_QUANT_SIZES.items()}
+    sizes |= {t.type_id: (t.name, t.elements, t.block_bytes) for t in ggml.TYPES.values()}
+    for number, (name, elements, size) in sizes.items():
         data = rng.integers(0, 256, size, dtype=np.uint8)
-        parts.append(Part(f"t.{known.name}", (1, elements), known.value, lambda data=data: data))
+        parts.append(Part(f"t.{name}", (1, elements), number, lambda data=data: data))
     return joined(keys, parts, 2)
 
 

@@ -20,7 +20,8 @@ from course_lib.checks import curve, pieces
 from course_lib.checks.ch09 import fit, importance, q4_0, q6, scales, spend, warmup
 from course_lib.checks.ch09 import mine as recipe
 from course_lib.formats import ggml
-from course_lib.formats.ggml import anatomy, search
+from course_lib.formats.ggml import anatomy, codebook, native, search
+from course_lib.kernels.measure import recorded
 from course_lib.viz import explorers
 from course_lib.viz.explorers.ch09_words import GROUP, arithmetic
 from course_lib.viz.plots import ch09
@@ -150,6 +151,44 @@ def test_rows_of_896_fall_back():
     assert float(re.search(r"its Q4_K_M: (\S+) bits", shown)[1]) > 5.5
 
 
+def test_every_row_of_iq2_is_in_e8_and_of_those_by_lot_half():
+    shown = printed(cell("e8"), codebook=codebook).splitlines()
+    found = {line.split()[0]: [int(n) for n in re.findall(r"(\d+) rows,\s+(\d+)", line)[0]] for line in shown}
+    assert {kind: in_e8 == rows for kind, (rows, in_e8) in found.items()} == {
+        "IQ2_XXS": True, "IQ2_XS": True, "IQ2_S": True, "by": False}  # fmt: skip
+    assert 450 < found["by"][1] < 574 and [found[k][0] for k in ("IQ2_XXS", "IQ2_XS", "IQ2_S")] == [256, 512, 1024]
+
+
+def test_eight_weights_by_hand_are_the_reader_s():
+    w, name = 0.03 * randn(6, 2, 256), "up"
+    given = {name: type("Stats", (), {"mean_square": torch.rand(256) + 0.1})}
+    shown = printed(cell("iq2-by-hand"), w=w, name=name, stats=given, native=native, codebook=codebook)
+    hand, _, reader = (line.split(":")[1].strip() for line in shown.splitlines()[1:])
+    assert hand == reader and shown.splitlines()[0].count("-1") % 2 == 0
+
+
+def test_the_byte_of_five_digits_is_tq1_0_s():
+    shown = printed(cell("trits"))
+    assert [int(n) for n in re.findall(r"= (\d) · 256", shown)] == [2, 0, 1, 1, 2]
+    w = torch.zeros(1, 256)
+    w[0, [0, 32, 128]] = torch.tensor([1.0, -1.0, 1.0])
+    assert f"stored as {ggml.quantize(w, 'TQ1_0')[0, 0]}" in shown
+
+
+def test_the_recorded_figures_bear_what_the_picture_says():
+    found = recorded.results("low_bits")["results"]
+    blind = found["blind"]["kl"]
+    for kind, row in found.items():
+        if "bits" in row:
+            assert row["bits"] == ggml.block_type(kind).bits_per_weight
+        if kind.startswith(("IQ", "Q2_K", "Q3_K", "Q4_K")):
+            assert row["kl"] < blind / 2
+    assert found["TQ2_0"]["kl"] > blind and found["TQ2_0"]["bits"] == found["IQ2_XXS"]["bits"]
+    at = [found[kind] for kind in ("IQ3_S", "IQ2_XXS", "IQ1_S")]
+    steep = [np.log(b["kl"] / a["kl"]) / (a["bits"] - b["bits"]) for a, b in zip(at, at[1:], strict=False)]
+    assert 1 < steep[0] < steep[1]  # in e-folds a bit: a factor, and a larger one on the left
+
+
 def test_carl_s_order_keeps_every_number_of_a_block_and_moves_most():
     space = {"torch": torch, "ggml": ggml, "copy": copy}
     exec(cell("loader"), space)
@@ -234,6 +273,9 @@ def test_the_plots():
     assert {t.get_text() for t in figure.axes[0].texts} == {"Q4_0", "Q4_K", "MXFP4"}
     figure = ch09.tries([0.3, 0.25, 0.28], [2.0, 1.5, 3.0])
     assert [t.get_text() for t in figure.axes[0].texts] == ["largest weight / −8: 2", "the best try: 1.5"]
+    figure = ch09.low_bits({"IQ2_XXS": (2.0625, 0.5), "TQ2_0": (2.0625, 6.7)}, blind=4.8)
+    assert {t.get_text() for t in figure.axes[0].texts} >= {"IQ2_XXS", "TQ2_0", "a blind guess: every token alike"}
+    assert figure.axes[0].get_lines()[-1].get_ydata()[0] == 4.8
 
 
 # mine

@@ -9,21 +9,42 @@ FAMILIES = {  # name: (colour, marker, the types in it)
     "K-quants": ("blue", "o", ("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K")),
     "tables": ("green", "s", ("IQ4_NL", "IQ4_XS")),
     "microscaling": ("orange", "^", ("MXFP4",)),
-    "codebook": ("purple", "P", ("IQ3_S",)),
+    "codebooks": ("purple", "P", ("IQ3_S", "IQ3_XXS", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S")),
+    "−d, 0, d": ("red", "X", ("TQ2_0", "TQ1_0")),
 }
 
 _PLACES = {  # where a name does not stand above its mark, to the right: alignment and distance in points
     "Q4_K": ("right", (-7, -12)), "Q5_K": ("right", (-7, -12)), "Q6_K": ("right", (-7, -12)),
-    "IQ4_XS": ("right", (-8, -4)), "IQ4_NL": ("left", (8, -10)), "IQ3_S": ("right", (-8, -6)),
+    "IQ4_XS": ("right", (-8, -4)), "IQ4_NL": ("left", (8, -10)), "IQ3_S": ("right", (-8, -10)),
+    "TQ2_0": ("left", (9, -3)), **dict.fromkeys(("IQ3_XXS", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M"), ("right", (-8, -10))),
 }  # fmt: skip
 
 
 @styled
 def types(points, title="What a bit buys depends on the block"):
     """KL over bits a weight, both as measured: `points` is {"Q4_K": (4.5, 0.021), …}."""
+    figure, axes = new_figure(4.4)
+    _families(axes, points)
+    axes.set_title(title)
+    return figure
+
+
+@styled
+def low_bits(points, blind, title="2.06 bits twice: a codebook still knows something, −d, 0, d nothing"):
+    """The same for few bits; `blind` is the KL of a model that gives every token the same chance."""
+    figure, axes = new_figure(4.4)
+    _families(axes, points)
+    axes.axhline(blind, color=light("muted"), linestyle="--", linewidth=1.2, zorder=0)
+    axes.annotate("a blind guess: every token alike", (1, blind), (0, -5), xycoords=("axes fraction", "data"), ha="right",
+                  va="top", textcoords="offset points", color=light("muted"), fontsize=9)  # fmt: skip
+    axes.set_title(title)
+    return figure
+
+
+def _families(axes, points):
+    """Marks and names of block types, a line through each family, KL on a logarithmic axis."""
     from matplotlib.patheffects import withStroke
 
-    figure, axes = new_figure(4.4)
     for family, (color, marker, names) in FAMILIES.items():
         found = sorted((points[name], name) for name in names if name in points)
         if not found:
@@ -40,8 +61,6 @@ def types(points, title="What a bit buys depends on the block"):
         side, away = _PLACES.get(name, ("left", (7, 5)))
         label = axes.annotate(name, point, away, textcoords="offset points", ha=side, fontsize=9)
         label.set_path_effects([withStroke(linewidth=2.5, foreground=light("paper"))])  # it may stand on a line
-    axes.set_title(title)
-    return figure
 
 
 @styled
