@@ -14,6 +14,7 @@ from course_lib import Scheme, calibrate, quantize
 from course_lib.calibrate import rtn
 from course_lib.calibrate.awq import scales
 from course_lib.calibrate.folds import Fold
+from course_lib.calibrate.lowrank import low_rank_bytes
 from course_lib.checks import pieces
 from course_lib.checks.ch07 import clip, protected, salient, search, tied, warmup
 from course_lib.checks.ch07 import mine as recipe
@@ -156,6 +157,29 @@ def test_the_explorer_refuses_what_it_cannot_show():
 def test_the_plot_names_every_method():
     figure = ch07.methods({"3 bits": {"rtn": 0.3, "awq": 0.2, "gptq": 0.19}})
     assert [t.get_text() for t in figure.axes[0].texts] == ["nearest 0.3", "AWQ 0.2", "GPTQ 0.19"]
+
+
+def test_a_direction_by_hand_and_what_it_leaves():
+    lines = printed(cell("rank-by-hand")).splitlines()
+    assert "[3.0, 0.0, 0.0]" in lines[0] and lines[0].endswith("of the weights 5, of the outputs 37")  # 2² + 1², 6² + 1
+    assert "[0.0, 2.0, 0.0]" in lines[1] and lines[1].endswith("of the weights 10, of the outputs 10")
+
+
+def test_four_directions_cost_what_groups_of_32_cost():
+    w = randn(1, 512, 256)
+    wide, narrow = (quantize(w, Scheme.int(3, group=g, scale_dtype=torch.float16)).bits_per_weight for g in (128, 32))
+    assert 8 * low_rank_bytes(w.shape, 4) / w.numel() == pytest.approx(narrow - wide)
+
+
+def test_spent_begins_all_lines_at_the_start_and_names_their_ends():
+    ways = {
+        "plain": [("r = 2", 3.3, 0.27), ("r = 4", 3.5, 0.26)],
+        "groups": [("g = 64", 3.25, 0.25), ("g = 32", 3.5, 0.2)],
+    }
+    axes = ch07.spent(ways, ("3 bits", 3.1, 0.28)).axes[0]
+    assert [tuple(line.get_xydata()[0]) for line in axes.lines] == [(3.1, 0.28)] * 2
+    assert {"plain, r = 4", "groups, g = 32", "r = 2", "g = 64", "3 bits"} == {t.get_text() for t in axes.texts}
+    assert len({line.get_marker() for line in axes.lines}) == 2
 
 
 # mine
