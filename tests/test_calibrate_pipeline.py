@@ -14,6 +14,7 @@ from course_lib.calibrate.activations import changed
 from course_lib.calibrate.blocks import Flow, blocks_of, order_of
 
 INT3 = Scheme.int(3, group=16)
+LOOKING = ["gptq", "awq", "autoround"]
 ORDER = [["q", "k", "v"], ["o"], ["gate", "up"], ["down"]]
 
 
@@ -104,7 +105,7 @@ def test_flow_is_what_the_model_computes(model):
     assert not any(m._forward_pre_hooks for m in model.modules())
 
 
-@pytest.mark.parametrize("method", ["gptq", "awq"])
+@pytest.mark.parametrize("method", LOOKING)
 def test_the_argument_is_untouched_and_the_copy_generates(model, method):
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     result = quantize_model(model, INT3, method, BATCHES)
@@ -117,7 +118,7 @@ def test_the_argument_is_untouched_and_the_copy_generates(model, method):
         assert torch.equal(result.get_submodule(name).weight, q.dequantize())
 
 
-@pytest.mark.parametrize("method", ["gptq", "awq"])
+@pytest.mark.parametrize("method", LOOKING)
 @pytest.mark.parametrize("build", [tiny.llama, *(lambda n=n: family(n) for n in ("Qwen2", "Mistral", "Qwen3", "Phi3"))])
 def test_llama_like_models_come_out_closer_than_by_rounding(build, method):
     model = build()
@@ -129,7 +130,7 @@ def test_llama_like_models_come_out_closer_than_by_rounding(build, method):
     assert distance(model, result, test[0]) < distance(model, plain, test[0])
 
 
-@pytest.mark.parametrize("method", ["gptq", "awq"])
+@pytest.mark.parametrize("method", LOOKING)
 def test_biases_sixteen_bits_and_quantized_inputs(method):
     model = family("Qwen2").bfloat16()
     nn.init.normal_(model.model.layers[0].self_attn.v_proj.bias)
@@ -142,7 +143,7 @@ def test_biases_sixteen_bits_and_quantized_inputs(method):
         assert torch.equal(bias, model.model.layers[0].self_attn.v_proj.bias)
 
 
-@pytest.mark.parametrize("method", ["rtn", "gptq", "awq"])
+@pytest.mark.parametrize("method", ["rtn", *LOOKING])
 def test_a_block_that_runs_twice_is_quantized_once_and_is_one_module_still(method):
     shared = tiny.llama()
     shared.model.layers[1] = shared.model.layers[0]
@@ -152,12 +153,49 @@ def test_a_block_that_runs_twice_is_quantized_once_and_is_one_module_still(metho
     assert "forward" not in vars(shared.model.layers[0]) and "forward" not in vars(result.model.layers[0])
 
 
-@pytest.mark.parametrize("method", ["gptq", "awq"])
+@pytest.mark.parametrize("method", LOOKING)
 def test_the_last_linear_of_a_block_need_not_be_the_last_to_run(method):
     """Phi-3 defines o_proj before qkv_proj."""
     phi = family("Phi3")
     skip = ("lm_head", "gate_up_proj", "down_proj")
     assert len(quantize_model(phi, INT3, method, tokens(vocabulary=60), skip=skip).qtensors) == 4
+
+
+class Twice(nn.Module):
+    """An MLP in which one linear runs twice, the second time behind another; k has the input of the first call."""
+
+    def __init__(self, k_first):
+        super().__init__()
+        self.k, self.shared, self.between = (nn.Linear(32, 32) for _ in range(3))
+        self.k_first = k_first
+
+    def forward(self, x):
+        k = self.k(x) if self.k_first else None
+        y = self.shared(x)
+        k = self.k(x) if k is None else k
+        return k + self.shared(self.between(y.tanh()))
+
+
+@pytest.mark.parametrize("k_first", [True, False])
+def test_a_linear_that_runs_twice_is_calibrated_on_both_calls_and_rounded_once(k_first):
+    made, seen, given = tiny.llama(), {"k": [], "shared": []}, []
+    made.model.layers[0].mlp = Twice(k_first)
+    for name, inputs in seen.items():
+        linear = made.get_submodule(f"model.layers.0.mlp.{name}")
+        linear.register_forward_pre_hook(lambda _, args, inputs=inputs: inputs.append(args[0].flatten(0, -2)))
+    for ids in BATCHES:
+        logits(made, ids)
+    want = {name: hessian(torch.cat(inputs)) for name, inputs in seen.items()}
+    assert len(seen["k"]) == len(BATCHES) and len(seen["shared"]) == 2 * len(BATCHES)
+    stats = collect(made, BATCHES, [f"model.layers.0.mlp.{name}" for name in seen])
+    for name, H in want.items():
+        torch.testing.assert_close(stats[f"model.layers.0.mlp.{name}"].H, H)
+    skip = ("lm_head", r".*self_attn.*", r".*layers\.1\..*")
+    solve = lambda w, H, scheme: given.append(H) or quantize(w, scheme)  # noqa: E731
+    result = quantize_model(made, INT3, "gptq", BATCHES, skip=skip, solve=solve)
+    assert len(given) == len(result.qtensors) == 3
+    for name, H in zip(["k", "shared"] if k_first else ["shared", "k"], given[:2], strict=True):
+        torch.testing.assert_close(H, want[name])
 
 
 def test_a_head_is_calibrated_behind_the_quantized_blocks(model):
@@ -170,7 +208,7 @@ def test_a_head_is_calibrated_behind_the_quantized_blocks(model):
     assert torch.equal(rounded.qtensors["lm_head"].codes, quantize(model.lm_head.weight, INT3).codes)
 
 
-@pytest.mark.parametrize("method", ["gptq", "awq"])
+@pytest.mark.parametrize("method", LOOKING)
 def test_mixes_are_made_by_quantizing_twice(model, method):
     first = quantize_model(model, INT3, method, BATCHES, skip=("lm_head", "down_proj", r"model\.layers\.0\..*"))
     mix = quantize_model(first, Scheme.int(8), "gptq", BATCHES)
@@ -213,7 +251,7 @@ def test_awq_rounds_what_awq_returns(model):
 # ------------------------------------------------------------------ calibration text
 
 
-@pytest.mark.parametrize("method", ["gptq", "awq"])
+@pytest.mark.parametrize("method", LOOKING)
 def test_calibration_matters_and_is_repeatable(model, method):
     texts = ["the mug is broken, please send money back to my card. " * 30]
     ids = calibration_batches(tiny.tokenizer(), texts, 4, 24)
@@ -235,7 +273,7 @@ def test_the_bundled_model_finds_its_own_tokenizer():
 # ------------------------------------------------------------------ bad input
 
 
-@pytest.mark.parametrize("method", ["gptq", "awq"])
+@pytest.mark.parametrize("method", LOOKING)
 @pytest.mark.parametrize(
     "change, kind, names",
     [
@@ -255,14 +293,14 @@ def test_too_few_tokens_name_the_linear(model):
         quantize_model(model, INT3, "gptq", tokens(1, 20), percdamp=0)
 
 
-@pytest.mark.parametrize("method", ["gptq", "awq"])
+@pytest.mark.parametrize("method", LOOKING)
 def test_nan_activations_name_the_linear(model, method):
     with changed(model, "layers.0.mlp.act_fn", lambda x, name: x * math.nan):
         with pytest.raises(ValueError, match="model.layers.0.mlp.down_proj: its inputs must be finite"):
             quantize_model(model, INT3, method, BATCHES)
 
 
-@pytest.mark.parametrize("method", ["gptq", "awq"])
+@pytest.mark.parametrize("method", LOOKING)
 def test_a_linear_that_never_ran_is_named_unless_skipped(method):
     model = tiny.llama()
     model.model.layers[1].mlp.spare = nn.Linear(32, 32)
@@ -271,7 +309,7 @@ def test_a_linear_that_never_ran_is_named_unless_skipped(method):
     assert len(quantize_model(model, INT3, method, BATCHES, skip=("lm_head", "spare")).qtensors) == 14
 
 
-@pytest.mark.parametrize("method", ["gptq", "awq"])
+@pytest.mark.parametrize("method", LOOKING)
 def test_a_model_without_blocks_is_refused(method):
     pair = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
     with pytest.raises(ValueError, match="model must have decoder blocks"):

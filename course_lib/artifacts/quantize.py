@@ -26,18 +26,17 @@ def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(prog="course quantize", description="Quantize a causal language model.")
     result.add_argument("model", help='"bundled", a checkpoint directory or a hub id')
     result.add_argument("out", help="directory to write, which must not hold files yet; a file with --gguf")
-    result.add_argument("--method", choices=("gptq", "awq", "rtn"), default="gptq")
+    result.add_argument("--method", choices=("gptq", "awq", "autoround", "rtn"), default="gptq")
     result.add_argument("--bits", type=int, default=4)
     result.add_argument("--group", type=int, default=64, help="weights that share a scale; -1 is a whole row")
     result.add_argument("--layout", choices=tuple(LAYOUTS), default="gptq", help="how the files are laid out")
     result.add_argument("--asymmetric", action="store_true", help="grids with a zero point of their own")
-    result.add_argument(
-        "--calibration", metavar="TEXT", help="prose (the default of gptq and awq), code, task or a file"
-    )
+    result.add_argument("--calibration", metavar="TEXT", help="prose (the default unless rtn), code, task or a file")
     result.add_argument("--samples", type=int, default=SAMPLES, help="windows of calibration text")
     result.add_argument("--length", type=int, default=LENGTH, help="tokens in a window")
     result.add_argument("--act-order", action="store_true", help="gptq: the most active columns first")
     result.add_argument("--duo", action="store_true", help="awq: scale by weights too")
+    result.add_argument("--iters", type=int, default=200, help="autoround: steps of descent a block")
     gguf = result.add_argument_group("GGUF, instead of --method, --bits, --group and --layout")
     gguf.add_argument("--gguf", metavar="MIX", help=f"write a GGUF file: {', '.join(mixes.WRITTEN)}")
     gguf.add_argument("--imatrix", metavar="FILE", help="importance matrix; --calibration makes one from text")
@@ -61,7 +60,8 @@ def quantize(args) -> str:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"OUT must be a new or empty directory, got {args.out!r}, which holds files")
     source = models.BUNDLED if args.model == "bundled" else Path(args.model)
-    chosen = {"gptq": {"act_order": args.act_order}, "awq": {"duo": args.duo}}.get(args.method, {})
+    chosen = {"gptq": {"act_order": args.act_order}, "awq": {"duo": args.duo}, "autoround": {"iters": args.iters}}
+    chosen = chosen.get(args.method, {})
     if (source / "config.json").is_file():
         from transformers import AutoConfig, AutoTokenizer
 

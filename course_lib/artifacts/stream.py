@@ -81,8 +81,7 @@ def _run(model, flow: Flow, blocks, files, work: Path, lay, scheme: Scheme, meth
         block.to("meta")
         _trim()
         if i < last:  # what comes behind is done again after an interruption, so that there is an example
-            hidden = {str(j): t.contiguous() for j, t in enumerate(flow.hidden)}
-            write_atomic(work / "hidden.safetensors", save(hidden, {"blocks": str(i + 1)}))
+            write_atomic(work / "hidden.safetensors", save(flow.state(), {"blocks": str(i + 1)}))
     return example
 
 
@@ -158,8 +157,7 @@ def _resume(flow: Flow, work: Path) -> int:
         return 0
     with safe_open(work / "hidden.safetensors", "pt") as opened:
         done = int(opened.metadata()["blocks"])
-    hidden = load_file(work / "hidden.safetensors")
-    flow.hidden, flow.at = [hidden[str(j)] for j in range(len(hidden))], done
+    flow.restore(load_file(work / "hidden.safetensors"), done)
     return done
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
@@ -22,13 +23,15 @@ class Call:
 class Flow:
     """The hidden states of every calibration batch in front of one block; `advance` moves on to the next.
 
-    Only the inputs of one block are in memory. The other arguments are recorded once for each shape of a batch.
+    Only the inputs of one block are in memory. The other arguments are recorded once for each shape of a batch. Who
+    asks for `targets` in front of every block has the 16-bit model's hidden states in memory, too.
     """
 
     def __init__(self, model: nn.Module, names: list[str], batches: list[Tensor]):
         """names: the blocks, in the order in which they run; batches: tokens (rows, length)."""
         self.model, self.blocks, self.at = model, [model.get_submodule(name) for name in names], 0
         self.hidden: list[Tensor] = []
+        self.exact: list[Tensor] | None = None  # as the 16-bit model has them; None: nobody has asked
         self._others: dict[tuple, list[dict]] = {}  # shape of a batch -> each block's arguments
         self._shapes = [tuple(ids.shape) for ids in batches]
         for ids in batches:
@@ -43,6 +46,27 @@ class Flow:
         """The calls of the present block, one a batch."""
         for hidden, shape in zip(self.hidden, self._shapes, strict=True):
             yield Call(hidden, self._others[shape][self.at])
+
+    def shapes(self) -> list[Call]:
+        """One call of the present block for each shape of a batch."""
+        return list({shape: call for shape, call in zip(self._shapes, self.calls(), strict=True)}.values())
+
+    def targets(self) -> list[Tensor]:
+        """What the present block, not yet rounded, makes of the 16-bit model's hidden states: to be asked once."""
+        inputs = self.hidden if self.exact is None else self.exact
+        self.exact = [run(self.block, replace(call, hidden=x)) for x, call in zip(inputs, self.calls(), strict=True)]
+        return self.exact
+
+    def state(self) -> dict[str, Tensor]:
+        """The hidden states by name, for a file."""
+        parts = {"hidden": self.hidden, "exact": self.exact or []}
+        return {f"{part}.{i}": t.contiguous() for part, states in parts.items() for i, t in enumerate(states)}
+
+    def restore(self, state: dict[str, Tensor], at: int) -> None:
+        """Stand in front of block `at` with what `state` gave."""
+        n, self.at = len(self._shapes), at
+        self.hidden = [state[f"hidden.{i}"] for i in range(n)]
+        self.exact = [state[f"exact.{i}"] for i in range(n)] if "exact.0" in state else None
 
     def advance(self) -> None:
         """Run the present block on every batch, and stand in front of the next one."""
@@ -106,11 +130,14 @@ def stopping_at(linear: nn.Module) -> Iterator[None]:
 
 
 def inputs_of(
-    linears: dict[str, nn.Linear], block: nn.Module, calls, make: Callable[[], Running]
+    linears: dict[str, nn.Linear], block: nn.Module, calls, make: Callable[[], Running], once: bool = True
 ) -> dict[str, Running]:
-    """Name -> Running of the inputs of linears of a block, given as they run: it runs no further than the last one."""
+    """Name -> Running of the inputs of linears of a block, given as they run.
+
+    once: each of them is called once a run, so that it need go no further than the last one.
+    """
     *_, last = linears.values()
-    with listening(linears, make) as found, stopping_at(last):
+    with listening(linears, make) as found, stopping_at(last) if once else nullcontext():
         for call in calls:
             try:
                 run(block, call)
@@ -120,29 +147,43 @@ def inputs_of(
 
 
 def order_of(linears: dict[str, nn.Linear], block: nn.Module, call: Call) -> list[dict[str, nn.Linear]]:
-    """The linears of a block in the order in which they run, those with one and the same input together.
+    """The linears of a block in the order in which they first run, those with one and the same input together.
 
     A Llama block gives [q, k, v], [o], [gate, up], [down]. Linears that did not run come last.
     """
     groups: list[dict[str, nn.Linear]] = []
-    last: list = [None]
-
-    def hear(name: str, x: Tensor) -> None:
-        if x is not last[0]:
+    known: set[str] = set()
+    last = None
+    for name, x in _heard(linears, block, call):
+        if name in known:
+            continue
+        if x is not last:
             groups.append({})
-        groups[-1][name] = linears[name]
-        last[0] = x
+        groups[-1][name], last = linears[name], x
+        known.add(name)
+    silent = {name: linear for name, linear in linears.items() if name not in known}
+    return [*groups, silent] if silent else groups
 
+
+def repeated(linears: dict[str, nn.Linear], block: nn.Module, calls: list[Call]) -> set[str]:
+    """Names of the linears that one run of the block calls more than once."""
+    counts = [Counter(name for name, _ in _heard(linears, block, call)) for call in calls]
+    return {name for count in counts for name, n in count.items() if n > 1}
+
+
+def _heard(linears: dict[str, nn.Linear], block: nn.Module, call: Call) -> list[tuple[str, Tensor]]:
+    """(name, input) of every call of a linear while the block runs."""
+    heard: list[tuple[str, Tensor]] = []
     handles = [
-        m.register_forward_pre_hook(lambda _, args, name=name: hear(name, args[0])) for name, m in linears.items()
+        m.register_forward_pre_hook(lambda _, args, name=name: heard.append((name, args[0])))
+        for name, m in linears.items()
     ]
     try:
         run(block, call)
     finally:
         for handle in handles:
             handle.remove()
-    silent = {name: linear for name, linear in linears.items() if not any(name in group for group in groups)}
-    return [*groups, silent] if silent else groups
+    return heard
 
 
 def blocks_of(model: nn.Module, linears: dict[str, nn.Linear]) -> dict[str, dict[str, nn.Linear]]:

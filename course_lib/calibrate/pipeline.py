@@ -13,7 +13,7 @@ from course_lib.calibrate.hqq import hqq
 from course_lib.calibrate.linear import QuantLinear
 from course_lib.calibrate.qat import by_qat
 from course_lib.calibrate.rtn import rtn
-from course_lib.calibrate.sequential import by_awq, by_gptq
+from course_lib.calibrate.sequential import by_autoround, by_awq, by_gptq
 from course_lib.calibrate.solve import check_scheme, named, own, said
 from course_lib.calibrate.targets import DEFAULT_SKIP, check_activations, linears_of, skips
 from course_lib.progress import each
@@ -34,7 +34,14 @@ def _hqq(model, linears, scheme, calibration, progress, **options) -> dict[str, 
             for name, linear in each(linears, "searching", progress)}  # fmt: skip
 
 
-METHODS: dict[str, Method] = {"rtn": _rtn, "hqq": _hqq, "gptq": by_gptq, "awq": by_awq, "qat": by_qat}
+METHODS: dict[str, Method] = {
+    "rtn": _rtn,
+    "hqq": _hqq,
+    "gptq": by_gptq,
+    "awq": by_awq,
+    "autoround": by_autoround,
+    "qat": by_qat,
+}
 
 
 def quantize_model(
@@ -49,15 +56,15 @@ def quantize_model(
 ) -> nn.Module:
     """A copy of `model` whose linears are QuantLinear modules; it works with `generate`, and `model` stays untouched.
 
-    method       "rtn", "hqq", "gptq", "awq", "qat", or your own function (w (out, in), scheme) -> QTensor
+    method       "rtn", "hqq", "gptq", "awq", "autoround", "qat", or your own function (w (out, in), scheme) -> QTensor
     calibration  text as in `collect`: "prose", "code", "task", a file, texts or token tensors; not for "rtn" and "hqq"
     skip         linears that stay as they are: the end of a dotted name ("lm_head", "mlp.down_proj") or a regular
                  expression for all of it (r"model\\.layers\\.0\\..*"); embeddings and norms are never quantized, and a
                  head tied to the embedding, if not skipped, gets a weight of its own
     activations  Scheme of every quantized linear's inputs (see QuantLinear), or None
     options      of the method: for "gptq" those of `gptq` (act_order=True …) or solve=your (w, H, scheme) -> QTensor,
-                 for "awq" those of `awq` (alpha_grid, clip, duo), for "qat" those of `qat.train` (steps, rate), for
-                 "hqq" those of `hqq` (p, beta …)
+                 for "awq" those of `awq` (alpha_grid, clip, duo), for "autoround" those of `autoround.learn` (iters,
+                 rate) and quantized_input, for "qat" those of `qat.train` (steps, rate), for "hqq" those of `hqq`
 
     The copy has `.qtensors` (name -> QTensor) and `.quantized_fraction` (share of the parameters). A quantized copy
     may be quantized again: linears skipped the first time get the second scheme, which is how mixes are made.

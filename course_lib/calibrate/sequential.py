@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from torch import nn
 
+from course_lib.calibrate import autoround
 from course_lib.calibrate.awq import rescale
-from course_lib.calibrate.blocks import Flow, blocks_of, inputs_of, order_of
+from course_lib.calibrate.blocks import Flow, blocks_of, inputs_of, order_of, repeated
 from course_lib.calibrate.calibration import batches_for
 from course_lib.calibrate.gptq import gptq
 from course_lib.calibrate.rtn import rtn
 from course_lib.calibrate.solve import named, own, round_in_place
-from course_lib.calibrate.stats import Running, collect, evaluating, require_all
+from course_lib.calibrate.stats import Running, collect, evaluating, listening, require_all
 from course_lib.calibrate.targets import check_fit
 from course_lib.progress import each
 from course_lib.qtensor import QTensor
@@ -27,8 +29,10 @@ def gptq_block(flow: Flow, inside: dict[str, nn.Linear], scheme, solve=None, **o
     options are those of `gptq`; solve is a function (w, H, scheme) -> QTensor, such as your own, to use instead.
     """
     done: dict[str, QTensor] = {}
+    again = repeated(inside, flow.block, flow.shapes()) if inside else set()
     for group in order_of(inside, flow.block, next(flow.calls())) if inside else []:
-        found = inputs_of(group, flow.block, flow.calls(), lambda: Running(sample_rows=0))
+        once = again.isdisjoint(group)
+        found = inputs_of(group, flow.block, flow.calls(), lambda: Running(sample_rows=0), once)
         require_all(found, group)
         done |= _solved(group, {name: running.H for name, running in found.items()}, scheme, solve, **options)
     return done
@@ -41,12 +45,37 @@ def awq_block(flow: Flow, inside: dict[str, nn.Linear], scheme, **options) -> di
     return _rounded(inside, scheme)
 
 
+def autoround_block(
+    flow: Flow, inside: dict[str, nn.Linear], scheme, quantized_input: bool = True, **options
+) -> dict[str, QTensor]:
+    """Learned rounding: the block, on what the blocks before it became, is to give what the 16-bit model has there.
+
+    quantized_input=False shows it what the 16-bit blocks before it gave; options are those of `autoround.learn`.
+    """
+    inputs = flow.hidden if quantized_input or flow.exact is None else flow.exact
+    with listening(inside, lambda: Running(hessian=False, sample_rows=0)) as found:
+        targets = flow.targets()
+    require_all(found, inside)
+    if not inside:
+        return {}
+    calls = [replace(call, hidden=x) for x, call in zip(inputs, flow.calls(), strict=True)]
+    done = autoround.learn(flow.block, calls, targets, inside, scheme, **options)
+    for name, linear in inside.items():
+        round_in_place(linear, done[name])
+    return done
+
+
 def rtn_block(flow: Flow, inside: dict[str, nn.Linear], scheme) -> dict[str, QTensor]:
     """Round to nearest, which looks at nothing."""
     return _rounded(inside, scheme)
 
 
-ONE_BLOCK: dict[str, OneBlock] = {"gptq": gptq_block, "awq": awq_block, "rtn": rtn_block}
+ONE_BLOCK: dict[str, OneBlock] = {
+    "gptq": gptq_block,
+    "awq": awq_block,
+    "autoround": autoround_block,
+    "rtn": rtn_block,
+}
 
 
 def by_gptq(model, linears, scheme, calibration, progress, solve=None, **options) -> dict[str, QTensor]:
@@ -64,6 +93,14 @@ def by_awq(model, linears, scheme, calibration, progress, **options) -> dict[str
     """`awq_block` for every block; linears outside the blocks are only rounded."""
     batches = _batches(model, linears, scheme, calibration)
     done = _blocks("awq", model, linears, scheme, batches, progress, **options)
+    return done | _rounded({name: linear for name, linear in linears.items() if name not in done}, scheme)
+
+
+def by_autoround(model, linears, scheme, calibration, progress, **options) -> dict[str, QTensor]:
+    """`autoround_block` for every block; linears outside the blocks are only rounded."""
+    autoround.check_options(scheme, **options)
+    batches = _batches(model, linears, scheme, calibration)
+    done = _blocks("autoround", model, linears, scheme, batches, progress, **options)
     return done | _rounded({name: linear for name, linear in linears.items() if name not in done}, scheme)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -90,6 +91,15 @@ class Running:
         self.rows.append(_spaced(x, self.sample_rows))
         self.n += m
 
+    def copy(self) -> Running:
+        """The same, to go on from here on its own."""
+        other = Running(self.hessian, self.sample_rows)
+        other.n, other.rows = self.n, list(self.rows)
+        for name in ("H", "mean_abs", "max_abs", "mean_square"):
+            value = getattr(self, name, None)
+            setattr(other, name, None if value is None else value.clone())
+        return other
+
     def stats(self) -> Stats:
         """What has been seen so far."""
         rows = torch.cat(self.rows)
@@ -100,24 +110,32 @@ class Running:
 
 @contextmanager
 def listening(linears: dict[str, nn.Linear], make: Callable[[], Running]) -> Iterator[dict[str, Running]]:
-    """Inside the `with`, every linear's inputs go into a Running; linears called with one tensor (q, k, v) share it.
+    """Inside the `with`, every linear's inputs, of all its calls, go into a Running.
 
-    Yields name -> Running, in the order in which the linears first run.
+    Linears share one as long as they are called with the same tensors (q, k, v). Yields name -> Running, in the order
+    in which the linears first run.
     """
     found: dict[str, Running] = {}
-    led: set[str] = set()  # linears whose input another one takes in
-    last: list = [None, None]
+    sharing: Counter[Running] = Counter()
+    last: list = [None, None, None]  # the last tensor; what a linear had heard before it, and with it
 
     def hear(name: str, x: Tensor) -> None:
-        if x is last[0] and name not in found:
-            found[name] = last[1]
-            led.add(name)
-        elif name not in led:
-            last[:] = x, found.setdefault(name, make())
+        before = found.get(name)
+        if x is last[0] and before is last[1]:
+            after = last[2]
+        else:
+            shared = before is not None and sharing[before] > 1  # the others may not be called with x
+            after = make() if before is None else before.copy() if shared else before
             try:
-                last[1].update(x)
+                after.update(x)
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from error
+            last[:] = x, object() if after is before else before, after
+        sharing[after] += 1
+        sharing[before] -= 1
+        if sharing[before] < 1:
+            del sharing[before]  # nobody's any more: its H is freed
+        found[name] = after
 
     handles = [
         m.register_forward_pre_hook(lambda _, args, name=name: hear(name, args[0])) for name, m in linears.items()
