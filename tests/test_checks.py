@@ -119,7 +119,30 @@ def test_a_list_of_another_length_is_told_what_is_wrong_with_it_not_its_length()
     assert said.startswith("Yours cost ") and "list" not in said
     assert " bytes are left, and " in message(check.ch09.spend, lambda gains, costs, budget: [])
     law_free = first(check.ch14.opinion, lambda *args: []).failure
-    assert law_free.only_length and "returns a list of another length: expected a list of" in law_free.message
+    assert law_free.only_size and "returns a list of another length: expected a list of" in law_free.message
+
+
+def test_a_tensor_of_another_shape_is_told_what_a_law_makes_of_it():
+    """Where a law asks for that; a tensor of another shape must not be judged by laws that only happen to run on it."""
+    said = message(check.ch06.hessian, lambda x: x @ x.T)
+    assert said.startswith("x has ") and "one row and one column for each weight, not for each token" in said
+    assert message(check.ch04.pack, lambda codes, b: codes) == "2 codes of 4 bits are 8 bits. They fill 1 byte, not 2."
+    flat = first(check.ch04.pack, lambda codes, b: codes[None]).failure
+    assert (
+        flat.only_size and "expected a uint8 tensor of shape (1,), got a uint8 tensor of shape (1, 2)" in flat.message
+    )
+    other = first(check.ch07.salient, lambda x, k: x.abs().mean(dim=0)[:k]).failure
+    assert not other.only_size and "expected an int64 tensor" in other.message
+
+    def speaks(got, x, top=10.0):
+        return f"{got.numel()} numbers"
+
+    for any_shape, said in (
+        (True, "1 numbers"),
+        (False, "Your function returns the wrong kind of result: expected a "),
+    ):
+        double = toys.exercise(properties=[equals_reference(), law("says", speaks, any_shape=any_shape)])
+        assert message(double, lambda x, top=10.0: (2 * x).clip(max=top)[None]).startswith(said)
 
 
 class Lie:

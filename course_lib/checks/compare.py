@@ -25,8 +25,8 @@ class Mismatch(Exception):
     """The answer is of the wrong type, shape or dtype; the message is one sentence."""
 
 
-class OtherLength(Mismatch):
-    """The answer is a list, as was asked, of another length."""
+class OtherSize(Mismatch):
+    """The answer is a list or a tensor, as was asked, of another length or shape."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,9 @@ def fit(got, expected, where: str = ""):
     return got if fits else _mismatch(got, expected, where)
 
 
-def _mismatch(got, expected, where: str, hint: str = ""):
+def _mismatch(got, expected, where: str, kind=Mismatch):
     place = f" as {where}" if where else ""
-    raise Mismatch(f"expected {wanted(expected)}{place}, got {describe(got)}{hint}")
+    raise kind(f"expected {wanted(expected)}{place}, got {describe(got)}")
 
 
 def wanted(expected) -> str:
@@ -118,8 +118,10 @@ def _fit_tensor(got, expected: torch.Tensor, where: str):
         same_kind = _kind(torch.from_numpy(got).dtype) == _kind(expected.dtype)
         if got.shape == tuple(expected.shape) and same_kind and _holds(expected.dtype, got):
             return torch.from_numpy(got).to(expected.dtype)
-    if not isinstance(got, torch.Tensor) or got.shape != expected.shape or got.dtype != expected.dtype:
+    if not isinstance(got, torch.Tensor) or got.dtype != expected.dtype:
         _mismatch(got, expected, where)
+    if got.shape != expected.shape:
+        _mismatch(got, expected, where, OtherSize)
     return got
 
 
@@ -128,7 +130,7 @@ def _fit_sequence(got, expected, where: str):
         _mismatch(got, expected, where)
     if len(got) != len(expected):
         if isinstance(got, list) and isinstance(expected, list) and not where:
-            raise OtherLength(f"expected {describe(expected)}, got {describe(got)}")
+            _mismatch(got, expected, where, OtherSize)
         _mismatch(got, expected, where)
     items = [fit(g, e, _inside(f"item {i}", where)) for i, (g, e) in enumerate(zip(got, expected, strict=True))]
     return type(expected)(items)

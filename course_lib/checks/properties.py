@@ -45,25 +45,28 @@ def equals_reference(
     return Property(name, test, told.strip(), points)
 
 
-def law(name: str, fn: Callable, why: str = "", points: float = 1.0) -> Property:
-    """`fn(got, *args)` holds for the result of every case. Of a list of another length only its own sentence counts."""
+def law(name: str, fn: Callable, why: str = "", points: float = 1.0, any_shape: bool = False) -> Property:
+    """`fn(got, *args)` holds for the result of every case.
+
+    Of a list of another length, and with any_shape of tensors of another shape, only its own sentence counts.
+    """
 
     def test(run):
-        length = None
+        size = None
         for case in run.cases:
             try:
                 got = run.case(case)
             except Failed as failed:
-                if not failed.failure.only_length:
+                if not (failed.failure.only_size and (any_shape or isinstance(failed.failure.got, list))):
                     raise
-                length, got = length or failed, failed.failure.got
+                size, got = size or failed, failed.failure.got
                 said = _own_words(fn, got, *case.args, **case.kwargs)
             else:
                 said = _said(fn, got, *case.args, **case.kwargs)
             if said is not None:
                 run.fail(case, said, got=got, has_answer=True)
-        if length is not None:
-            raise length
+        if size is not None:
+            raise size
 
     return Property(name, test, why, points)
 

@@ -68,9 +68,9 @@ class Runner:
                 return compare.fit(got, expected)
             except compare.Mismatch as err:
                 kind = "returns the wrong kind of result" if self.exercise.takes_function else "is of the wrong kind"
-                length = isinstance(err, compare.OtherLength)
-                what = f"{'returns a list of another length' if length else kind}: {err}"
-                answer = dict(got=outcome.value, has_answer=True, only_length=length)
+                size = isinstance(err, compare.OtherSize)
+                what = f"{'returns a list of another length' if size and type(got) is list else kind}: {err}"
+                answer = dict(got=outcome.value, has_answer=True, only_size=size)
         subject = "Your function" if self.exercise.takes_function else "Your answer"
         raise Failed(Failure(f"{subject} {what}.", name, self.inputs(args, kwargs), **answer))
 

@@ -18,7 +18,7 @@ class Failure:
     shows_values: bool = False  # then the message, too, is not for a hidden case
     has_answer: bool = False
     has_expected: bool = False
-    only_length: bool = False  # a list was asked, and came, of another length: what else is wrong says more
+    only_size: bool = False  # a list or tensor was asked, and came, of another size: what a law makes of it says more
 
 
 class Failed(Exception):
@@ -52,9 +52,9 @@ class Judgement:
 
     @property
     def first(self) -> Verdict | None:
-        """The first property that failed; one that says more than that a list has another length goes before."""
+        """The first property that failed; one that says more than that the size is another goes before."""
         failed = [v for v in self.verdicts if v.ok is False]
-        return next((v for v in failed if not (v.failure and v.failure.only_length)), failed[0] if failed else None)
+        return next((v for v in failed if not (v.failure and v.failure.only_size)), failed[0] if failed else None)
 
 
 class Grade(NamedTuple):

@@ -61,7 +61,12 @@ def hessian(x):
         Case("as many tokens as inputs", normal(2, 4, 4)),
     ],
     properties=[
-        law("one row and one column for each input", _square, "w has a column for each input, and so has H."),
+        law(
+            "one row and one column for each input",
+            _square,
+            "w has a column for each input, and so has H.",
+            any_shape=True,
+        ),
         law(
             "half its diagonal is the mean of x²",
             _second_difference,

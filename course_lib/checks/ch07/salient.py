@@ -23,7 +23,7 @@ def _rows(x, k):
 
 def _how_many(got, x, k):
     if got.dim() != 1 or len(got) != k:
-        return f"Asked are {k} channels; yours has the shape {tuple(got.shape)}."
+        return f"k is {k}, so {k} number{'s' * (k != 1)} in a row; yours has the shape {tuple(got.shape)}."
     return len(set(got.tolist())) == k or "The same channel stands there twice."
 
 
@@ -63,7 +63,7 @@ def salient(x, k):
         Case("eight channels", normal(1, 16, 8) * torch.arange(1.0, 9.0), 3),
     ],
     properties=[
-        law("k different channels", _how_many, "One number a channel, each once."),
+        law("k different channels", _how_many, "One number a channel, each once.", any_shape=True),
         law("nobody louder is left out", _louder_first, "Mean |x| over the tokens is what AWQ calls salience."),
         equals_reference(why="No two channels of a case are equally loud."),
     ],

@@ -90,8 +90,15 @@ def fp8_rows(x):
         Case("many", torch.randn(6, 16, generator=torch.Generator().manual_seed(1))),
     ],
     properties=[
-        law("an s for each row that one can divide by", _usable, "The next thing that happens is x / s."),
-        law("numbers of E4M3", _numbers, "q has 8 bits. NaN is no number: it would spread to the whole token."),
+        law(
+            "an s for each row that one can divide by", _usable, "The next thing that happens is x / s.", any_shape=True
+        ),
+        law(
+            "numbers of E4M3",
+            _numbers,
+            "q has 8 bits. NaN is no number: it would spread to the whole token.",
+            any_shape=True,
+        ),
         law("the largest number is used", _filled, "Smaller, and codes are left over; larger, and numbers clip."),
         law("x comes back", _comes_back, "Three bits of mantissa: within 1/16, down to the subnormals."),
     ],

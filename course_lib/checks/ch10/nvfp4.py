@@ -142,7 +142,7 @@ def nvfp4(w):
         Case("large numbers", _randn(4, 2, 48, 1000.0)),
     ],
     properties=[
-        law("a scale for each 16 columns", _shapes, "4 + 8/16 = 4.5 bits a weight, and 32 for t."),
+        law("a scale for each 16 columns", _shapes, "4 + 8/16 = 4.5 bits a weight, and 32 for t.", any_shape=True),
         law("scales that 8 bits can hold", _stored, "s is stored in E4M3. What is stored is what decodes."),
         law("w comes back", _comes_back, "E2M1's widest gap is 2 steps, from 4 to 6: so 1.5 steps are plenty."),
         equals_reference(ulps=2, why="All three follow from the formula, t and s · t but for a rounding or two."),
