@@ -3,7 +3,9 @@
 from course_lib.calibrate.awq import awq
 from course_lib.calibrate.calibration import calibration_batches
 from course_lib.calibrate.gptq import gptq
+from course_lib.calibrate.hqq import hqq
 from course_lib.calibrate.linear import QuantLinear, quantize_activations, ran
+from course_lib.calibrate.lowrank import low_rank
 from course_lib.calibrate.pipeline import (
     METHODS,
     map_weights,
@@ -25,6 +27,8 @@ __all__ = [
     "collect",
     "gptq",
     "hessian",
+    "hqq",
+    "low_rank",
     "map_weights",
     "model_bytes",
     "quantize_activations",

@@ -26,7 +26,7 @@ def low_rank(error: Tensor, H: Tensor | None, rank: int) -> tuple[Tensor, Tensor
 
     E H Eᵀ is what the outputs' errors do together: A holds the r directions of the output in which they are largest.
     H None stands for the identity, and AB is then E's truncated SVD (ZeroQuant-V2, 2023). A diagonal H is LQER's
-    (Zhang et al., 2024), the whole one EoRA's (Liu et al., 2024). float32, computed in float64
+    (Zhang et al., 2024), the whole one EoRA's (Liu et al., 2024). float32, computed in float64.
     A's columns have length 1.
     Cost: out · in · (out + in) multiply-adds and an eigenvalue problem of size out.
     ValueError for shapes that do not fit, NaN, and a rank outside 0 … min(out, in).
