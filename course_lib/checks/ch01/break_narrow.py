@@ -50,7 +50,7 @@ EXERCISE = break_exercise(
     trial=trial,
     legal=legal,
     name="codes",
-    asked="int8, one axis: as few codes as you can, one of which comes back more than half a step off",
+    asked="int8, one axis, as few as you can",
     answer="torch.tensor([-128, 1], dtype=torch.int8)  # int8 has no +128: |-128| wraps round to -128",
     unit="codes",
     wrong=[
