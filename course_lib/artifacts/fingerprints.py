@@ -22,6 +22,7 @@ class Fingerprints:
     """Named numbers about one linear, ŵ = what its codes stand for; those that need H are None without it.
 
     ===============  ==================================================================================================
+    columns          columns of w
     alike            cosine of w and ŵ; far below 1, ŵ is no rounding of this w (rotated, fine-tuned, another model)
     nearest          share of codes that are the nearest to w (1 for round-to-nearest, whatever its scales)
     scaled           the same share for r·w·c, with the factors r (a row) and c (a column) that fit best
@@ -40,6 +41,7 @@ class Fingerprints:
     ===============  ==================================================================================================
     """
 
+    columns: int
     alike: float
     nearest: float
     scaled: float
@@ -80,6 +82,7 @@ def fingerprints(w: Tensor, q: QTensor, H: Tensor | None = None) -> Fingerprints
     r, c = row_and_column_factors(w, values)
     ratio = _range_ratio(w, q).abs()  # ggml's scales have a sign
     found = {
+        "columns": w.shape[1],
         "alike": torch.cosine_similarity(w.flatten(), values.flatten(), 0).item(),
         "nearest": 1 - misses.mean().item(),
         "scaled": 1 - _misses(w * r * c, q, step, zero).mean().item(),

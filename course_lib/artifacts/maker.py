@@ -21,7 +21,7 @@ GGML_OTHER = "not what ggml's quantizer writes without an importance matrix"
 _ALIKE = 0.7  # two bits leave a cosine of 0.85 and more
 _ALL = 0.999  # of the codes: a few ties may go either way
 _FEW = 0.01  # of the blocks
-_ORDERED = 0.3  # correlation along a path of columns; across the path it is near 0
+_SURE = 4  # standard errors, 1/√(columns - 1) each, of a rank correlation that is to mean an order
 _CLEAN = 0.99  # of the codes of the column that came first
 _LESS = 0.9  # output error against the nearest codes'
 
@@ -79,10 +79,10 @@ def _nearest(f: Fingerprints) -> Maker:
 
 def _updated(f: Fingerprints) -> Maker:
     codes = f"{1 - f.nearest:.0%} of the codes are not nearest"
-    by_activity = -1.0 if f.by_activity is None else f.by_activity
-    if f.by_place > max(_ORDERED, by_activity) and f.first_place >= _CLEAN and not f.reordered:
+    by_activity, ordered = -1.0 if f.by_activity is None else f.by_activity, min(0.7, _SURE / (f.columns - 1) ** 0.5)
+    if f.by_place > max(ordered, by_activity) and f.first_place >= _CLEAN and not f.reordered:
         return Maker(GPTQ, f"{codes}: none in the first column, and more the later the column")
-    if by_activity > max(_ORDERED, f.by_place) and f.first_activity >= _CLEAN:
+    if by_activity > max(ordered, f.by_place) and f.first_activity >= _CLEAN:
         return Maker(ACT_ORDER, f"{codes}: none in the most active column, and more the quieter the column")
     if f.reordered:
         return Maker(ACT_ORDER, f"{codes}, and g_idx puts columns into groups out of their order")
