@@ -38,9 +38,7 @@ def gaussian() -> dict:
         x = torch.randn(24, 256, generator=draw)
         rows[f"trellis {code} L=16, 2 bits"] = figures(x, through(x, code, 16, 2), 2)
     plane = points.lloyd(fit.view(-1, 2)[:20_000], fit.view(-1, 2)[:16], 200)
-    rows["16 points in the plane, 2 bits"] = figures(
-        judge.view(-1, 2), plane[points.nearest(judge.view(-1, 2), plane)], 2
-    )
+    rows["plane, 16 points, 2 bits"] = figures(judge.view(-1, 2), plane[points.nearest(judge.view(-1, 2), plane)], 2)
     found = points.e8(2**16, 0.25)
     x, tried = judge[:32_000].view(-1, 8), fit[:4_000].view(-1, 8)
     size = min((0.9, 0.95, 1.0, 1.05), key=lambda s: points.distortion(tried, found * s))

@@ -33,13 +33,17 @@ def plane(x, sets, title="As many codes, less error: the points need not lie in 
 @styled
 def distances(rows, title="How many times Shannon's least error a code leaves"):
     """Mean squared error over the bound 2^(-2R), by bits: `rows` is {name: [(bits, mse), …]} for N(0, 1)."""
+    import numpy as np
+
     figure, axes = new_figure(3.9)
-    styles = (("s", "red"), ("o", "orange"), ("^", "purple"), ("D", "green"), ("v", "blue"), ("P", "sky"))
-    for (name, found), (mark, color) in zip(rows.items(), styles, strict=False):
-        bits, times = zip(*((k, mse * 2 ** (2 * k)) for k, mse in found), strict=True)
+    styles = (("s", "red"), ("o", "orange"), ("^", "purple"), ("D", "green"), ("v", "blue"), ("P", "muted"))
+    lines = {name: np.array([(k, mse * 2 ** (2 * k)) for k, mse in sorted(found)]).T for name, found in rows.items()}
+    for (name, (bits, times)), (mark, color) in zip(lines.items(), styles, strict=False):
         axes.plot(bits, times, mark, linestyle="-", color=light(color), linewidth=1.4)
-        right = max(range(len(bits)), key=lambda i: bits[i])
-        axes.annotate(name, (bits[right], times[right]), (9, -4), textcoords="offset points", color=light(color))
+        beside = [np.interp(bits[-1] + 0.4, *other) for other in lines.values() if other[0][-1] > bits[-1]]
+        left = any(abs(y - times[-1]) < 0.12 for y in beside)  # a line runs where the name would stand
+        axes.annotate(name, (bits[-1], times[-1]), (-9 if left else 9, -4), textcoords="offset points",
+                      ha="right" if left else "left", color=light(color))  # fmt: skip
     axes.axhline(1, color=light("ink"), linewidth=1.6)
     axes.annotate("Shannon's bound", (1, 1), (0, -14), textcoords="offset points")
     axes.set(xlim=(0.85, 5.3), ylim=(0.75, 3.1), xlabel="bits a weight", ylabel="error / bound")
