@@ -50,7 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="record the result")
     options = parser.parse_args()
-    rows = [blocks(name) for name in ggml.WRITTEN]
+    rows = [blocks(name) for name in ggml.WRITTEN if not ggml.TYPES[name].needs_imatrix]
     for row in rows:
         decoded, kinds = row["decoded, random bytes"], [value for key, value in row.items() if ", " in key]
         equal, total = (sum(value[k] for value in kinds) - decoded[k] for k in (0, 1))

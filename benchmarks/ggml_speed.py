@@ -62,7 +62,7 @@ def main():
     options = parser.parse_args()
     x = (np.random.default_rng(0).standard_normal((options.size, options.size)) * 0.02).astype(np.float32)
     rows = []
-    for name in options.types or ggml.WRITTEN:
+    for name in options.types or [n for n in ggml.WRITTEN if not ggml.TYPES[n].needs_imatrix]:
         rows.append(row(name, x, options.repeat))
         shown = " ".join(f"{key[:-2]} {value}" for key, value in rows[-1].items() if key.endswith("_s"))
         print(f"{name:7} {rows[-1]['ratio_to_c']:5.2f}x C, same bytes: {rows[-1]['same_bytes']}   {shown}", flush=True)

@@ -98,7 +98,7 @@ def test_the_grid_of_iq3_s_holds_all_odd_numbers_up_to_15():
     assert set(codebook.grid("IQ3_S").flatten().tolist()) == {1, 3, 5, 7, 9, 11, 13, 15}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "IQ2_XXS"])
 def test_a_codebook_is_read_and_not_written(name):
     with pytest.raises(ValueError, match=f"got {name}, which llama.cpp writes: `llama-quantize --imatrix FILE`"):
         ggml.quantize(torch.ones(1, 256), name)

@@ -111,4 +111,16 @@ def test_the_course_writes_ternary_mixes(bundled, folder, mix):  # noqa: F811
         8 * sum(info.nbytes for info in file.tensors.values()) / sum(np.prod(s) for s in shapes.values())
     )
     with pytest.raises(ValueError, match="mix must be one of F32"):
+        llama.export(*bundled, folder / "x.gguf", "IQ2_XS")
+
+
+def test_the_course_writes_iq2_xxs_as_llama_cpp_does(bundled, folder, importance):  # noqa: F811
+    """The mix needs an imatrix; its other tensors are Q2_K and Q5_K, so that the course has a writer for each."""
+    model = dict(llama.tensors(bundled[0]))
+    types = [mixes.tensor_type(name, tuple(w.shape), "IQ2_XXS", mixes.Model(4, 2, True)) for name, w in model.items()]
+    assert set(types) == {"F32", "IQ2_XXS", "Q2_K", "Q5_K"} and "IQ2_XXS" in mixes.WRITTEN
+    for name in ("blk.0.attn_k.weight", "blk.3.attn_v.weight"):
+        ours = llama.stored(model[name], 16, importance[name])
+        assert np.array_equal(ours, native.quantize(model[name], "IQ2_XXS", importance[name]).numpy())
+    with pytest.raises(ValueError, match="imatrix must be given for IQ2_XXS"):
         llama.export(*bundled, folder / "x.gguf", "IQ2_XXS")

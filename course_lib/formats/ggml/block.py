@@ -24,6 +24,7 @@ class BlockType:
     dtype: np.dtype
     chunk = CHUNK_ELEMENTS
     uses_imatrix = True  # False where ggml ignores the importance matrix
+    needs_imatrix = False  # True where ggml does not write without one
 
     @property
     def block_bytes(self) -> int:
@@ -62,6 +63,8 @@ class BlockType:
     def quantize(self, x: np.ndarray, imatrix: np.ndarray | None = None) -> np.ndarray:
         """Bytes (rows, row_bytes) of x (rows, cols) float32; imatrix (cols,) weighs the columns."""
         rows, cols = x.shape
+        if self.needs_imatrix and imatrix is None:
+            raise ValueError(f"imatrix must be given for {self.name}, one importance >= 0 a column, got None")
         records = np.empty(rows * (self.row_bytes(cols) // self.block_bytes), self.dtype)
         flat = x.reshape(-1, self.elements)
         if imatrix is not None:

@@ -126,25 +126,25 @@ def positive(x: np.ndarray, nmax: int, w: np.ndarray) -> tuple[np.ndarray, np.nd
     """Scale and codes 0 … nmax of numbers >= 0, such as the scales of a super-block: least Σ w (x - scale l)².
 
     Nine scales are tried; then each code in turn may still move if that lowers the error, five rounds at most.
-    (C: make_qp_quants)
+    C keeps a code in a byte without sign, so that -1 becomes 255 where it is read again. (C: make_qp_quants)
     """
     top = np.maximum(x.max(0), F(0))
     zero = top < EPS
 
-    def squared_error(iscale):
-        q = np.minimum(nearest_int(x * iscale), nmax).astype(F)
-        d = x - (F(1) / iscale) * q
+    def squared_error(iscale, q):
+        d = x - (F(1) / iscale) * q.astype(F)
         return total(w, d, d)
 
     iscale = F(nmax) / top
-    best = squared_error(iscale)
+    best = squared_error(iscale, nearest_int(x * iscale) & 255)
     for step in (-4, -3, -2, -1, 1, 2, 3, 4):
         tried = (F(0.1) * F(step) + F(nmax)) / top
-        found = squared_error(tried)
+        found = squared_error(tried, np.minimum(nearest_int(x * tried), nmax))
         better = found < best
         best, iscale = np.where(better, found, best), np.where(better, tried, iscale)
     codes = np.minimum(nearest_int(x * iscale), nmax).astype(F)
-    sum_lx, sum_l2 = _improve(x, w, codes, -(2**22), nmax)
+    sums = np.stack([total(w, x, codes), total(w, codes, codes)])
+    sum_lx, sum_l2 = _improve(x, w, np.mod(codes, F(256), out=codes), sums, -(2**22), nmax, bytewise=True)
     scale = np.divide(sum_lx, sum_l2, out=np.zeros_like(top), where=sum_l2 > 0)
     codes[:, zero], scale[zero] = 0, 0
     return scale, codes.astype(np.uint8)
@@ -154,7 +154,9 @@ def signed(x: np.ndarray, nmax: int) -> tuple[np.ndarray, np.ndarray]:
     """Scale and codes 0 … 2 nmax - 1, x ≈ scale (code - nmax), where codes move one by one. (C: make_q3_quants)"""
     amax, top = first_largest(x)
     codes = codes_of(x * (F(-nmax) / top), -nmax, nmax - 1)
-    sum_lx, sum_l2 = _improve(x, x * x, codes, -nmax, nmax - 1)
+    w = x * x
+    sums = np.stack([total(w, x, codes), total(w, codes, codes)])
+    sum_lx, sum_l2 = _improve(x, w, codes, sums, -nmax, nmax - 1)
     scale = np.divide(sum_lx, sum_l2, out=np.zeros_like(top), where=sum_l2 > 0)
     codes += F(nmax)
     zero = amax < EPS
@@ -162,14 +164,14 @@ def signed(x: np.ndarray, nmax: int) -> tuple[np.ndarray, np.ndarray]:
     return scale, codes.astype(np.uint8)
 
 
-def _improve(x, w, codes, low, high):
-    """Move codes to where the least-squares error falls; changes `codes` and returns Σwxl and Σwl².
+def _improve(x, w, codes, sums, low, high, bytewise=False):
+    """Move codes to where the least-squares error falls; changes `codes` and `sums`, Σwxl and Σwl², and returns these.
 
     C goes round the numbers of a group, five times at most, and moves what can be improved while the others stay.
     Few can: all are looked at together, and in each group the next one in turn is moved, until a round moves none.
     """
     size, groups = len(x), np.arange(x.shape[1])  # the groups in which something may still move
-    sums, passed = np.stack([total(w, x, codes), total(w, codes, codes)]), np.zeros(len(groups), int)
+    passed = np.zeros(len(groups), int)
     part = x, w, codes, *sums
     while len(groups):
         new, wx, lx, l2 = _better_codes(*part, low, high)
@@ -184,7 +186,8 @@ def _improve(x, w, codes, low, high):
         np.minimum.at(first, at[good], turn[good])
         taken = np.flatnonzero(good & (turn == first[at]))
         groups, passed, lx, l2 = groups[at[taken]], turn[taken] + 1, lx[taken], l2[taken]
-        codes[row[taken], groups], sums[0, groups], sums[1, groups] = new[taken], lx, l2
+        kept = np.mod(new[taken], F(256)) if bytewise else new[taken]
+        codes[row[taken], groups], sums[0, groups], sums[1, groups] = kept, lx, l2
         part = *(t.take(groups, axis=1) for t in (x, w, codes)), lx, l2
     return sums
 

@@ -16,7 +16,8 @@ FAMILIES = {  # name: (colour, marker, the types in it)
 _PLACES = {  # where a name does not stand above its mark, to the right: alignment and distance in points
     "Q4_K": ("right", (-7, -12)), "Q5_K": ("right", (-7, -12)), "Q6_K": ("right", (-7, -12)),
     "IQ4_XS": ("right", (-8, -4)), "IQ4_NL": ("left", (8, -10)), "IQ3_S": ("right", (-8, -10)),
-    "TQ2_0": ("left", (9, -3)), **dict.fromkeys(("IQ3_XXS", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M"), ("right", (-8, -10))),
+    "TQ2_0": ("left", (9, -3)), "IQ1_M": ("right", (-8, -10)),
+    **dict.fromkeys(("IQ3_XXS", "IQ2_S", "IQ2_XS", "IQ2_XXS"), ("right", (-8, -10))),
 }  # fmt: skip
 
 
@@ -35,8 +36,8 @@ def low_bits(points, blind, title="2.06 bits twice: a codebook still knows somet
     figure, axes = new_figure(4.4)
     _families(axes, points)
     axes.axhline(blind, color=light("muted"), linestyle="--", linewidth=1.2, zorder=0)
-    axes.annotate("a blind guess: every token alike", (1, blind), (0, -5), xycoords=("axes fraction", "data"), ha="right",
-                  va="top", textcoords="offset points", color=light("muted"), fontsize=9)  # fmt: skip
+    axes.annotate("a blind guess: every token alike", (1, blind), (0, -5), xycoords=("axes fraction", "data"),
+                  textcoords="offset points", ha="right", va="top", color=light("muted"), fontsize=9)  # fmt: skip
     axes.set_title(title)
     return figure
 
