@@ -11,11 +11,11 @@ STATEMENTS = {
     ),
     "GPTQ's second order": (
         "I explain why GPTQ looks at second-order information: it keeps a layer's output, not its weights.",
-        ("ch06",),
+        ("ch06", "ch15.who_made"),
     ),
     "AWQ's protection": (
         "I describe how AWQ protects the channels that activations make important, and why it needs their statistics.",
-        ("ch07", "ch05.smooth_scales", "ch05.fold", "ch05.best_alpha"),
+        ("ch07", "ch05.smooth_scales", "ch05.fold", "ch05.best_alpha", "ch15.who_made"),
     ),
     "GGUF, a container": (
         "I explain GGUF as a portable container, and name the quantizers that may lie in it.",
@@ -64,7 +64,9 @@ def evidence(entries) -> list[str]:
 
 def found() -> dict:
     """What the explorer takes: each exercise's state, each statement's and each level's exercises."""
-    standings, counted = history.standings(), [e.id for e in namespace.every() if "ch01" <= e.chapter <= "ch14"]
+    named = {entry for _, entries in (*STATEMENTS.values(), *RUBRIC.values()) for entry in entries}
+    exercises = [e for e in namespace.every() if "ch01" <= e.chapter <= "ch14" or e.id in named]
+    standings, counted = history.standings(), [e.id for e in exercises]
     states = {id: standings[id].state if id in standings else NOT_ATTEMPTED for id in counted}
     statements = [(name, evidence(entries)) for name, (_, entries) in STATEMENTS.items()]
     levels = [(name, evidence(entries)) for name, (_, entries) in RUBRIC.items()]

@@ -9,11 +9,11 @@ from course_lib.viz.scene import Scene
 NAMES = ("symmetric or asymmetric", "GPTQ's second order", "AWQ's protection", "GGUF, a container",
          "calibration and groups", "evaluation", "weights, activations, cache")  # fmt: skip
 COUNT = (("passed unaided", False), ("also with the solution read", True))
-WIDTH, HEIGHT, TOP, ROW = 760, 470, 48, 24
+WIDTH, HEIGHT, TOP, ROW = 760, 494, 48, 24
 MARKS_X, BARS_X, BAR = 92, 470, 200
-# exercises of chapters 01 to 14, and which show each statement and level: a chapter, or chapter.place in it from 0
-_EXERCISES = (5, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6)
-_STATEMENTS = ("01 02", "06", "05.2 05.3 05.4 07", "08 09", "04.0 04.3 06.1 06.5 09.4", "04.2 13 14",
+# exercises that count, chapters 01 to 15, and which show each statement and level: a chapter, or chapter.place from 0
+_EXERCISES = (5, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 1)
+_STATEMENTS = ("01 02", "06 15", "05.2 05.3 05.4 07 15", "08 09", "04.0 04.3 06.1 06.5 09.4", "04.2 13 14",
                "05.0 05.1 10.2 11 12.5")  # fmt: skip
 _LEVELS = (("Needs work", ""), ("Developing", "01 02.0 02.3 03.1 03.3"), ("Solid", "03.0 03.2 04.0 08.1 08.5 11.0"),
            ("Strong", "06.1 06.2 06.5 07 12.1 12.3"), ("Excellent", "11.2 11.5 13 14"))  # fmt: skip
@@ -127,7 +127,7 @@ def _marks(scene, n, found):
     rows = {}
     for each in found["states"]:
         rows.setdefault(each[:4], []).append(each)
-    for chapter in range(1, 15):
+    for chapter in range(1, 16):
         y = TOP + ROW * (chapter - 1)
         mine = rows.get(f"ch{chapter:02d}", [])
         scene.text(50, y + 5, f"{chapter:02d}", size=13, color="ink" if mine else "muted", anchor="end")
@@ -136,7 +136,7 @@ def _marks(scene, n, found):
             if each in chosen:
                 scene.rect(x - 13, y - 11, 26, 22, fill="sky", color="ink", line=1.2)
             _mark(scene, x, y, found["states"][each], each in n.passed)
-    y = TOP + ROW * 14 + 6
+    y = TOP + ROW * 15 + 6
     legend = (("counts", "passed", True), ("solution read", "passed, solution seen", False),
               ("tried", "not yet", False), ("open", "not attempted", False))  # fmt: skip
     for (word, state, counts), x in zip(legend, (60, 140, 256, 322), strict=True):
