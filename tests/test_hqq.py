@@ -217,6 +217,19 @@ def test_the_model_runs_without_a_kernel_and_is_worth_what_its_weights_are():
     assert isinstance(next(iter(small.qtensors.values())), QTensor)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_q4_1_block_holds_what_hqq_found(seed):
+    """Its m is −s z in 16 bits; the codes come back, since HQQ keeps the range and so uses the first and the last."""
+    import gguf
+
+    kind = gguf.GGMLQuantizationType.Q4_1
+    q = hqq(0.05 * randn(seed, 64, 256), real(4, 32, scale_dtype=torch.float16, zero_dtype=torch.float16))
+    assert ((q.codes.reshape(64, 8, 32).amin(2) == 0) & (q.codes.reshape(64, 8, 32).amax(2) == 15)).all()
+    held = torch.from_numpy(gguf.quants.dequantize(gguf.quants.quantize(q.dequantize().numpy(), kind), kind))
+    step = q.step.repeat_interleave(32, dim=1)
+    assert ((held - q.dequantize()).abs() <= 15 * step * 2**-10).all()  # d and m, each to half a unit in 2^-11
+
+
 def test_kernels_integers_and_layouts_refuse_it(tmp_path):
     from course_lib import artifacts
 
