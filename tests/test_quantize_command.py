@@ -49,6 +49,16 @@ def test_the_directory_holds_what_quantize_model_made(checkpoint, tmp_path, caps
     assert all(torch.equal(q.codes, loaded.qtensors[name].codes) for name, q in want.items())
 
 
+def test_iterations_reach_learned_rounding(checkpoint, tmp_path):
+    codes = []
+    for iters in ("0", "3"):
+        assert call(checkpoint, tmp_path / iters, "--method", "autoround", "--iters", iters) == 0
+        codes.append({name: q.codes for name, q in artifacts.load(tmp_path / iters)[0].qtensors.items()})
+    plain = quantize_model(tiny.llama(), Scheme.int(4, "full", 16, scale_dtype=torch.float16)).qtensors
+    assert all(torch.equal(codes[0][name], q.codes) for name, q in plain.items())
+    assert any(not torch.equal(codes[1][name], q.codes) for name, q in plain.items())
+
+
 def test_act_order_and_two_bits(checkpoint, tmp_path):
     assert call(checkpoint, tmp_path / "out", "--bits", "2", "--act-order") == 0
     loaded, _ = artifacts.load(tmp_path / "out")

@@ -37,7 +37,13 @@ def same(a, b):
 
 @pytest.mark.parametrize(
     "method, options, layout",
-    [("gptq", {}, "gptq"), ("gptq", {"act_order": True}, "gptq_v2"), ("awq", {}, "gptq"), ("rtn", {}, "gptq")],
+    [
+        ("gptq", {}, "gptq"),
+        ("gptq", {"act_order": True}, "gptq_v2"),
+        ("awq", {}, "gptq"),
+        ("rtn", {}, "gptq"),
+        ("autoround", {"iters": 3}, "gptq"),
+    ],
 )
 def test_it_is_what_quantize_model_and_save_give(checkpoint, tmp_path, method, options, layout):
     out = stream(checkpoint, tmp_path / "out", INT4, method, BATCHES, layout, **options)
@@ -78,9 +84,12 @@ def test_other_families_with_heads_of_their_own(tmp_path, name):
     same(quantize_model(model, INT4, "gptq", batches, skip=("lm_head", "q_proj")), artifacts.load(out)[0])
 
 
-@pytest.mark.parametrize("at", [1, 2, 3])
-def test_an_interrupted_run_goes_on(checkpoint, tmp_path, monkeypatch, at):
-    real, calls = module.ONE_BLOCK["gptq"], []
+@pytest.mark.parametrize("method, at, options, other", [
+    ("gptq", 1, {}, {"act_order": True}), ("gptq", 2, {}, {"act_order": True}), ("gptq", 3, {}, {"act_order": True}),
+    ("autoround", 3, {"iters": 3}, {"iters": 4}),
+])  # fmt: skip
+def test_an_interrupted_run_goes_on(checkpoint, tmp_path, monkeypatch, method, at, options, other):
+    real, calls = module.ONE_BLOCK[method], []
 
     def breaks(*args, **options):
         calls.append(1)
@@ -88,15 +97,15 @@ def test_an_interrupted_run_goes_on(checkpoint, tmp_path, monkeypatch, at):
             raise KeyboardInterrupt
         return real(*args, **options)
 
-    monkeypatch.setitem(module.ONE_BLOCK, "gptq", breaks)
+    monkeypatch.setitem(module.ONE_BLOCK, method, breaks)
     with pytest.raises(KeyboardInterrupt):
-        stream(checkpoint, tmp_path / "out", INT4, "gptq", BATCHES)
+        stream(checkpoint, tmp_path / "out", INT4, method, BATCHES, **options)
     assert not (tmp_path / "out").exists() and (tmp_path / ".out.partial").is_dir()
     with pytest.raises(ValueError, match="interrupted run with other settings"):
-        stream(checkpoint, tmp_path / "out", INT4, "gptq", BATCHES, act_order=True)
-    done = stream(checkpoint, tmp_path / "out", INT4, "gptq", BATCHES)
+        stream(checkpoint, tmp_path / "out", INT4, method, BATCHES, **other)
+    done = stream(checkpoint, tmp_path / "out", INT4, method, BATCHES, **options)
     assert len(calls) == 1 + 3  # the broken one, and every block once
-    want = stream(checkpoint, tmp_path / "whole", INT4, "gptq", BATCHES)
+    want = stream(checkpoint, tmp_path / "whole", INT4, method, BATCHES, **options)
     for file in want.glob("*.safetensors"):
         assert file.read_bytes() == (done / file.name).read_bytes()
     assert not (tmp_path / ".out.partial").exists()
