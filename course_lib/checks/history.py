@@ -81,13 +81,12 @@ class Event(NamedTuple):
 
 
 def events(records: Iterable[dict]) -> list[Event]:
-    """The events of a log by their time, each once; records that say nothing about an exercise are skipped.
+    """The events of a log by their time; records that say nothing about an exercise are skipped.
 
     >>> events([{"id": "1", "at": "no date", "event": "attempt", "exercise": "ch01.scale"}])
     []
     """
-    found = filter(None, map(_event, records))
-    return list(dict.fromkeys(sorted(found, key=lambda e: (e.at, e.id))))
+    return sorted(filter(None, map(_event, records)), key=lambda e: (e.at, e.id))
 
 
 def _event(record) -> Event | None:
