@@ -71,6 +71,14 @@ def test_act_order_needs_inputs_or_g_idx():
     assert told(gptq(W, H, FULL, act_order=True), H=None) == makers.ACT_ORDER
 
 
+def test_groups_of_columns_out_of_order_are_put_together():
+    order = torch.randperm(128, generator=torch.Generator().manual_seed(0))
+    grid, back = quantize(W[:, order], FULL), order.argsort()
+    q = QTensor(grid.codes[:, back], grid.scale, grid.zero_point, FULL, grid.shape, (back // 64).to(torch.int32))
+    f = fingerprints(W, q)
+    assert f.reordered and (f.nearest, f.whole) == (1, 1) and maker(f).name == makers.NEAREST
+
+
 @pytest.fixture(scope="module")
 def peers():
     """Four rows that GPTQModel and llm-compressor rounded on grids found beforehand, as QTensors; and H."""
