@@ -75,7 +75,7 @@ def main():
 
     names = ("ruler", "grid", "planner", "heatmap", "migrate", "stepper", "protect", "inspector", "offload", "blocks",
              "toggler", "comparer", "capacity", "attention", "pages", "trace", "loop", "gate", "decide",
-             "mastery")  # fmt: skip
+             "canary", "mastery")  # fmt: skip
     rows = [row(name, getattr(explorers, name)()) for name in names]
     try:
         rows.append(bot_rows())

@@ -30,6 +30,7 @@ STILLS = {
     "12": ("trace", {"version": 2, "rows": 4, "access": 15}),
     "12-loop": ("loop", {"version": "gemv-3"}),
     "14": ("decide", {"model": "llama-3-70b", "machine": "rtx-4090"}),
+    "14-canary": ("canary", {}),
     "15": ("mastery", {"statement": 4}),
 }
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks" / "img"

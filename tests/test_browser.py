@@ -129,6 +129,11 @@ EXPLORERS = {
         ("tokens a sequence", "Home", "BF16 fits, too, and is the fallback"),
         ("machine", "NVIDIA GeForce RTX 4090, 24 GiB", "Try first: FP8 checkpoint on vLLM"),
     ]),
+    "canary": ("canary()", "2,000 candidates that lose 10 points of good replies", [
+        ("points it loses", "Home", "that lose 0 points of good replies; fewer than 10 may go. Decided once"),
+        ("pairs a minute", "End", "in 10 minutes. Looked at every minute"),
+        ("points it loses", "ArrowRight", "that lose 1 point of good replies"),
+    ]),
     "mastery": ("mastery()", "33 of 83 exercises count. The level is Developing.", [
         ("statement", "evaluation", "“evaluation” is shown by 13 exercises of chapters 04, 13, 14; 1 count."),
         ("as if done up to", "End", "The level is Excellent."),

@@ -19,7 +19,9 @@ from course_lib.checks import curve, pieces
 from course_lib.checks.ch14 import cost, decide, first, opinion, sees, step, warmup
 from course_lib.checks.ch14 import mine as recipe
 from course_lib.deploy.choose import LOCAL, choose
+from course_lib.evaluate.paired import Paired
 from course_lib.viz import explorers
+from course_lib.viz.explorers import ch14_canary
 from course_lib.viz.explorers.ch14_decide import BATCHES, CONTEXTS, MACHINES, MODELS
 
 NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "14-choose-and-ship.ipynb"
@@ -244,3 +246,47 @@ def test_the_names_say_what_the_text_says(capsys):
     listed = {"Q4_K_M.gguf": 4.92, "AWQ-INT4": 5.73, "4bit-mlx": 4.52}
     assert all(f"{size:.2f}" in cell("names-text") for size in listed.values())
     assert all(abs(sizes[name] - size) <= 0.01 for name, size in listed.items())
+
+
+# the first good moment
+
+
+def test_what_the_canary_explorer_s_tasks_promise():
+    once = {drop: ch14_canary.decided_once(drop) for drop in (0, 8, 10, 12, 15, 20)}
+    early = {rate: ch14_canary.first_good_moment(10, rate).share for rate in (1, 2, 20)}
+    assert (round(once[10].share, 2), round(early[2], 2), round(early[20], 2)) == (0.05, 0.23, 0.17)
+    assert early[1] >= early[2] > early[20] > once[10].share
+    nothing = ch14_canary.first_good_moment(0, 2)
+    assert once[0].share == nothing.share == 1 and 5.5 < once[0].pairs.mean() / nothing.pairs.mean() < 6.5
+    assert (round(once[0].lost.mean()), round(nothing.lost.mean())) == (6, 1)
+    paid = [once[drop].lost[~once[drop].promoted].mean() for drop in (8, 10, 12, 15, 20)]
+    assert 15.5 < min(paid) and max(paid) < 18.5
+
+
+@pytest.mark.parametrize("drop, rate", [(0, 1), (10, 2), (5, 20), (20, 10)])
+def test_the_explorer_s_canaries_are_those_of_the_library(drop, rate):
+    rule = ch14_canary.policy()
+    lost, won = ch14_canary.counts(drop)
+    once, early = ch14_canary.decided_once(drop), ch14_canary.first_good_moment(drop, rate)
+    for k in range(25):
+        canary, hasty = deploy.Canary(deploy.CanaryPolicy(pairs=200, margin=0.1, differ=1.0)), None
+        lost_now = won_now = 0
+        for n in range(200):
+            bad, better = lost[k, n] > lost_now, won[k, n] > won_now
+            canary.compared(not bad, not better, (1.0, 1.0))
+            lost_now, won_now = int(lost[k, n]), int(won[k, n])
+            good = (n + 1) % rate == 0 and Paired(n + 1, lost_now, won_now).not_worse_by(rule.margin)
+            if hasty is None and (good or canary.state != "running"):
+                hasty = (n + 1, good or canary.state == "promoted", lost_now, won_now)
+            if canary.state != "running":
+                break
+        assert (once.pairs[k], once.promoted[k], once.lost[k], once.won[k]) == (
+            n + 1, canary.state == "promoted", lost_now, won_now)  # fmt: skip
+        assert (early.pairs[k], early.promoted[k], early.lost[k], early.won[k]) == hasty
+
+
+def test_the_drawn_paths_end_where_the_canaries_do():
+    shown = explorers.canary(drop=8, rate=5)
+    scene, n = shown.frame()[1], shown.numbers(8, 5)
+    circles = sum(mark.kind == "circle" for mark in scene.marks)
+    assert circles == n.once.promoted[:24].sum() + n.first.promoted[:24].sum() > 5

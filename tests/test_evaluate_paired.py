@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from course_lib.evaluate.paired import Paired, items_needed, paired
+from course_lib.evaluate.paired import Paired, items_needed, left_over, paired
 
 
 def test_the_published_cases():
@@ -61,6 +61,16 @@ def test_the_score_bound_solves_its_equation(n, lost, won):
     spread = math.sqrt(n * (2 * p + d * (1 - d)))
     assert (lost - won - n * d) / spread == pytest.approx(-1.6449, abs=2e-3)
     assert d == pytest.approx(pair.interval(0.90)[1], abs=0.04)
+
+
+def test_what_is_left_over_falls_through_zero_at_the_bound_for_numbers_and_arrays_alike():
+    counts = [(n, b, c) for n in (1, 30, 200) for b in range(min(n, 12) + 1) for c in range(min(n - b, 6) + 1)]
+    n, b, c = np.array(counts).T
+    bounds = np.array([Paired(*row).drop_high() for row in counts])
+    for margin in (0.01, 0.1, 0.3):
+        ruled_out = left_over(b, c, n, margin) < 0
+        assert (ruled_out == (bounds < margin)).all() and 0 < ruled_out.sum() < len(counts)
+        assert ruled_out.tolist() == [Paired(*row).not_worse_by(margin) for row in counts]
 
 
 def test_without_flips_the_bound_is_wilson_s():

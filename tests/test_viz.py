@@ -33,6 +33,7 @@ MAKERS = {
     "migrate": explorers.migrate,
     "stepper": explorers.stepper,
     "attention": explorers.attention,
+    "canary": explorers.canary,
     "pages": lambda: explorers.pages(block=32),
 }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from course_lib.evaluate.paired import Paired
 from course_lib.evaluate.serving import percentile
@@ -54,11 +55,24 @@ class CanaryPolicy:
         if self.errors < 1 or self.slower <= 0:
             raise ValueError(f"errors must be at least 1 and slower above 0, got {self.errors} and {self.slower}")
 
-    @property
+    @cached_property
     def may_lose(self) -> int:
         """The most losses, with no win, after which all pairs together could still be within the margin."""
         held = [k for k in range(self.pairs + 1) if Paired(self.pairs, k, 0).not_worse_by(self.margin)]
         return max(held, default=-1)
+
+    def judge(self, pairs: int, lost: int, won: int) -> str:
+        """What so many pairs say of the good replies: "running", "promoted" or "rolled back".
+
+        >>> policy = CanaryPolicy(pairs=60, margin=0.1)
+        >>> policy.may_lose, policy.judge(20, 2, 0), policy.judge(20, 3, 0), policy.judge(60, 2, 0)
+        (2, 'running', 'rolled back', 'promoted')
+        """
+        if lost - won > self.may_lose:
+            return "rolled back"
+        if pairs < self.pairs:
+            return "running"
+        return "promoted" if Paired(pairs, lost, won).not_worse_by(self.margin) else "rolled back"
 
 
 @dataclass
@@ -89,21 +103,22 @@ class Canary:
         self.won += candidate_good and not incumbent_good
         self.differed += not same
         policy, told = self.policy, f"in {len(self.seconds)} pairs"
-        if self.lost - self.won > policy.may_lose:
+        judged = policy.judge(len(self.seconds), self.lost, self.won)
+        if judged == "rolled back" and self.lost - self.won > policy.may_lose:
             told = f"good replies: {self.lost} lost and {self.won} won {told}"
             self._end("rolled back", f"{told}: all {policy.pairs} would not keep it below {policy.margin:.0%}")
         elif self.differed > policy.differ * policy.pairs:
             told = f"{self.differed} replies say something else {told}"
             self._end("rolled back", f"{told}: of {policy.pairs} at most {policy.differ:.0%} may")
         elif len(self.seconds) >= policy.pairs:
-            self._decide()
+            self._decide(judged)
 
-    def _decide(self) -> None:
+    def _decide(self, judged: str) -> None:
         pair = Paired(len(self.seconds), self.lost, self.won)
         candidate, incumbent = (percentile(column, 0.95) for column in zip(*self.seconds, strict=True))
         told = f"{pair.n} pairs, {self.lost} lost, {self.won} won, {self.differed} differ"
         told += f", p95 {candidate * 1e3:.0f} ms against {incumbent * 1e3:.0f}"
-        if not pair.not_worse_by(self.policy.margin):
+        if judged == "rolled back":
             self._end("rolled back", f"{told}: the loss may exceed {self.policy.margin:.0%}")
         elif candidate > self.policy.slower * incumbent:
             self._end("rolled back", f"{told}: more than {self.policy.slower:g} times as slow")

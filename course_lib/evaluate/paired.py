@@ -64,12 +64,8 @@ class Paired:
         """
         from scipy.optimize import brentq
 
-        b, c, n, z = self.lost, self.won, self.n, NormalDist().inv_cdf(1 - alpha)
-
         def left(d: float) -> float:
-            half = -b - c + (2 * n - b + c) * d
-            p = (math.sqrt(max(0.0, half**2 + 8 * n * c * d * (1 - d))) - half) / (4 * n)
-            return b - c - n * d + z * math.sqrt(n * max(0.0, 2 * p + d * (1 - d)))
+            return float(left_over(self.lost, self.won, self.n, d, alpha))
 
         return 1.0 if left(1.0) >= 0 else float(brentq(left, self.drop + 1e-12, 1.0))
 
@@ -80,7 +76,23 @@ class Paired:
         """
         if not 0 < margin < 1:
             raise ValueError(f"margin must be a share between 0 and 1, such as 0.01 for a point, got {margin}")
-        return self.drop_high(alpha) < margin
+        return bool(left_over(self.lost, self.won, self.n, margin, alpha) < 0)
+
+
+def left_over(lost, won, n, drop, alpha=0.05):
+    """b − c − n·d + z·√(n·(2p + d·(1 − d))): below 0 where a drop of d is ruled out; for numbers, and for arrays.
+
+    It falls with d and is 0 at `Paired.drop_high`, which says what p is.
+
+    >>> bool(left_over(0, 0, 100, 0.0264) < 0 < left_over(0, 0, 100, 0.0263))
+    True
+    """
+    import numpy as np
+
+    half = -lost - won + (2 * n - lost + won) * drop
+    spread = drop * (1 - drop)
+    p = (np.sqrt(np.maximum(0.0, half**2 + 8 * n * won * spread)) - half) / (4 * n)
+    return lost - won - n * drop + NormalDist().inv_cdf(1 - alpha) * np.sqrt(n * np.maximum(0.0, 2 * p + spread))
 
 
 def paired(base: Sequence[bool], other: Sequence[bool]) -> Paired:

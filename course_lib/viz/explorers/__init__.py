@@ -23,6 +23,7 @@ _NAMES = {
     "trace": "ch12_trace",
     "loop": "ch12_loop",
     "decide": "ch14_decide",
+    "canary": "ch14_canary",
     "mastery": "ch15_mastery",
 }
 __all__ = list(_NAMES)
