@@ -3,34 +3,43 @@
 import torch
 
 
-def variant(slack=0.55, ends=True, signed=True, spread=None, q4=None, narrowed=None, scaled=None, order=None):
+def variant(slack=0.55, ends=True, signed=True, spread=None, top=None, q4=None, narrowed=None, scaled=None,
+            loud=None, order=None):  # fmt: skip
     """who_made with a step done another way: a function in place of the right one, or a number.
 
-    spread(s, g) lays out scales; q4(share, q, s), narrowed(share, off) and scaled(slope, loud, share) say yes or no;
-    order(moved, loud, w, share) is "gptq" or "act-order". share is 1 where s = max|w|/7.5.
+    spread(s, g) lays out scales, top(w, g) is a group's largest weight, loud(x) a column's loudness; q4(share, q, s),
+    narrowed(share, off) and scaled(slope, loud, share) say yes or no; order(moved, loud, w, share) is "gptq" or
+    "act-order". share is 1 where s = max|w|/7.5.
     """
 
     def wrong(w, q, s, x):
         g = w.shape[1] // s.shape[1]
-        top = w.abs().reshape(len(w), -1, g).amax(2)
-        share, per_weight = 7.5 * s.abs() / top, (spread or _spread)(s, g)
+        share, per_weight = 7.5 * s.abs() / (top or _largest)(w, g), (spread or _spread)(s, g)
         off = (q - w / (per_weight if signed else per_weight.abs())).abs()
         moved = (off > slack) & ((q > -8) & (q < 7) if ends else torch.ones_like(q, dtype=torch.bool))
         if not moved.any():
             if (q4 or _is_q4)(share, q, s):
                 return "q4_0"
             return "mse" if (narrowed or _is_narrowed)(share, off) else "rtn"
-        loud = x.abs().mean(0)
+        loudness = (loud or _loudness)(x)
         slope = (per_weight * q * w).sum(0) / (w * w).sum(0)
-        if (scaled or _is_scaled)(slope, loud, share):
+        if (scaled or _is_scaled)(slope, loudness, share):
             return "awq"
-        return (order or in_order)(moved, loud, w, share)
+        return (order or in_order)(moved, loudness, w, share)
 
     return wrong
 
 
 def _spread(s, g):
     return s.repeat_interleave(g, 1)
+
+
+def _largest(w, g):
+    return w.abs().reshape(len(w), -1, g).amax(2)
+
+
+def _loudness(x):
+    return x.abs().mean(0)
 
 
 def _is_q4(share, q, s):

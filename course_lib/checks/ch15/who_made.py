@@ -106,6 +106,16 @@ def who_made(w, q, s, x):
             "These have all 16 codes: half the range is 7.5 steps. With /7 every layer looks narrowed.",
         ),
         Wrong(
+            "the row's largest weight",
+            variant(top=lambda w, g: w.abs().amax(1, keepdim=True)),
+            "Each group has its own largest weight. You compare all scales of a row with the row's.",
+        ),
+        Wrong(
+            "the largest weight without | |",
+            variant(top=lambda w, g: w.reshape(len(w), -1, g).amax(2)),
+            "The largest weight of a group may be negative: take |w| first.",
+        ),
+        Wrong(
             "all groups must be narrowed",
             variant(narrowed=lambda share, off: bool((share < 0.98).all())),
             "A search keeps the full range where that is best. One narrowed group is enough.",
@@ -148,7 +158,8 @@ def who_made(w, q, s, x):
         Wrong(
             "AWQ overlooked",
             variant(scaled=lambda *_: False),
-            "Codes that are not nearest to w may be nearest to w·c. Fit one factor c a column.",
+            "Codes that are not nearest to w may be nearest to w·c. Fit a factor c for each column: in AWQ's layers c"
+            " grows with mean |x| over all tokens, steadily, but never quite in line.",
         ),
         Wrong(
             "scales that are not the largest weight's are AWQ's",
@@ -159,6 +170,11 @@ def who_made(w, q, s, x):
             "any slope but 1 is AWQ's",
             variant(scaled=lambda slope, loud, share: bool(((slope - 1).abs() > 0.05).any())),
             "With 16 rows a column's slope is not 1 by chance alone. AWQ's slopes go with mean |x|.",
+        ),
+        Wrong(
+            "the mean of x",
+            variant(loud=lambda x: x.mean(0)),
+            "A loud channel swings to both sides, and its mean is near 0. Loudness is mean |x|.",
         ),
         Wrong(
             "one order only",
