@@ -35,8 +35,8 @@ def nearest(x: Tensor, points: Tensor) -> Tensor:
 def distortion(x: Tensor, points: Tensor) -> float:
     """Mean squared error of a weight when each row of x (n, d) becomes its nearest point.
 
-    >>> distortion(torch.tensor([[0.2], [0.9]]), torch.tensor([[0.0], [1.0]]))  # (0.04 + 0.01) / 2
-    0.02500000037252903
+    >>> distortion(torch.tensor([[0.25], [1.0]]), torch.tensor([[0.0], [1.0]]))  # (1/16 + 0) / 2
+    0.03125
     """
     return (x - points[nearest(x, points)]).square().mean().item()
 

@@ -61,8 +61,8 @@ def levels(code: str, L: int) -> Tensor:
     code  "1mad" or "3inst" (QTIP, section 3.1), "mcg" or "mul1" (exllamav3's format EXL3)
     L     bits of a state, 2 … 16. ValueError for others.
 
-    >>> levels("1mad", 2).tolist()
-    [-1.0825320482254028, 0.1894390732049942, -1.4546632766723633, 1.5629117488861084]
+    >>> levels("1mad", 16)[:3]
+    tensor([-1.2517, -0.8390, -0.4263])
     """
     if code not in CODES:
         raise ValueError(f"code must be one of {', '.join(map(repr, CODES))}, got {code!r}")
@@ -82,9 +82,10 @@ def encode(x: Tensor, table: Tensor, bits: int, tail_biting: bool = True, memory
     Cost: T · 2^L comparisons a sequence and pass. Memory: `room(T)`, which may be used again for the next call, since
     asking for it takes a good part of the time. ValueError for what does not fit.
 
-    >>> states = encode(torch.tensor([[-1.0, 1.5, 0.2, -1.4]]), levels("1mad", 2), bits=1)
-    >>> states.tolist(), levels("1mad", 2)[states].round(decimals=1).tolist()
-    ([[0, 1, 2, 0]], [[-1.100000023841858, 0.20000000298023224, -1.5, -1.100000023841858]])
+    >>> table = torch.tensor([0.5, -1.0, 1.5, -0.5])  # states 00, 01, 10, 11
+    >>> states = encode(torch.tensor([[-1.1, 1.4, -0.9, -0.4]]), table, bits=1)
+    >>> states.tolist(), table[states].tolist()
+    ([[3, 2, 1, 3]], [[-0.5, 1.5, -1.0, -0.5]])
     """
     L = _check(x, table, bits, tail_biting)
     x, half, found = x.detach().float(), x.shape[1] // 2, []
