@@ -40,7 +40,7 @@ def spent(ways, start, title="What more bits buy: a few directions, or smaller g
         for name, x, y in points[:-1] if k in (0, len(ways) - 1) else ():
             axes.annotate(name, (x, y), (0, -17 if k else 9), textcoords="offset points", ha="center", fontsize=10)
         axes.annotate(f"{way}, {names[-1]}", (bits[-1], errors[-1]), (9, -4), textcoords="offset points")
-    axes.annotate(start[0], start[1:], (0, 11), textcoords="offset points")
+    axes.annotate(start[0], start[1:], (-6, 19), textcoords="offset points")
     ends = [points[-1] for points in ways.values()]
     last, least = max(bits for _, bits, _ in ends), min(error for _, _, error in ends)
     axes.set_xlim(start[1] - 0.05, start[1] + 1.45 * (last - start[1]))
