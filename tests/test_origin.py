@@ -8,14 +8,14 @@ import tiny
 import torch
 from safetensors.torch import load_file
 
-from course_lib import QTensor, Scheme, artifacts, quantize
+from course_lib import QTensor, Scheme, artifacts, models, quantize
 from course_lib.artifacts import maker as makers
 from course_lib.artifacts.fingerprints import fingerprints, row_and_column_factors, same_blocks
 from course_lib.artifacts.maker import maker
 from course_lib.artifacts.origin import main, origins
 from course_lib.calibrate import calibration_batches, gptq, quantize_model
 from course_lib.calibrate.rotation import hadamard
-from course_lib.calibrate.stats import hessian
+from course_lib.calibrate.stats import collect, hessian
 from course_lib.checks.ch15 import layers
 from course_lib.checks.ch15.who_made import EXERCISE, who_made
 from course_lib.formats import ggml, microscaling
@@ -140,7 +140,9 @@ def test_scaled_channels_are_told_and_found(bits):
 
 def test_what_cannot_be_told_is_not_said():
     noise = torch.randn(W.shape, generator=torch.Generator().manual_seed(0))
-    assert told(quantize(W @ hadamard(128, 0), FULL)) == told(quantize(noise, FULL)) == makers.UNKNOWN
+    for other in (W @ hadamard(128, 0), noise):
+        said = maker(fingerprints(W, quantize(other, FULL), H))
+        assert said.name == makers.UNKNOWN and said.why.startswith("the cosine with the original is only")
     grid = quantize(W, FULL)
     moved = (grid.codes.int() + (noise > 1.5).int()).clamp(0, 15).to(torch.uint8)  # by chance, not by inputs
     q = QTensor(moved, grid.scale, grid.zero_point, FULL, grid.shape)
@@ -164,6 +166,15 @@ def test_bad_input_is_said(w, q, H, said):
 def test_every_layer_of_the_exercise_is_what_it_is_labelled():
     assert {case.maker for case in EXERCISE.cases} == set(layers.MAKERS)
     assert all(who_made(*case.args) == case.maker for case in EXERCISE.cases)
+
+
+def test_the_six_files_of_the_folder_are_told():
+    model, tokenizer = models.load("bundled")
+    name, batches = "model.layers.0.mlp.up_proj", calibration_batches(tokenizer, "prose", 8, 128)
+    w, rows = model.get_submodule(name).weight.detach().float(), collect(model, batches, [name])[name].rows
+    files = layers.folder(w, rows, seed=15)
+    found = [who_made(w, *layers.parts(q), rows) for q in files.values()]
+    assert list(files) == list("ABCDEF") and sorted(found) == sorted(layers.MAKERS) != found
 
 
 def test_q4_0_as_a_qtensor_is_ggmls():
