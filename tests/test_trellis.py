@@ -235,6 +235,10 @@ def test_a_weight_is_decoded_from_its_bytes_alone(bits):
         assert not torch.equal(TrellisWeight(**(vars(q) | {name: flipped})).dequantize(), q.dequantize())
 
 
+def test_zeros_stay_zeros():
+    assert not by_trellis(torch.zeros(16, 32), torch.eye(32), 2, L=6).dequantize().any()
+
+
 def test_a_model_holds_the_bytes_and_generates():
     model = llama(num_hidden_layers=1)
     before = {name: p.clone() for name, p in model.named_parameters()}

@@ -115,7 +115,8 @@ def by_trellis(
     packed, memory = [], trellis.room(TILE * TILE)
 
     def tile(part: Tensor) -> Tensor:
-        states = trellis.encode((part / scale).reshape(-1, TILE * TILE), table, bits, memory=memory)
+        x = (part / scale).nan_to_num()  # a weight of zeros has scale 0, and any path does
+        states = trellis.encode(x.reshape(-1, TILE * TILE), table, bits, memory=memory)
         packed.append(trellis.pack(states, bits, L))
         return scale * table[states].view(part.shape)
 
