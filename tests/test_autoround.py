@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from course_lib import Scheme, quantize
 from course_lib.calibrate import autoround, quantize_model
 from course_lib.calibrate.autoround import Rounding
-from course_lib.calibrate.blocks import Flow
+from course_lib.calibrate.blocks import Call, Flow
 
 GOLDEN = Path(__file__).parent / "golden" / "autoround"
 GROUP = 16
@@ -170,6 +170,37 @@ def test_a_block_is_never_worse_than_rounded_to_nearest(iters, rate):
     assert error(learned) <= error(rounded) * (1 + 1e-5)
     if iters == 25:
         assert error(learned) < 0.8 * error(rounded)
+
+
+def one_layer(scales, seed=0):
+    """A linear as a block, calls whose inputs have these sizes, and what it gives for them."""
+    g = torch.Generator().manual_seed(seed)
+    linear = torch.nn.Linear(16, 8, bias=False)
+    linear.weight.data = torch.randn(8, 16, generator=g)
+    calls = [Call(size * torch.randn(64, 16, generator=g), {}) for size in scales]
+    with torch.no_grad():
+        return torch.nn.Sequential(linear), calls, [linear(call.hidden) for call in calls], {"w": linear}
+
+
+def losses_of(q, calls, targets):
+    return [(call.hidden @ q.dequantize().T - y).square().mean().item() for call, y in zip(calls, targets, strict=True)]
+
+
+def test_the_best_iterate_is_kept():
+    log, (block, calls, targets, linears) = [], one_layer([1.0])
+    q = autoround.learn(block, calls, targets, linears, INT3, iters=12, rate=0.05, log=log)["w"]
+    assert losses_of(q, calls, targets)[0] == pytest.approx(min(log), rel=1e-5)
+    assert min(log) < min(log[0], log[-1])  # neither the first nor the last
+
+
+def test_an_iterate_that_is_best_on_an_easy_call_alone_gives_way_to_round_to_nearest():
+    """The hard call is seen first, at V = 0; then the steps have thrown all, and the easy call's loss is small."""
+    block, calls, targets, linears = one_layer([1.0, 1e-3])
+    for seed in range(6):
+        log = []
+        q = autoround.learn(block, calls, targets, linears, INT3, iters=2, rate=0.9, seed=seed, log=log)["w"]
+        before = sum(losses_of(quantize(linears["w"].weight, INT3), calls, targets))
+        assert sum(losses_of(q, calls, targets)) <= before * (1 + 1e-6)
 
 
 def test_it_is_repeatable_and_the_seed_is_the_order_of_the_batches():
