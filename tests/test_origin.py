@@ -1,6 +1,8 @@
 """Who made a quantized layer: files of others' tools, our own methods, and what must stay untold."""
 
+import dataclasses
 import importlib.util
+import json
 from pathlib import Path
 
 import pytest
@@ -151,6 +153,15 @@ def test_what_cannot_be_told_is_not_said():
     assert told(gptq(W, flat, FULL), H=flat) == makers.NEAREST  # nothing to pass on: it *is* rounding
 
 
+@pytest.mark.parametrize("nearest, loudness", [(0.977, 0.49), (0.985, 0.33), (0.944, 0.47)])
+def test_awq_that_scales_by_little_is_not_taken_for_act_order(nearest, loudness):
+    """Figures of layers of the bundled model that AWQ made at two bits; act-order's differ in these two."""
+    f = fingerprints(W, gptq(W, H, FULL, act_order=True, static_groups=True), H)
+    assert maker(f).name == makers.ACT_ORDER
+    f = dataclasses.replace(f, nearest=nearest, scaled=0.97, loudness=loudness, output=1.0)
+    assert maker(f).name == makers.UNKNOWN
+
+
 @pytest.mark.parametrize("w, q, H, said", [
     (W, W, None, "q must be a QTensor, got Tensor"),
     (W[:4], quantize(W, FULL), None, r"w must be a matrix of the shape of q, \(48, 128\), got shape \(4, 128\)"),
@@ -185,6 +196,14 @@ def test_q4_0_as_a_qtensor_is_ggmls():
     assert torch.equal(q * s.repeat_interleave(32, 1), ggml.dequantize(blocks, "Q4_0"))
     with pytest.raises(ValueError, match="16 codes"):
         layers.parts(quantize(W, Scheme.int(4)))
+
+
+def test_the_recorded_table_names_nobody_wrongly():
+    path = Path(__file__).parents[1] / "benchmarks" / "results" / "origin.json"
+    rows = json.loads(path.read_text(encoding="utf-8"))["results"]
+    assert len(rows) == 18 and all(asked["wrong"] == 0 for row in rows.values() for asked in row.values())
+    right = {name: row["no inputs"]["right"] for name, row in rows.items()}
+    assert all(right[name] == 28 for name in rows if "static" not in name and not name.startswith(("awq", "qat")))
 
 
 def test_course_origin(tmp_path, capsys):

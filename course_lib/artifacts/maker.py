@@ -23,7 +23,8 @@ _ALL = 0.999  # of the codes: a few ties may go either way
 _FEW = 0.01  # of the blocks
 _SURE = 4  # standard errors, 1/√(columns - 1) each, of a rank correlation that is to mean an order
 _CLEAN = 0.99  # of the codes of the column that came first
-_LOUD = 0.5  # correlation of a column's factor with its inputs; GPTQ's stay below 0.3
+_LOUD = 0.35  # correlation of a column's factor with its inputs; GPTQ's stay below 0.3
+_MANY = 0.05  # of the codes are not nearest: AWQ that scales by little, and QAT's first steps, leave fewer
 _LESS = 0.9  # output error against the nearest codes'
 
 
@@ -81,10 +82,11 @@ def _nearest(f: Fingerprints) -> Maker:
 def _updated(f: Fingerprints) -> Maker:
     codes = f"{1 - f.nearest:.0%} of the codes are not nearest"
     by_activity, ordered = -1.0 if f.by_activity is None else f.by_activity, min(0.7, _SURE / (f.columns - 1) ** 0.5)
-    if f.by_place > max(ordered, by_activity) and f.first_place >= _CLEAN and not f.reordered:
+    many = 1 - f.nearest > _MANY
+    if many and f.by_place > max(ordered, by_activity) and f.first_place >= _CLEAN and not f.reordered:
         return Maker(GPTQ, f"{codes}: none in the first column, and more the later the column")
     scaled = f.loudness is not None and f.loudness > _LOUD  # AWQ's factors, too, leave codes that follow loudness
-    if by_activity > max(ordered, f.by_place) and f.first_activity >= _CLEAN and not scaled:
+    if many and by_activity > max(ordered, f.by_place) and f.first_activity >= _CLEAN and not scaled:
         return Maker(ACT_ORDER, f"{codes}: none in the most active column, and more the quieter the column")
     if f.reordered:
         return Maker(ACT_ORDER, f"{codes}, and g_idx puts columns into groups out of their order")
