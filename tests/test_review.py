@@ -459,6 +459,11 @@ def test_a_name_from_a_strange_log_stays_text():
     assert page.count("</details>") == 1 and "**b** c # h $x^2$" in " ".join(text.split())
 
 
+@pytest.mark.parametrize("text", ["a*b*c and _d_", "x[0](a)", "<b>no</b>", "~~no~~", "&amp; & \\*", "one ` alone *x*"])
+def test_a_task_is_shown_to_the_letter(text):
+    assert rendered(review_notebook.plain(text))[0].strip() == text
+
+
 def test_a_chapter_without_a_notebook_is_a_key_error():
     with pytest.raises(KeyError, match="ch06"):
         review_notebook.notebook([card_of(TWO)], on(3), {})
