@@ -164,8 +164,10 @@ def test_what_chapter_15_says_of_the_recorded_rows():
     qat = json.loads((RESULTS / "qat.json").read_text(encoding="utf-8"))["results"]
     scanner = qat["int2 g64"]["gptq"]["bytes"]
     two = found["model"]["trellis, 2 bits, L=10"]
-    rounded = json.loads((RESULTS / "autoround.json").read_text(encoding="utf-8"))["results"]
-    others = [*qat["int2 g64"].values(), *rounded["int2 g64"].values()]
+    others = [*qat["int2 g64"].values()]
+    if (RESULTS / "autoround.json").exists():  # the section before it
+        rounded = json.loads((RESULTS / "autoround.json").read_text(encoding="utf-8"))["results"]
+        others += rounded["int2 g64"].values()
     others += [row for name, row in found["model"].items() if name.startswith("ggml IQ2")]
     for row in others:  # "the least KL, fewer bytes, a few replies that are right"
         assert all(two[f"kl_{d}"] < row[f"kl_{d}"] - 2 * row[f"kl_{d}_stderr"] for d in ("prose", "code", "task"))
