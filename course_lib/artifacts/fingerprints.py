@@ -98,11 +98,12 @@ def fingerprints(w: Tensor, q: QTensor, H: Tensor | None = None) -> Fingerprints
     return Fingerprints(**found, **({} if H is None else _with_inputs(w, q, H.float(), misses, c, step, zero)))
 
 
-def same_blocks(w: Tensor, blocks: Blocks, importance: Tensor | None = None) -> float:
+def same_blocks(w: Tensor, blocks: Blocks, importance: Tensor | None = None) -> float | None:
     """Share of a GGUF tensor's blocks that ggml's quantizer writes, byte for byte, for w (out, in).
 
     importance (in,) is an importance matrix's row for this tensor, mean x² = diag(H)/2. Without one 1.0 says that no
-    importance matrix was used, and nothing else was done to w.
+    importance matrix was used, and nothing else was done to w. None where `ggml.quantize` does not write this type:
+    some codebooks, and IQ2_XXS without an importance matrix.
 
     >>> w = torch.linspace(-1, 1, 64).reshape(2, 32)
     >>> same_blocks(w, Blocks(ggml.quantize(w, "Q4_0"), "Q4_0"))
@@ -111,10 +112,12 @@ def same_blocks(w: Tensor, blocks: Blocks, importance: Tensor | None = None) -> 
     if not isinstance(w, Tensor) or tuple(w.shape) != blocks.shape:
         raise ValueError(f"w must have the shape of the blocks, {blocks.shape}, got {_said(w)}")
     importance = None if importance is None else importance.detach().float().cpu().numpy()
+    kind = ggml.block_type(blocks.kind)
+    if not kind.is_written or (kind.needs_imatrix and importance is None):
+        return None
     ours = ggml.quantize(w.detach().float().cpu(), blocks.kind, importance)
-    size = ggml.block_type(blocks.kind).block_bytes
     theirs = blocks.blocks.cpu()
-    return (ours.reshape(-1, size) == theirs.reshape(-1, size)).all(1).float().mean().item()
+    return (ours.reshape(-1, kind.block_bytes) == theirs.reshape(-1, kind.block_bytes)).all(1).float().mean().item()
 
 
 def row_and_column_factors(w: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:

@@ -56,8 +56,10 @@ def maker(f: Fingerprints) -> Maker:
     return _updated(f)
 
 
-def ggml_maker(same: float) -> Maker:
+def ggml_maker(same: float | None) -> Maker:
     """The maker of a GGUF tensor, from the share of blocks that ggml writes for w (`fingerprints.same_blocks`)."""
+    if same is None:
+        return Maker(UNKNOWN, "this type of block is not written here, so that there is nothing to compare with")
     if same == 1:
         return Maker(GGML, "every block is, byte for byte, what it writes for these weights")
     return Maker(GGML_OTHER, f"{same:.0%} of the blocks are what it writes: an importance matrix, or other weights")

@@ -26,14 +26,8 @@ import torch
 
 SHAPES = ((4096, 4096), (4096, 14336), (8192, 8192), (8192, 28672))  # (n, k), torch.nn.Linear's (out, in)
 TOKENS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
-VARIANTS = (
-    "w4a16-g128-fp16",
-    "w4a16-g128-zeros",
-    "w4a16-g64-zeros",
-    "w4a16-g32-fp16",
-    "w4a16-channel",
-    "w4a16-act-order",
-)  # timed at the largest shape only
+VARIANTS = ("w4a16-g128-fp16", "w4a16-g128-zeros", "w4a16-g64-zeros", "w4a16-g32-fp16", "w4a16-channel",
+            "w4a16-act-order")  # timed at the largest shape only  # fmt: skip
 QUICK = (1, 8, 16, 64, 512)
 PEERS = ("tinygemm", "scaled_mm", "int_mm", "gemlite", "humming", "torchao", "bitsandbytes")
 
