@@ -1,6 +1,7 @@
 """Training under rounding: forward and gradients are torch's own, the copy is a copy, and it beats rounding alone."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -80,6 +81,25 @@ def test_it_beats_rounding_and_leaves_the_model_alone():
 
     assert log[-1] < 0.7 * log[0] and kl(trained) < 0.8 * kl(plain)
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+
+
+def test_a_grid_that_is_given_is_begun_with():
+    model = llama(seed=2)
+    grid = quantize_model(model, ASYM, partial(quantize, observer="mse"), progress=False).qtensors
+    one, other = ({}, {"start": grid})
+    trained = [quantize_model(model, ASYM, "qat", BATCHES, steps=3, progress=False, **o) for o in (one, other)]
+    for name, q in trained[0].qtensors.items():
+        assert torch.equal(q.codes, trained[1].qtensors[name].codes), name
+        assert torch.equal(q.scale, trained[1].qtensors[name].scale), name
+
+
+def test_a_grid_of_another_kind_is_refused():
+    model, some = llama(seed=2), Scheme.int(3)
+    for grid in ({}, quantize_model(model, some, progress=False).qtensors):
+        with pytest.raises(
+            ValueError, match="start must hold a QTensor of int2 channel asym without g_idx for model.la"
+        ):
+            quantize_model(model, ASYM, "qat", BATCHES, steps=1, progress=False, start=grid)
 
 
 def test_an_unrounded_model_has_nothing_to_learn():

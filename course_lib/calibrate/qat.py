@@ -38,13 +38,14 @@ def straight_through(x: Tensor, low: float, high: float) -> Tensor:
 class FakeQuant(nn.Module):
     """A weight w (out, in) as it looks after a round trip, learnable together with the steps of its blocks.
 
-    The grid begins where `observer` puts it. The steps are learned as exp(log s), so that none can turn negative;
-    zero points stay. `qtensor()` is what will be stored: the same weights, the steps in the scheme's own dtype.
+    The grid begins where `observer` puts it, or as that of `start`, a QTensor of the same scheme. The steps are learned
+    as exp(log s), so that none can turn negative; zero points stay. `qtensor()` is what will be stored: the same
+    weights, the steps in the scheme's own dtype.
     """
 
-    def __init__(self, w: Tensor, scheme: Scheme, observer="mse") -> None:
+    def __init__(self, w: Tensor, scheme: Scheme, observer="mse", start: QTensor | None = None) -> None:
         super().__init__()
-        q = quantize(w, scheme, observer)
+        q = quantize(w, scheme, observer) if start is None else start
         self.scheme, self.start = scheme, q
         self.w = nn.Parameter(w.detach().float().clone())
         self.log_step = nn.Parameter(q.step.clamp_min(1e-8).log())
@@ -67,17 +68,23 @@ class FakeQuant(nn.Module):
         return QTensor(codes, scale, zero, self.scheme, tuple(self.w.shape))
 
 
-def by_qat(model, linears, scheme, calibration, progress, fake=FakeQuant, **options) -> dict[str, QTensor]:
+def by_qat(model, linears, scheme, calibration, progress, fake=FakeQuant, start=None, **options) -> dict[str, QTensor]:
     """`quantize_model(model, scheme, "qat", batches, steps=100)`: train the weights under their own rounding.
 
     model is a copy already; embeddings, norms and biases stay as they are. options are those of `train`; fake is the
-    class of rounded weights, such as one with gradients of your own.
+    class of rounded weights, such as one with gradients of your own; start (name -> QTensor) are the grids to begin
+    with, such as the `.qtensors` of a model that was quantized before: a search for them is half of a short training.
     """
     if not isinstance(scheme.codec, Integer) or scheme.scale_scheme is not None or scheme.tensor_scale:
         raise ValueError(f'"qat" needs an integer scheme with plain scales, got {scheme.name}')
     check_fit(scheme, linears)
+    for name in linears if start is not None else ():
+        if name not in start or start[name].scheme != scheme or start[name].g_idx is not None:
+            given = start[name] if name in start else "none"
+            raise ValueError(f"start must hold a QTensor of {scheme.name} without g_idx for {name}, got {given}")
     batches = batches_for(model, calibration)
-    fakes = {name: fake(linear.weight, scheme) for name, linear in linears.items()}
+    grids = {name: {} if start is None else {"start": start[name]} for name in linears}
+    fakes = {name: fake(linear.weight, scheme, **grids[name]) for name, linear in linears.items()}
     with torch.enable_grad():
         train(model, fakes, batches, progress=progress, **options)
     return {name: fake.qtensor() for name, fake in fakes.items()}
