@@ -22,10 +22,10 @@ def exponent(x, w):
 
 
 def _errors(x, w):
-    """The error of every α, where a silent channel gets the factor 1."""
+    """The error of every α, where no factor is below 1e-4, as in AWQ's own program: so a silent channel has one."""
     loud, found = x.abs().mean(dim=0), []
     for k in range(10):
-        s = torch.where(loud > 0, loud, 1.0) ** (k / 10)
+        s = (loud ** (k / 10)).clamp(min=1e-4)
         s = s / (s.max() * s.min()).sqrt()
         step = (w * s).abs().amax(dim=1, keepdim=True).clamp(min=1e-9) / 3
         found.append((x @ (torch.round(w * s / step) * step / s - w).T).square().sum().item())
@@ -61,6 +61,11 @@ def legal(layer):
     return bool(fine) or "Numbers other than 0 must be from 0.001 to 1000 in size. The fault needs no extreme ones."
 
 
+def _extreme(layer):
+    sizes = torch.cat([t.flatten().abs() for t in layer])
+    return not all(size == 0 or 1e-3 <= size <= 1e3 for size in sizes.tolist())  # nan is in no range
+
+
 def _silent(layer):
     return (layer[0] == 0).all(dim=0)
 
@@ -77,6 +82,13 @@ EXERCISE = break_exercise(
     asked="(x (tokens, in), w (out, in)), two float32 matrices with as few numbers as you can",
     answer="torch.tensor([[8.0, 0.0]]), torch.tensor([[0.4, 1.0]])  # channel 1 is silent, channel 0 needs protection",
     wrong=[
+        Wrong(
+            "one channel",
+            (float32([8.0]), float32([0.4])),
+            "A single channel's s is divided by itself, so it is 1 for every α. And each output's only weight is its "
+            "largest, which lies on a mark. Two channels have to share a step.",
+            like=lambda layer: layer[0].shape[1] == 1,
+        ),
         Wrong(
             "all channels silent",
             (float32([0.0, 0.0]), float32([0.4, 1.0])),
@@ -125,7 +137,7 @@ EXERCISE = break_exercise(
             "extreme numbers",
             (float32([1e30, 1.0]), float32([0.4, 1.0])),
             "Numbers that overflow break nearly every program. This fault shows on ordinary ones.",
-            like=lambda layer: layer[0].dim() == layer[1].dim() == 2,
+            like=_extreme,
         ),
         Wrong(
             "more than it takes",
