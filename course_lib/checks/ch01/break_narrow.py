@@ -36,6 +36,11 @@ def legal(codes):
     return 1 <= len(codes) <= 64 or f"You hand in {len(codes)} codes. Allowed are 1 to 64."
 
 
+def _tied(codes):
+    """Whether a code lies halfway between two marks."""
+    return bool((codes.float() / (codes.float().abs().max() / 7) % 1 == 0.5).any())
+
+
 def _sizes(codes):
     """The sizes of all codes but −128."""
     return [abs(c) for c in codes.tolist() if c != -128]
@@ -70,7 +75,7 @@ EXERCISE = break_exercise(
             "halfway between two marks",
             int8(14, 1),
             "A tie is off by half a step, no more, whichever neighbour it goes to. Rounding is not what fails here.",
-            like=lambda codes: bool((codes.float() / (codes.float().abs().max() / 7) % 1 == 0.5).any()),
+            like=lambda codes: -128 not in codes and _tied(codes),
         ),
         Wrong(
             "zeros",
@@ -101,7 +106,7 @@ EXERCISE = break_exercise(
         Wrong(
             "not a row",
             int8([-128, 1]),
-            "The program takes any shape, but for a smallest input one axis will do.",
+            "A smallest input needs one axis, so one pair of brackets: `torch.tensor([…], dtype=torch.int8)`.",
             like=lambda codes: codes.dim() != 1,
         ),
         Wrong(

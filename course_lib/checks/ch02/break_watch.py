@@ -75,8 +75,8 @@ EXERCISE = break_exercise(
         Wrong(
             "all on one side of zero",
             float32([1.0], [3.0]),
-            "These ranges all begin at 0, so the longest one holds the others. That is what the author tried: numbers "
-            "after a ReLU.",
+            "These ranges all have 0 for one end, so the longest one holds the others. That is what the author "
+            "tried: after a ReLU no number is below 0.",
             like=_one_sided,
         ),
         Wrong(
@@ -92,9 +92,9 @@ EXERCISE = break_exercise(
             like=lambda batches: batches.dim() != 2,
         ),
         Wrong(
-            "infinite numbers",
+            "infinite numbers, or nan",
             float32([-1.0], [float("inf")]),
-            "No ruler reaches infinity. The fault also shows with small, ordinary numbers.",
+            "No ruler reaches infinity, and nan lies nowhere. The fault also shows with small, ordinary numbers.",
             like=lambda batches: not batches.isfinite().all(),
         ),
         Wrong(

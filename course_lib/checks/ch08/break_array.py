@@ -40,17 +40,21 @@ def trial(program, data):
     except ValueError:
         return True, "it is refused"
     size, left = SIZES[_kind(data)], len(data) - 12
-    told = f"room is made for {n:,} values of {size} byte{'s' * (size > 1)}, and {left} bytes are there"
+    told = f"room is made for {n:,} value{'s' * (n != 1)} of {size} byte{'s' * (size > 1)}, and {left} bytes are there"
     return n * size <= left, told
 
 
 def legal(data):
     """True, or what is wrong with the bytes."""
-    return len(data) <= 64 or f"You hand in {len(data)} bytes. Allowed are 64."
+    return len(data) <= 64 or f"You hand in {len(data)} bytes. Allowed are up to 64."
 
 
 def _array(kind, count, rest=b"", order="little"):
     return kind.to_bytes(4, order) + count.to_bytes(8, order) + rest
+
+
+def _turned(data):
+    return len(data) == 12 and int.from_bytes(data[:8], "little") >= 2**61 and _kind(data[8:]) in SIZES
 
 
 def _needs(data):
@@ -81,6 +85,18 @@ EXERCISE = break_exercise(
             _array(0, 2, b"ab"),
             "The count says what is there. Nothing is wrong with it.",
             like=lambda data: _kind(data) in SIZES and _needs(data) <= len(data) - 12,
+        ),
+        Wrong(
+            "the type the wrong way round",
+            _array(4, 2**62, order="big")[:4] + _array(4, 2**62)[4:],
+            "The type's lowest byte comes first: 4 is 04 00 00 00. Read little-endian, yours is in the millions.",
+            like=lambda data: 0 < int.from_bytes(data[:4], "big") in SIZES,
+        ),
+        Wrong(
+            "the count before the type",
+            _array(4, 2**62)[4:] + _array(4, 2**62)[:4],
+            "The first 4 bytes are the type, the next 8 the count. What you meant as a count is read as a type.",
+            like=_turned,
         ),
         Wrong(
             "a type that it does not know",
