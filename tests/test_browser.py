@@ -134,7 +134,7 @@ EXPLORERS = {
         ("pairs a minute", "End", "in 10 minutes. Looked at every minute"),
         ("points it loses", "ArrowRight", "that lose 1 point of good replies"),
     ]),
-    "mastery": ("mastery()", "33 of 83 exercises count. The level is Developing.", [
+    "mastery": ("mastery()", "33 of 84 exercises count. The level is Developing.", [
         ("statement", "evaluation", "“evaluation” is shown by 13 exercises of chapters 04, 13, 14; 1 count."),
         ("as if done up to", "End", "The level is Excellent."),
         ("as if done up to", "Home", "The level is Developing."),
