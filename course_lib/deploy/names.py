@@ -39,7 +39,7 @@ class Word:
         >>> tiny = dict(model_type="llama", hidden_size=64, intermediate_size=64, num_hidden_layers=1,
         ...             num_attention_heads=1, vocab_size=64)
         >>> read("bot-Q8_0.gguf")[-1].bytes(tiny)
-        40116
+        39936
         """
         if self.weights is None:
             return None
