@@ -10,25 +10,24 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from typing import Any
 
 from course_lib.artifacts.gguf.mixes import BASE
-from course_lib.capacity.plan.formats import MATRICES, Format, stored, weight_format
+from course_lib.capacity.plan.formats import stored, weight_format
 
 
 @dataclass(frozen=True)
 class Word:
     """One word of a name, and what it says.
 
-    weights  the format as `capacity.plan` calls it, a Format, or None where the word does not fix one
+    weights  the format as `capacity.plan` calls it, or None where the word does not fix one
     inputs   how a layer's inputs enter the product; "" where the word does not say
     home     the runtime that the file is made for; "" where the word does not say
     """
 
     word: str
     what: str
-    weights: str | Format | None = None
+    weights: str | None = None
     inputs: str = "16 bits"
     home: str = ""
     chapter: str = ""
@@ -87,11 +86,8 @@ def _bpw(match: re.Match) -> Word:
 
 
 def _mlx(match: re.Match) -> Word:
-    """Source: mlx.core.quantize, mode "affine", and mlx-lm's convert, which quantizes embedding and head, too."""
-    bits = int(match["after"] or match["before"])
-    name, title = f"mlx-{bits}", f"MLX, {bits} bits in groups of 64"
-    stores = Format(name, title, Fraction(bits), "mlx.core.quantize", (1, 64), 16, 16, where=MATRICES)
-    return Word(match[0], "a scale and an offset for each 64 weights", stores, home="MLX", chapter="15")
+    weights = f"mlx-{match['after'] or match['before']}bit"
+    return Word(match[0], "a scale and an offset for each 64 weights", weights, home="MLX", chapter="15")
 
 
 _DERIVED = {_MIX: _mix, "GPTQ(?:-Int(?P<bits>[2348]))?": _gptq, r"(?P<bits>\d(?:\.\d+)?)bpw": _bpw, _MLX: _mlx}

@@ -63,6 +63,12 @@ def _plain(name: str, title: str, bits: int, unit: str) -> Format:
     return Format(name, title, Fraction(bits), "one number after the other", where=(), unit=unit)
 
 
+def _mlx(bits: int) -> Format:
+    source = "mlx.core.quantize, affine: scale and bias 16 bits a group; mlx-lm rounds embedding and head, too"
+    return Format(f"mlx-{bits}bit", f"MLX, {bits} bits, groups of 64", Fraction(bits), source, (1, 64), 16, 16,
+                  where=MATRICES)  # fmt: skip
+
+
 _TABLE = (
     _plain("fp32", "FP32", 32, "fp32"),
     _plain("bf16", "BF16", 16, "bf16"),
@@ -89,6 +95,7 @@ _TABLE = (
     Format("nvfp4", "NVFP4", Fraction(4),
            "NVIDIA ModelOpt: E4M3 scale a block of 16, FP32 scales of tensor and inputs", (1, 16), 8, per_matrix=64,
            unit="fp4"),
+    *map(_mlx, (3, 4, 6, 8)),
 )  # fmt: skip
 FORMATS: dict[str, Format] = {f.name: f for f in _TABLE}
 GGUF = tuple(mixes.BASE)
