@@ -68,6 +68,29 @@ def test_a_mistake_is_found_only_among_inputs_that_fail_as_its_example_does():
         assert "expected a float32 tensor, got " in judgement.first.failure.message
 
 
+def test_a_tensor_of_another_type_hears_how_to_write_one():
+    for wanted, given, how in ((torch.float32, torch.ones(3, dtype=torch.int64), "; write 1.0 for 1"),
+                               (torch.float32, torch.ones(3).double(), "; add dtype=torch.float32"),
+                               (torch.int8, torch.ones(3), "; add dtype=torch.int8"),
+                               (torch.int8, torch.ones(3, dtype=torch.int64), "; add dtype=torch.int8")):  # fmt: skip
+        with pytest.raises(compare.Mismatch, match=f"got an? [a-z0-9]+ tensor of shape \\(3,\\){how}$"):
+            compare.fit(given, compare.AnyShape(wanted))
+    with pytest.raises(compare.Mismatch, match="got the number 1.5$"):
+        compare.fit(1.5, compare.AnyShape(torch.int8))
+
+
+def test_mistakes_that_look_like_others_are_told_apart():
+    array, search = (namespace.find(f"ch{name}") for name in ("08.break_array", "07.break_search"))
+    for kind, power in ((4, 62), (10, 61), (10, 63)):
+        eight = kind.to_bytes(8, "little") + (2**power).to_bytes(8, "little")
+        assert array.judge(eight).mistake.name == "a type of eight bytes"
+    honest = (4).to_bytes(4, "little") + (1).to_bytes(8, "little") + bytes(4)
+    assert array.judge(honest).mistake.name == "an honest array"
+    many = torch.full((1, 65), 1e-4)
+    assert search.judge((many, torch.ones(1, 65))).mistake is None  # too many, whatever they are
+    assert search.judge((many[:, :2], torch.ones(1, 2))).mistake.name == "extreme numbers"
+
+
 def test_a_mistake_that_stumbles_over_an_answer_is_not_its_name():
     value = toys.value_exercise()
     stumbles = Wrong("stumbles", {"half": 2, "count": 0}, "Never.", like=lambda got: got["third"])

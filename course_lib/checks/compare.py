@@ -53,7 +53,7 @@ def fit(got, expected, where: str = ""):
         return _fit_tensor(got, expected, where)
     if isinstance(expected, AnyShape):
         same = isinstance(got, torch.Tensor) and got.dtype == expected.dtype
-        return got if same else _mismatch(got, expected, where)
+        return got if same else _mismatch(got, expected, where, more=_how_to_write(got, expected.dtype))
     if isinstance(expected, (tuple, list)):
         return _fit_sequence(got, expected, where)
     if isinstance(expected, dict):
@@ -70,9 +70,17 @@ def fit(got, expected, where: str = ""):
     return got if fits else _mismatch(got, expected, where)
 
 
-def _mismatch(got, expected, where: str, kind=Mismatch):
+def _mismatch(got, expected, where: str, kind=Mismatch, more: str = ""):
     place = f" as {where}" if where else ""
-    raise kind(f"expected {wanted(expected)}{place}, got {describe(got)}")
+    raise kind(f"expected {wanted(expected)}{place}, got {describe(got)}{more}")
+
+
+def _how_to_write(got, dtype: torch.dtype) -> str:
+    """How a tensor of the learner's own would get its dtype: torch reads a type off how its numbers are written."""
+    if not isinstance(got, torch.Tensor):
+        return ""
+    whole = dtype == torch.float32 and got.dtype == torch.int64
+    return "; write 1.0 for 1" if whole else f"; add dtype={dtype}"
 
 
 def wanted(expected) -> str:

@@ -57,6 +57,10 @@ def _turned(data):
     return len(data) == 12 and int.from_bytes(data[:8], "little") >= 2**61 and _kind(data[8:]) in SIZES
 
 
+def _type_of_eight(data):
+    return len(data) == 16 and _kind(data) in SIZES and not any(data[4:8]) and _count(data[4:]) >= 2**40
+
+
 def _needs(data):
     return _count(data) * SIZES[_kind(data)]
 
@@ -79,6 +83,12 @@ EXERCISE = break_exercise(
             _array(4, 2**62)[:11],
             "Type and count alone take 12 bytes. With fewer, `left` is below 0, and everything is more than that.",
             like=lambda data: len(data) < 12,
+        ),
+        Wrong(
+            "a type of eight bytes",
+            (4).to_bytes(8, "little") + (2**62).to_bytes(8, "little"),
+            "The type is a u32, four bytes. You wrote eight, and the last four are read as the count's first.",
+            like=_type_of_eight,
         ),
         Wrong(
             "an honest array",
