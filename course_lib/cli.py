@@ -33,7 +33,7 @@ COMMANDS = {
     "plan": ("course_lib.capacity.plan.command", "main", "size a model on GPUs: weights, cache, speed, what to change"),
     "train": ("course_lib.models.train", "main", "rebuild the bundled model from its texts"),
     "card": ("course_lib.evaluate.card", "main", "measure the bundled model's figures again"),
-    "quantize": ("course_lib.artifacts.quantize", "main", "quantize a checkpoint: GPTQ, AWQ, AutoRound, in layouts others load"),
+    "quantize": ("course_lib.artifacts.quantize", "main", "quantize a model: GPTQ, AWQ, AutoRound; others load it"),
     "origin": ("course_lib.artifacts.origin", "main", "how was a quantized file made? told from its codes"),
     "gate": ("course_lib.evaluate.gate_command", "main", "may these artifacts serve? measured, judged, with reasons"),
     "deploy": ("course_lib.deploy.command", "main", "serve an artifact on 127.0.0.1, with fallback, canary, rollback"),
