@@ -46,7 +46,7 @@ class Word:
 
 
 FIXED = {  # the word in a pattern: what, weights, inputs, home, chapter
-    "UD": ("dynamic: a type for each tensor, chosen for each model; the type behind it is a hint", None, "", "", "09"),
+    "UD": ("a type for each tensor; the next word is a hint", None, "", "", "09"),
     "i1|imat(?:rix)?": ("made with an importance matrix", None, "", "", "09"),
     "QAT": ("trained under its own rounding before it was rounded", None, "", "", "15"),
     "I?Q[1-8]_K?_?(?:XXL|XL|L)": ("a mix that is not llama.cpp's own", None, "Q8 blocks", "llama.cpp", "09"),
@@ -82,7 +82,7 @@ def _gptq(match: re.Match) -> Word:
 
 
 def _bpw(match: re.Match) -> Word:
-    return Word(match[0], f"{match['bits']} bits a weight in the layers, on average; the head has its own", inputs="")
+    return Word(match[0], f"{match['bits']} bits a weight on average, without the head", inputs="")
 
 
 def _mlx(match: re.Match) -> Word:
