@@ -412,6 +412,16 @@ def test_scene_escapes_what_it_is_given():
     assert "<script>" not in svg and "&lt;script&gt;&amp;" in svg and "&quot;quoted&quot;" in svg
 
 
+def test_neighbours_of_one_look_are_one_path_and_every_tip_keeps_its_text():
+    lines = Scene(20, 20).line(0, 1, 9, 1).line(0, 2.25, 9, 5).rect(1, 1, 4, 4, fill="sky").line(5, 0, 5, 9, "red")
+    svg = lines.tip(0, 0, 5, 5, "here").tip(5, 0, 5, 5, 'a "there"').svg("two boxes")
+    paths = re.findall(r'<path d="([^"]+)"', svg)
+    assert paths == ["M0 1H9M0 2.2L9 5", "M1 1H5V5H1Z", "M5 0V9", "M0 0H5V5H0", "M5 0H10V5H5"]
+    assert svg.count("<title>") == 2 and '<title>a "there"</title>' in svg
+    faint = Scene(20, 20).path([(0, 0), (9, 9)], opacity=0.5).path([(9, 0), (0, 9)], opacity=0.5).svg("a cross")
+    assert faint.count("<path") == 2  # where two veils cross it is darker
+
+
 def test_pictures_writes_a_still_with_its_sentence(tmp_path, capsys):
     assert pictures.main(["01", "--folder", str(tmp_path)]) == 0
     assert png_size((tmp_path / "01-explorer.png").read_bytes())[0] == 1520
