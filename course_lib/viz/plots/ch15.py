@@ -30,7 +30,7 @@ def guesses(pairs, title="My guesses against what came out"):
         color = light("blue") if abs(off) <= 1 else light("red")
         axes.plot(k, max(-FAR, min(FAR, off)), marker, color=color)
     if not names:
-        axes.text(0.5, 0.6, "no guess yet", transform=axes.transAxes, ha="center", color=light("muted"))
+        axes.text(0.5, 0.8, "no guess yet", transform=axes.transAxes, ha="center", color=light("muted"))
     axes.set_ylim(-FAR - 0.4, FAR + 0.4)
     axes.set_xlim(-0.6, max(len(names), 1) - 0.4)
     axes.set_yticks([-4, -2, -1, 0, 1, 2, 4], ["1/16", "1/4", "1/2", "right", "× 2", "× 4", "× 16"])
