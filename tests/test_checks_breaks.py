@@ -84,6 +84,9 @@ def test_mistakes_that_look_like_others_are_told_apart():
     for kind, power in ((4, 62), (10, 61), (10, 63)):
         eight = kind.to_bytes(8, "little") + (2**power).to_bytes(8, "little")
         assert array.judge(eight).mistake.name == "a type of eight bytes"
+    for count, name in ((1000, "a large count"), (64, "the count the wrong way round"), (2**40, "a large count")):
+        alone = (4).to_bytes(4, "little") + count.to_bytes(8, "little")  # 64 is 2**62, read from its other end
+        assert array.judge(alone).mistake.name == name
     honest = (4).to_bytes(4, "little") + (1).to_bytes(8, "little") + bytes(4)
     assert array.judge(honest).mistake.name == "an honest array"
     many = torch.full((1, 65), 1e-4)

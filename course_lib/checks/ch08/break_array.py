@@ -57,6 +57,10 @@ def _turned(data):
     return len(data) == 12 and int.from_bytes(data[:8], "little") >= 2**61 and _kind(data[8:]) in SIZES
 
 
+def _count_turned(data):
+    return int.from_bytes(data[4:12], "big") * SIZES[_kind(data)] in (2**64, 2**65, 2**66)
+
+
 def _type_of_eight(data):
     return len(data) == 16 and _kind(data) in SIZES and not any(data[4:8]) and _count(data[4:]) >= 2**40
 
@@ -124,14 +128,14 @@ EXERCISE = break_exercise(
         Wrong(
             "one byte each",
             _array(0, 2**64 - 1),
-            "No count is larger, but times 1 it stays what it is: 64 bits hold it. Take a type of more bytes.",
+            "Times 1 a count stays what it is: 64 bits hold it, however large. Take a type of more bytes.",
             like=lambda data: _kind(data) == 0,
         ),
         Wrong(
             "the count the wrong way round",
             _array(4, 2**62)[:4] + (2**62).to_bytes(8, "big"),
             "Read little-endian, your count is a small number. The largest byte comes last.",
-            like=lambda data: int.from_bytes(data[4:12], "big") >= 2**61,
+            like=_count_turned,
         ),
         Wrong(
             "a large count",
