@@ -5,19 +5,22 @@ from course_lib.checks.ch15.layers import MAKERS
 from course_lib.checks.verdict import Failed, Failure
 
 NEAREST, UPDATED = ("rtn", "mse", "q4_0"), ("gptq", "act-order")
-_MOVED = "Between the ends there are codes that are not the nearest to w/s. Nothing that only rounds w leaves those."
+_MOVED = "Between the ends {far} of {inner} codes are more than 0.55 off w/s. Nothing that only rounds w leaves those."
 _ALL_NEAREST = (
     "Every code here is the nearest to w/s. Leave some slack (a scale in 16 bits is a little off), and leave out the"
     " codes −8 and 7: more than s/2 is a clip there."
 )
-_SIGNED = "A scale of Q4_0 may be negative. Divide by s as it is: then every code is the nearest."
+_SIGNED = (
+    "Every code here is the nearest to w/s. Divide by s as it is, for a scale of Q4_0 may be negative, and leave some"
+    " slack: scales are stored in 16 bits, so that a few w/s lie a little beyond a midpoint."
+)
 _NO_FACTOR = "Fit ŵ ≈ c·w in each column: these c scatter about 1, and do not grow with mean |x|."
 _FACTOR = "The codes follow w·c, not w, with one factor c a column. Fit it: c grows with mean |x|."
 TOLD = {  # (who made it, what was said): what to look at
-    ("rtn", "mse"): "Every scale here is max|w|/7.5 of its group, but for its rounding to 16 bits. Leave 1 % of slack.",
+    ("rtn", "mse"): "Every scale here is {low:.3f} to {high:.3f} of its max|w|/7.5: rounded to 16 bits, no more.",
     ("rtn", "q4_0"): "These scales are max|w|/7.5. Q4_0's are max|w|/8, with a sign, so that the largest gets −8.",
-    ("mse", "rtn"): "Codes are nearest, but not all scales reach max|w|/7.5: in some groups the largest is cut off.",
-    ("mse", "q4_0"): "The scales are below max|w|/7.5, each by another factor. Q4_0's are max|w|/8, all of them.",
+    ("mse", "rtn"): "Codes are nearest, but one scale is {low:.2f} of max|w|/7.5: there the largest weight is cut off.",
+    ("mse", "q4_0"): "The scales are {low:.2f} to {high:.2f} of max|w|/7.5. Q4_0's are max|w|/8, so all 0.94 of it.",
     ("q4_0", "rtn"): "In every block here the largest weight has the code −8: the scale is that weight / −8.",
     ("q4_0", "mse"): "No search finds max|w|/8 in every block. Here the largest weight always has the code −8.",
     ("gptq", "act-order"): "Count the moved codes of each column: none in column 0, and more the later it stands.",
@@ -42,14 +45,28 @@ def apart(name: str, some, others, why: str) -> Property:
     def holds(run, case):
         made, said = case.maker, run.case(case)
         mixed = (made in some and said in others) or (made in others and said in some)
-        return TOLD[made, said] if mixed else True
+        return TOLD[made, said].format(**_figures(*case.args)) if mixed else True
 
     return _property(name, holds, why)
 
 
 def same_after(name: str, change, told: str) -> Property:
-    """The answer is the same for change(w, q, s, x)."""
-    return _property(name, lambda run, case: run(*change(*case.args)) == run.case(case) or told)
+    """The answer is the same for change(w, q, s, x), which told says in words."""
+
+    def holds(run, case):
+        then = run(*change(*case.args))
+        return then == run.case(case) or f"But {then!r} {told}"
+
+    return _property(name, holds)
+
+
+def _figures(w, q, s, _) -> dict:
+    """How many codes between the ends are far off, out of how many, and the shares of max|w|/7.5 that scales are."""
+    group = w.shape[1] // s.shape[1]
+    inner = (q > -8) & (q < 7)
+    far = inner & ((q - w / s.repeat_interleave(group, 1)).abs() > 0.55)
+    share = 7.5 * s.abs() / w.abs().reshape(*s.shape, group).amax(2)
+    return {"far": int(far.sum()), "inner": int(inner.sum()), "low": share.min().item(), "high": share.max().item()}
 
 
 def _property(name: str, holds, why: str = "") -> Property:

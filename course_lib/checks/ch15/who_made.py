@@ -56,6 +56,7 @@ def who_made(w, q, s, x):
     piece="who_made",
     cases=[
         Made("rtn", 3, 4, 32, 32),
+        Made("mse", 29, 4, 32, 32),  # two of four groups narrowed
         Made("mse", 23, 4, 32, 32),
         *(
             Made(maker, seed, out, columns, 32 if maker == "q4_0" else group)
@@ -75,12 +76,12 @@ def who_made(w, q, s, x):
         same_after(
             "units do not matter",
             lambda w, q, s, x: (1024 * w, q, 1024 * s, x / 4),
-            "w and s are 1024 times as large here, x is a quarter. Compare ratios.",
+            "when w and s are 1024 times as large, and x a quarter. Compare ratios.",
         ),
         same_after(
             "rows have no order",
             lambda w, q, s, x: (w.flip(0), q.flip(0), s.flip(0), x),
-            "The outputs (rows) stand in another order here. A maker leaves its traces in all of them.",
+            "when the outputs (rows) stand in another order. A maker leaves its traces in all of them.",
         ),
     ],
     wrong=[
@@ -101,9 +102,16 @@ def who_made(w, q, s, x):
             " below max|w|/7.5 nor an error just over s/2 at the code 7 is a narrowed range. Ask for 1 or 2 percent.",
         ),
         Wrong(
-            "max|w|/7",
+            "max|w|/7, or equal to the last bit",
             variant(narrowed=lambda share, off: bool((share < 7.5 / 7 * 0.98).any())),
-            "These have all 16 codes: half the range is 7.5 steps. With /7 every layer looks narrowed.",
+            'You say "mse" of every "rtn". Half the range of all 16 codes is 7.5 steps, not 7; and a stored scale is'
+            " rounded to 16 bits, so that s equals max|w|/7.5 only to 0.4 percent. Ask for 1 or 2.",
+        ),
+        Wrong(
+            "scales never equal",
+            variant(q4=lambda *_: False, narrowed=lambda *_: True),
+            'You say "mse" wherever codes are nearest. A stored scale is rounded to 16 bits: it equals max|w|/7.5, or'
+            " max|w|/8 of ggml, only to 0.4 percent. Ask for 1.",
         ),
         Wrong(
             "the row's largest weight",

@@ -32,8 +32,8 @@ class Pages(Explorer):
     def sentence(self, m):
         lying = f", {plural(m.shared, 'page')} of {m.taken} serving several" if m.share else ""
         return (f"Step {m.step}, pages of {m.block} tokens: {plural(m.texts, 'text')} at once{lying}; {m.empty:.0%} of "
-                f"the room in taken pages is empty. Where {LONGEST} tokens are reserved for each, the same memory "
-                f"holds {len(m.reserved)}, and {m.reserved_empty:.0%} of the taken room is empty. "
+                f"the room in taken pages is empty. Where {LONGEST} tokens of the same memory are reserved for each: "
+                f"{plural(len(m.reserved), 'text')}, and {m.reserved_empty:.0%} of the taken room is empty. "
                 f"Finished so far: {m.finished} and {m.reserved_finished}.")  # fmt: skip
 
     def draw(self, m):

@@ -11,7 +11,7 @@ from course_lib.viz.explorer import Explorer
 from course_lib.viz.scene import Scene
 
 N, K, GROUP = 8, 256, 128  # small enough to be seen whole
-TITLES = {1: "1: naive", 2: "2: scale once a group", 3: "3: magic number", 4: "4: codes used in place", 5: "5: split-K"}
+TITLES = {1: "1: naive", 2: "2: scale once a word", 3: "3: magic number", 4: "4: codes used in place", 5: "5: split-K"}
 ROWS = tuple((str(n), n) for n in (1, 2, 4, 8))
 WIDTH, HEIGHT, LEFT = 760, 436, 16
 LETTERS = {"words": "w", "scale": "s", "x": "x", "y": "y"}
