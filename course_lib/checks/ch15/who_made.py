@@ -66,9 +66,7 @@ def who_made(w, q, s, x):
     ],
     properties=[
         named(),
-        apart(
-            "nearest is told from moved", NEAREST, (*UPDATED, "awq"), "Rounding leaves at most s/2 inside the range."
-        ),
+        apart("nearest is told from moved", NEAREST, (*UPDATED, "awq"), "Rounding leaves at most s/2 inside."),
         apart("narrowed ranges are told", ("rtn",), ("mse",), "A search only ever makes s smaller."),
         apart("ggml is told", ("q4_0",), ("rtn", "mse"), "Its scale has a sign and an 8."),
         apart("AWQ is told from GPTQ", ("awq",), UPDATED, "A factor a column moves a whole column."),
