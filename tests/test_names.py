@@ -47,6 +47,10 @@ def test_a_mix_s_bytes_leave_room_for_the_same_header(name, size):
         "Intel/Qwen3-8B-int4-AutoRound": ["AutoRound"],
         "ggml-org/gpt-oss-20b-MXFP4.gguf": ["MXFP4"],
         "batmac/Meta-Llama-3-8B-Instruct-4bit-mlx": ["4bit"],
+        "mlx-community/Meta-Llama-3.1-8B-Instruct-4bit": ["4bit"],
+        "mlx-community/Llama-3.1-8B-bnb-4bit": ["bnb-4bit"],
+        "somebody/Meta-Llama-3.1-8B-Instruct-4bit": [],  # whose four bits, nothing says
+        "Llama-3.1-8B-Instruct-W8A8-FP8": ["W8A8-FP8"],
         "meta-llama/Llama-3.1-8B": [],
         "Prawqtical-FP80-Q4_K_Mx": [],  # parts of longer words say nothing
         "": [],

@@ -52,6 +52,7 @@ FIXED = {  # the word in a pattern: what, weights, inputs, home, chapter
     "I?Q[1-8]_K?_?(?:XXL|XL|L)": ("a mix that is not llama.cpp's own", None, "Q8 blocks", "llama.cpp", "09"),
     "AWQ": ("4 bits, columns rescaled before rounding", "awq", "16 bits", "vLLM", "07"),
     "W4A16": ("4-bit weights, as llm-compressor writes them", "w4a16", "16 bits", "vLLM", "05"),
+    "FP8.W8A8|W8A8.FP8": ("E4M3 on both sides", "fp8", "FP8", "vLLM", "10"),
     "W8A8": ("whole numbers on both sides", "int8", "INT8", "vLLM", "05"),
     "FP8-dynamic": ("E4M3, inputs scaled as they come", "fp8", "FP8", "vLLM", "10"),
     "FP8": ("E4M3 on both sides", "fp8", "FP8", "vLLM", "10"),
@@ -64,7 +65,7 @@ FIXED = {  # the word in a pattern: what, weights, inputs, home, chapter
     "exl2": ("GPTQ in mixed widths", None, "16 bits", "ExLlamaV2", "06"),
 }
 _MIX = "|".join(sorted(map(re.escape, BASE), key=len, reverse=True))
-_MLX = "(?<=mlx-)(?P<after>[3468])-?bit|(?P<before>[3468])-?bit(?=-mlx)"
+_MLX = "(?<=mlx-)[3468]-?bit|[3468]-?bit(?=-mlx)"
 
 
 def _mix(match: re.Match) -> Word:
@@ -86,8 +87,8 @@ def _bpw(match: re.Match) -> Word:
 
 
 def _mlx(match: re.Match) -> Word:
-    weights = f"mlx-{match['after'] or match['before']}bit"
-    return Word(match[0], "a scale and an offset for each 64 weights", weights, home="MLX", chapter="15")
+    what = "a scale and an offset for each 64 weights"
+    return Word(match[0], what, f"mlx-{match[0][0]}bit", home="MLX", chapter="15")
 
 
 _DERIVED = {_MIX: _mix, "GPTQ(?:-Int(?P<bits>[2348]))?": _gptq, r"(?P<bits>\d(?:\.\d+)?)bpw": _bpw, _MLX: _mlx}
@@ -104,6 +105,8 @@ def read(name: str) -> tuple[Word, ...]:
     if not isinstance(name, str):
         raise TypeError(f"name must be a string such as 'Qwen3-8B-AWQ', got {type(name).__name__}")
     rules = _DERIVED | {pattern: lambda m, says=says: Word(m[0], *says) for pattern, says in FIXED.items()}
+    if name.lower().startswith("mlx-community/"):  # all that lies there is MLX's
+        rules["[3468]-?bit"] = _mlx
     found: dict[int, Word] = {}
     for pattern, word in rules.items():
         for match in re.finditer(rf"(?<![A-Za-z0-9])(?:{pattern})(?![A-Za-z0-9_])", name, re.IGNORECASE):
