@@ -21,6 +21,7 @@ STILLS = {
     "08": ("inspector", {"field": 11, "further": 2}),
     "08-offload": ("offload", {"gpus": ("rtx-4060",), "context": 32768}),
     "09": ("blocks", {"kind": "Q4_K", "byte": 4}),
+    "09-codebook": ("blocks", {"kind": "IQ2_XXS", "byte": 9}),
     "10": ("toggler", {"format": "e4m3fn", "code": 0b0_1000_110}),
     "10-blocks": ("comparer", {"data": "bell", "top": 7.1}),
     "11": ("capacity", {"batch": 32, "weights": "gptq"}),

@@ -20,10 +20,13 @@ from course_lib.checks import curve, pieces
 from course_lib.checks.ch09 import fit, importance, q4_0, q6, scales, spend, warmup
 from course_lib.checks.ch09 import mine as recipe
 from course_lib.formats import ggml
-from course_lib.formats.ggml import anatomy, codebook, native, search
+from course_lib.formats.ggml import anatomy, codebook, layouts, native, search
 from course_lib.kernels.measure import recorded
 from course_lib.viz import explorers
-from course_lib.viz.explorers.ch09_words import GROUP, arithmetic
+from course_lib.viz.explorers import ch09_words
+from course_lib.viz.explorers.ch09_blocks import LOOKS, example
+from course_lib.viz.explorers.ch09_samples import BLOCKS
+from course_lib.viz.explorers.ch09_words import arithmetic
 from course_lib.viz.plots import ch09
 from tests import ggml_oracle
 from tests.llama_oracle import Llama
@@ -207,6 +210,9 @@ def test_the_answers_of_the_explorer_s_tasks():
     assert where("Q4_K", "scale", 5) == [(5, 6), (13, 0)] and where("Q4_K", "scale", 2) == [(6, 0)]
     assert where("Q6_K", "code", 100) == [(36, 4), (132, 6)]
     assert anatomy.pieces("MXFP4", 0)[0].weights == range(32)
+    assert where("IQ2_XXS", "signs", 1) == [(6, 7), (7, 0)]
+    assert anatomy.pieces("IQ1_S", 35)[-1][2:] == ("move", 0, 0, range(32))
+    assert list(anatomy.pieces("TQ1_0", 0)[0].weights) == [0, 32, 64, 96, 128]
 
 
 def test_the_hints_compute_what_they_say():
@@ -232,8 +238,8 @@ def test_the_explorer_s_arithmetic_gives_the_weights(kind):
     b = explorers.blocks().numbers(kind, 0)
     for j in range(0, len(b.weights), 5):
         text = arithmetic(b, j).split(",")[0].replace("−", "-").replace("·", "*").replace("^", "**")
-        assert eval(text) == pytest.approx(float(b.weights[j]), rel=2e-3, abs=2e-3)
-    assert GROUP.get(kind, 32) == getattr(ggml.block_type(kind), "sub", 32)
+        assert abs(eval(text) - b.weights[j]) <= 1e-3 * 2 * abs(b.weights).max()  # d and dmin have four digits
+    assert getattr(ggml.block_type(kind), "sub", None) in (None, anatomy.per_number(kind, "scale"))
 
 
 @pytest.mark.parametrize("kind", anatomy.DESCRIBED)
@@ -246,6 +252,66 @@ def test_every_byte_has_a_sentence_and_a_picture(kind):
         diamonds = [m for m in scene.marks if m.kind == "path" and m.look["fill"] == "blue" and len(m.at) == 4]
         assert len(diamonds) == marked + 1  # one stands in the legend
     assert blocks.frame(kind=kind, byte=209)[0].startswith(f"Byte {ggml.block_type(kind).block_bytes - 1} of")
+
+
+@pytest.mark.parametrize("kind", anatomy.DESCRIBED)
+def test_the_strokes_under_a_block_are_told_apart_and_as_long_as_their_bits(kind):
+    """17 pixels a byte; what is not drawn is the gap between two bytes. Two looks that differ in colour alone: none."""
+    scene, inked = explorers.blocks().frame(kind=kind, byte=0)[1], 0
+    size = ggml.block_type(kind).block_bytes
+    legend = 58 + 34 * -(-size // 32) - 4
+    strokes = [m for m in scene.marks if m.kind == "path" and m.look["width"] == 3 and m.at[0][1] != legend]
+    for mark in strokes:
+        (left, y), (right, _) = mark.at
+        inked += right - left - 4 * ((right - left) // 21)
+    assert inked == pytest.approx(17 * size)
+    shown = [m for m in scene.marks if m.kind == "path" and m.look["width"] == 3 and m.at[0][1] == legend]
+    assert {(m.look["color"], m.look["dash"]) for m in strokes} == {(m.look["color"], m.look["dash"]) for m in shown}
+    assert set(LOOKS) == set(layouts.ROLES) == set(ch09_words.LEGEND)
+
+
+@pytest.mark.parametrize("kind", anatomy.DESCRIBED)
+def test_the_words_of_every_byte_stay_beside_its_bits(kind):
+    """At most nine lines of 74 letters; a step that is told is the step; the eight weights of a row are all there."""
+    blocks = explorers.blocks()
+    for byte in range(ggml.block_type(kind).block_bytes):
+        b = blocks.numbers(kind, byte)
+        found = ch09_words.lines(b)
+        assert 1 <= len(found) <= 9 and max(map(len, found)) <= 74
+        for p in b.pieces:
+            if p.role in ("row", "signs", "digits") and len(b.pieces) == 1:
+                assert [line.split(" = ")[0] for line in found] == [f"w[{j}]" for j in p.weights]
+            if p.role == "scale" and kind != "NVFP4":
+                rule, worth = ch09_words.rule(b, p.index).replace("−", "-").replace("·", "*").split(" = ")
+                assert eval(rule, {"d": b.numbers["d", 0]}) == pytest.approx(float(worth.replace(",", "")), rel=5e-3)
+
+
+def test_bits_of_a_codebook_are_told_in_words():
+    def says(kind, byte):
+        return explorers.blocks().frame(kind=kind, byte=byte)[0].split("; it is ")[1]
+
+    b = explorers.blocks().numbers("IQ2_XXS", 9)
+    signs = " ".join("−" if v < 0 else "+" for v in b.weights[24:32])
+    assert f"The low four bits are the top four bits of the signs of weights 24 to 31: {signs}; the eighth" in says(
+        "IQ2_XXS", 9
+    )
+    assert "The high four bits are scale 0, " in says("IQ2_XXS", 9)
+    words = says("IQ2_XS", 3)
+    assert "Bit 0 is the top bit of row number 0: row " in words and "The high seven bits are the signs of" in words
+    assert "Bit 7 says that weights 0 to 31 are all moved by" in says("IQ1_S", 35)
+    assert "The high four bits are the top four bits of d = " in says("IQ1_M", 55)
+    assert "All of it is the codes of weights 168, 184, 200, 216, 232, as one number of base 3: " in says("TQ1_0", 40)
+    assert ch09_words.place_of("IQ2_XXS", 9) == "the high byte of qs[3]"
+    assert ch09_words.place_of("IQ4_XS", 2) == "scales_h"
+
+
+@pytest.mark.long
+@pytest.mark.xdist_group("llama_cpp_grids")
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_the_stored_blocks_are_llama_cpp_s(kind):
+    written = native.quantize(example()[None], kind, torch.ones(256))
+    assert bytes(written[0].tolist()).hex() == BLOCKS[kind]
+    assert set(BLOCKS) == set(anatomy.DESCRIBED) - set(ggml.WRITTEN)
 
 
 def test_the_slider_ends_where_the_block_does():
@@ -263,6 +329,11 @@ def test_the_explorer_shows_a_row_of_a_model_and_refuses_less():
     w = randn(4, 512)
     b = explorers.blocks(w).numbers("Q8_0", 2)
     assert b.data.tolist() == ggml.quantize(w[None, :32], "Q8_0")[0].tolist()
+    assert explorers.blocks(w).frame(kind="IQ2_XXS", byte=2)[0].startswith("Byte 2 of 0 … 65 belongs to the low byte")
+    assert [o.value for o in explorers.blocks(w).controls[:1]] == ["Q4_K"]
+    assert set(explorers.blocks(w).controls[0].values()) == set(ggml.WRITTEN) < set(anatomy.DESCRIBED)
+    with pytest.raises(ValueError, match="kind must be one of 'Q4_0', .*, got 'IQ1_S'"):
+        explorers.blocks(w, kind="IQ1_S")
     for bad in (torch.ones(255), torch.full((256,), torch.nan)):
         with pytest.raises(ValueError, match=r"blocks\(w\): w must hold at least 256 finite weights"):
             explorers.blocks(bad)

@@ -1,5 +1,6 @@
 """Chapter 09: one block of ggml, byte by byte: which bits, which weights, which scale."""
 
+import dataclasses
 import functools
 from dataclasses import dataclass
 
@@ -7,13 +8,21 @@ import numpy as np
 
 from course_lib.formats import ggml
 from course_lib.formats.ggml import anatomy
+from course_lib.formats.ggml.layouts import ROLES
 from course_lib.viz.axis import number
 from course_lib.viz.controls import Choice, Slider
 from course_lib.viz.explorer import Explorer
-from course_lib.viz.explorers.ch09_words import GROUP, held, label, lines, told
+from course_lib.viz.explorers.ch09_samples import BLOCKS
+from course_lib.viz.explorers.ch09_words import LEGEND, held, label, lines, place_of, said, told
 from course_lib.viz.scene import Scene
 
 WIDTH, LEFT, CELL, ROW = 760, 48, 21, 32  # ROW: bytes, and weights, side by side
+SIGN, SHARED = ("red", (1.2, 1.8)), ("orange", None)
+LOOKS = {  # the stroke under a number's bits: its colour and its dashes
+    "code": ("blue", None), "row": ("blue", None), "digits": ("blue", None), "d": SHARED, "e": SHARED,
+    "scale": ("green", (5, 2)), "minimum": ("purple", (2, 2)), "dmin": ("purple", None), "m": ("purple", None),
+    "sign": SIGN, "signs": SIGN, "move": SIGN,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -39,7 +48,7 @@ def example():
 
 
 class Blocks(Explorer):
-    """A block of one of six types; the slider steps through its bytes."""
+    """A block of any of ggml's types; the slider steps through its bytes."""
 
     name = "blocks"
     controls = (
@@ -48,14 +57,30 @@ class Blocks(Explorer):
     )
 
     def __init__(self, w=None, **start):
-        """w (256,) or longer: the weights to be stored; by default a made-up bell curve."""
+        """w (256,) or longer: the weights to be stored; by default a made-up bell curve.
+
+        Weights of one's own are shown in the types that the course writes, `ggml.WRITTEN`.
+        """
+        if w is not None:
+            kind = self.controls[0]
+            own = dataclasses.replace(kind, options=tuple(o for o in kind.options if o[1] in ggml.WRITTEN))
+            self.controls = (own, *self.controls[1:])
+            own.label_of(start.get("kind", own.value))  # ValueError names those there are
         w = example() if w is None else np.asarray(w.detach().float() if hasattr(w, "detach") else w, np.float32)
         w = w.reshape(-1)[:256]
         if w.size < 256 or not np.isfinite(w).all():
             raise ValueError(f"blocks(w): w must hold at least 256 finite weights, got {w.size}")
         self.w = w
-        self.block = functools.cache(lambda k: ggml.quantize(w[None, : ggml.block_type(k).elements], k)[0])
+        self.block = functools.cache(self._block)
         super().__init__(**start)
+
+    def _block(self, kind):
+        """The block's bytes; of the example also as llama.cpp wrote them, in a type that is only read here."""
+        if kind in BLOCKS:
+            return np.frombuffer(bytes.fromhex(BLOCKS[kind]), np.uint8)
+        t = ggml.block_type(kind)
+        alike = np.ones(t.elements, np.float32) if t.needs_imatrix else None
+        return ggml.quantize(self.w[None, : t.elements], kind, alike)[0]
 
     def numbers(self, kind, byte):
         data = self.block(kind)
@@ -64,14 +89,12 @@ class Blocks(Explorer):
         return Byte(kind, at, data, anatomy.pieces(kind, at), anatomy.numbers(kind, data), weights)
 
     def sentence(self, b):
-        field, place = anatomy.field_of(b.kind, b.at)
-        name = field if field in ("d", "dmin", "e") else f"{field}[{place}]"
-        said = f"Byte {b.at} of 0 … {len(b.data) - 1} belongs to {name}; it is 0x{b.value:02x}."
-        return " ".join([said, *(told(b, p) for p in b.pieces)])
+        start = f"Byte {b.at} of 0 … {len(b.data) - 1} belongs to {place_of(b.kind, b.at)}; it is 0x{b.value:02x}."
+        return " ".join([start, *said(b)])
 
     def draw(self, b):
         rows = -(-len(b.data) // ROW)
-        bits, weights = 62 + 34 * rows, 62 + 34 * rows + 138
+        bits, weights = 84 + 34 * rows, 84 + 34 * rows + 146
         scene = Scene(WIDTH, weights + 34 + 14 * -(-len(b.weights) // ROW))
         _bytes(scene, b)
         _bits(scene, b, bits)
@@ -98,7 +121,6 @@ def _bytes(scene, b):
         f"one block of {b.kind}: {len(b.data)} bytes for {t.elements} weights, {number(t.bits_per_weight, 5)} bits each"
     )
     scene.text(LEFT, 22, title, size=14, bold=True, anchor="start")
-    color = {"d": "orange", "e": "orange", "dmin": "red", "scales": "green", "qh": "purple"}
     for at, byte in enumerate(b.data.tolist()):
         x, y = LEFT + CELL * (at % ROW), 40 + 34 * (at // ROW)
         field, place = anatomy.field_of(b.kind, at)
@@ -109,10 +131,37 @@ def _bytes(scene, b):
         scene.text(x + 9.5, y + 13, f"{byte:02x}", size=12, mono=True)
         scene.tip(x - 1, y - 2, CELL, 24, f"byte {at} = 0x{byte:02x}: {held(b, at)}")
         if place == 0 or at % ROW == 0:
-            bytes_of = t.dtype[field].itemsize - place
-            end = x + CELL * min(ROW - at % ROW, bytes_of) - 3
-            scene.line(x + 1, y + 20, end, y + 20, color.get(field, "blue"), 3)
-            scene.text(x + 1, y + 31, field, size=11, color="muted", anchor="start")
+            room = CELL * min(ROW - at % ROW, t.dtype[field].itemsize - place) - 5
+            size = 8 if 6 * len(field) > room else 11
+            scene.text(x + 1, y + 31, field, size=size, color="muted", anchor="start")
+    for left, right, y, look in _strokes(b.kind, len(b.data)):
+        scene.line(left, y, right, y, look[0], 3, dash=look[1])
+    _legend(scene, b, 58 + 34 * -(-len(b.data) // ROW))
+
+
+@functools.cache
+def _strokes(kind, size):
+    """(left, right, y, look) under the bytes: one stroke for neighbouring bits of one look in one field."""
+    out = []
+    for at in range(size):
+        x, y = LEFT + CELL * (at % ROW) + 1, 60 + 34 * (at // ROW)
+        for p in reversed(anatomy.pieces(kind, at)):
+            left, right = x + 17 * (8 - p.low - p.width) / 8, x + 17 * (8 - p.low) / 8
+            look, field = LOOKS[p.role], anatomy.field_of(kind, at)[0]
+            if out and out[-1][2:] == (y, look, field) and left - out[-1][1] < 5:
+                left = out.pop()[0]
+            out.append((left, right, y, look, field))
+    return [stroke[:4] for stroke in out]
+
+
+def _legend(scene, b, y):
+    """What the strokes under the bytes mean, for the numbers that this type has."""
+    x, seen = LEFT, dict.fromkeys(role for role, _ in sorted(b.numbers, key=lambda n: list(LOOKS).index(n[0])))
+    for role in seen:
+        scene.line(x, y - 4, x + 24, y - 4, LOOKS[role][0], 3, dash=LOOKS[role][1])
+        scene.text(x + 30, y, LEGEND[role], size=11, color="muted", anchor="start")
+        scene.tip(x, y - 12, 36 + 6 * len(LEGEND[role]), 16, ROLES[role])
+        x += 50 + round(5.4 * len(LEGEND[role]))
 
 
 def _bits(scene, b, top):
@@ -128,16 +177,20 @@ def _bits(scene, b, top):
         right = LEFT + wide * (8 - p.low) - 4
         left = LEFT + wide * (8 - p.low - p.width)
         scene.bracket(left, right, y + 50, "ink", 1.5, 4)
-        scene.text((left + right) / 2, y + 68, label(p), size=11 if p.width > 2 else 10)
+        scene.text((left + right) / 2, y + 68, label(p), size=11 if p.width > 2 else 10 if p.width == 2 else 9)
+        scene.tip(left, y, right - left, 72, told(b, p))
     scene.text(LEFT, y + 88, "bit 7 is worth most, bit 0 least", size=11, color="muted", anchor="start")
-    for k, line in enumerate(lines(b)):
-        scene.text(320, y + 14 + 22 * k, line, size=13, anchor="start")
+    found = lines(b)
+    pitch, first = (22, y + 14) if len(found) < 6 else (14, y + 8)
+    small = pitch < 22 or any(7.2 * len(line) > WIDTH - 330 for line in found)
+    for k, line in enumerate(found):
+        scene.text(320, first + pitch * k, line, size=12 if small else 13, anchor="start")
 
 
 def _weights(scene, b, top):
     """The weights of the block: a diamond on those that hang on this byte, a tint on those that share their scale."""
     hanging = {j for p in b.pieces for j in p.weights}
-    group = GROUP.get(b.kind, 32)
+    group = anatomy.per_number(b.kind, "scale")
     sharing = {j // group for j in hanging}
     scene.text(LEFT, top + 8, "the weights", size=14, bold=True, anchor="start")
     scene.rect(LEFT + 122, top - 1, 14, 10, fill="card", color="muted", line=1).diamond(LEFT + 129, top + 4, 4, "blue")
