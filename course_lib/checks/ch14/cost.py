@@ -74,6 +74,11 @@ def cost(dollars_per_hour, tokens_per_s, busy):
             "That is what a thousand tokens cost. Asked are a million.",
         ),
         Wrong(
+            "rounded to cents",
+            _variant(lambda d, t, b: round(d / (t * 3600 * b) * 1e6, 2)),
+            "Rounded, so that two artifacts that differ by less than a cent look alike. Round where you print it.",
+        ),
+        Wrong(
             "the wrong way round",
             _variant(lambda d, t, b: t * 3600 * b / d / 1e6),
             "That is millions of tokens for a dollar.",

@@ -115,6 +115,11 @@ def decide(pairs, planned, may_lose, errors):
             "Too much was lost already, and more customers are sent there until the plan is full. Take it back now.",
         ),
         Wrong(
+            "complete, so promoted",
+            _variant(lambda p, lost, won, n, m, e: "promote" if len(p) >= n else _usual(e or lost - won > m, False)),
+            "All planned pairs are there, and you promote before looking at what was lost. Ask for roll back first.",
+        ),
+        Wrong(
             "a candidate must be better",
             _variant(
                 lambda p, lost, won, n, m, e: _usual(e or lost - won > m or (len(p) >= n and won <= lost), len(p) >= n)

@@ -47,6 +47,16 @@ def _smallest(weights, cache, room, gpu, fp8):
     return "gguf, offloaded"
 
 
+def _fp8_or_nothing(weights, cache, room, gpu, fp8):
+    found = first(weights, cache, room, gpu, fp8)
+    return found if found in ("gguf", "fp8") or not fp8 else "gguf, offloaded"
+
+
+def _no_half_cache(weights, cache, room, gpu, fp8):
+    found = first(weights, cache, room, gpu, fp8)
+    return "gguf, offloaded" if found == "awq, fp8 cache" else found
+
+
 def _no_offload(weights, cache, room, gpu, fp8):
     found = first(weights, cache, room, gpu, fp8)
     return "awq, fp8 cache" if found == "gguf, offloaded" else found
@@ -155,6 +165,16 @@ def first(weights, cache, room, gpu, fp8):
             "no look at the machine",
             _tree(gguf=True),
             "There is no GPU in the first case. AWQ's and FP8's kernels would have nothing to run on.",
+        ),
+        Wrong(
+            "8 bits or nothing",
+            _fp8_or_nothing,
+            "Where 8 bits do not fit on a machine with FP8 units you ask no more. A no leads to the next question.",
+        ),
+        Wrong(
+            "no half cache",
+            _no_half_cache,
+            "Before a layer leaves the GPU there is one more question: does it fit with half the cache?",
         ),
         Wrong(
             "no way out",

@@ -64,6 +64,21 @@ def _count_kept(checks, up, down):
     return history
 
 
+def _half_repaired(mended, in_a_row, anew):
+    """The stub with one or two of its three faults mended: the count compared, the run, the count after a turn."""
+
+    def wrong(checks, up, down):
+        well, against, history = True, 0, []
+        for ok in checks:
+            against = 0 if in_a_row and ok == well else against + (ok != well)
+            if against == (down if mended and well else up):
+                well, against = ok, 0 if anew else against
+            history.append(well)
+        return history
+
+    return wrong
+
+
 def _quick_recovery(checks, up, down):
     return opinion(checks, 1, down)
 
@@ -166,6 +181,28 @@ def opinion(checks, up, down):
             "the count is kept",
             _count_kept,
             "After a turn the count starts anew. With the old one a single check would turn it back.",
+        ),
+        Wrong(
+            "`up` and `down`, and two faults left",
+            _half_repaired(True, False, False),
+            "`up` and `down` are right now. Failures apart still add up, and the count is not set to 0 after a turn.",
+        ),
+        Wrong(
+            "in a row, and two faults left",
+            _half_repaired(False, True, False),
+            "A good check ends a run of failures now. A well server still turns after `up` of them, not `down`, and "
+            "after a turn the count does not start anew.",
+        ),
+        Wrong(
+            "a count that starts anew, and two faults left",
+            _half_repaired(False, False, True),
+            "The count starts anew after a turn now. A well server still turns after `up` failures, not `down`, and "
+            "failures apart still add up.",
+        ),
+        Wrong(
+            "one fault left: the count after a turn",
+            _half_repaired(True, True, False),
+            "The checks that turned the opinion are still counted when the next run begins. Set the count to 0 there.",
         ),
         Wrong(
             "trusted at once",

@@ -29,6 +29,10 @@ def _own_hash(user, share):
     return hash(user) % 2**32 < share * 2**32
 
 
+def _own_hash_in_percent(user, share):
+    return hash(user) % 100 < 100 * share
+
+
 def _grows(run, user, share):
     before = False
     for k in range(11):
@@ -86,6 +90,11 @@ def sees(user, share):
             "Python's own hash",
             _own_hash,
             "hash() of a string is salted anew in every process: after a restart everybody would be dealt out again.",
+        ),
+        Wrong(
+            "Python's own hash, in percent",
+            _own_hash_in_percent,
+            "Salted, too: another process has another hash() for the same name. SHA-256 is the same for all of them.",
         ),
         Wrong(
             "the least significant byte first",

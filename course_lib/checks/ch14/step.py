@@ -62,6 +62,12 @@ def _to_and_fro(state, event, name=None):
     return step(state, event, name)
 
 
+def _exchanged(state, event, name=None):
+    if event == "roll back" and state["candidate"] is None:
+        return state | {"serving": state["previous"], "previous": state["serving"]}
+    return step(state, event, name)
+
+
 def _replaced(state, event, name=None):
     return state | {"candidate": name} if event == "canary" else step(state, event, name)
 
@@ -164,6 +170,12 @@ def step(state, event, name=None):
             "to and fro",
             _to_and_fro,
             "After a roll back there is no previous one: a second roll back would bring the regretted one again.",
+        ),
+        Wrong(
+            "two names exchanged",
+            _exchanged,
+            "serving and previous change places: the regretted one becomes the way back, and where there was no "
+            "previous one, nothing serves.",
         ),
         Wrong(
             "one canary throws out the other",
