@@ -464,4 +464,4 @@ def test_every_figure_of_the_explorer_opens_to_its_formula():
 def test_the_explorer_shows_where_cache_and_weights_meet():
     texts = [mark.at[2] for mark in explorers.capacity(batch=4).frame()[1].marks if mark.kind == "text"]
     assert "equal at 28,628" in texts  # 114,512 tokens of four sequences
-    assert "4 x the cache" in texts and "✓ fits" in texts
+    assert "4 × the cache" in texts and "✓ fits" in texts

@@ -33,7 +33,7 @@ class Slider:
         whole = all(float(v).is_integer() for v in (self.lo, self.hi, self.step))
         kind, shown = (widgets.IntSlider, "d") if whole else (widgets.FloatSlider, self.format)
         return kind(value, min=self.lo, max=self.hi, step=self.step, description=self.label, readout_format=shown,
-                    style=_LABEL, layout=widgets.Layout(width="100%", max_width="620px"))  # fmt: skip
+                    style=_LABEL, layout=widgets.Layout(width="auto", max_width="620px"))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Options:
         import ipywidgets as widgets
 
         labels = [label for label, _ in self.options]
-        layout = widgets.Layout(width="100%", max_width="620px")
+        layout = widgets.Layout(width="auto", max_width="620px")
         return kind(
             options=labels, value=self.label_of(value), description=self.label, style=_LABEL, layout=layout, **more
         )

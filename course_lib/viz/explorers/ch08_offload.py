@@ -134,7 +134,7 @@ def _memory(scene, s):
     scene.text(RIGHT, foot + 38, "GiB", size=12, color="muted", anchor="end")
     for k, (title, memory, parts, margin) in enumerate(rows):
         y = TOP + k * BAR
-        scene.text(LEFT - 10, y + 24, title, size=12, bold=True, anchor="end")
+        scene.text(LEFT - 10, y + 24, title.removesuffix(" SXM"), size=12, bold=True, anchor="end")
         if memory:
             scene.rect(x(0), y, x(memory / gib) - x(0), 36, fill="card", color="ink", line=1.2)
         _stack(scene, x, y, parts)

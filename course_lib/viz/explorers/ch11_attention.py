@@ -77,7 +77,8 @@ class Attention(Explorer):
         )
         if m.bits != "fp8":
             text += (
-                f" With a range for each {'token' if m.axis == 'channel' else 'channel'} it is {number(other, 2)} %."
+                f" With a range for each {'token' if m.axis == 'channel' else 'channel'} {number(other, 2)} % of the "
+                "attention would go elsewhere."
             )
         if m.window:
             text += f" The last {m.window} tokens are as they were."

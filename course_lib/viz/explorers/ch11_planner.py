@@ -164,24 +164,37 @@ def _step(scene, s):
     scene.path([(x(n), y(kv / unit)) for n, kv in s.curve], "orange", 3, dash=(7, 4))
     low = flat - 9 if s.curve[0][1] < s.weights_read else flat + 17
     scene.text(x.start + 6, low, "the weights", size=13, bold=True, color="blue", anchor="start", halo=True)
-    ex, ey = x(HIGH), y(s.curve[-1][1] / unit)
-    scene.text(ex, ey + 46, f"{p.batch} x the cache", size=13, bold=True, color="ink", anchor="end", halo=True)
-    _crossing(scene, s, x, flat)
-    _here(scene, s, x, y, unit)
+    here = _here(scene, s, x, y, unit)
+    words, ex, ey = f"{p.batch} × the cache", x(HIGH), y(s.curve[-1][1] / unit)
+    cache = (ex - 8 * len(words), ex, ey + 46)
+    if _touch(cache, here):
+        cache = (*cache[:2], ey - 10)
+    scene.text(ex, cache[2], words, size=13, bold=True, color="ink", anchor="end", halo=True)
+    _crossing(scene, s, x, flat, cache)
 
 
-def _crossing(scene, s, x, flat):
-    """The context from which the cache is the larger part."""
+def _touch(one, other):
+    """Whether two lines of words, each (left, right, baseline), run into each other."""
+    return one[0] < other[1] and other[0] < one[1] and abs(one[2] - other[2]) < 17
+
+
+def _crossing(scene, s, x, flat, cache):
+    """The context from which the cache is the larger part; its words keep clear of the tick labels and of `cache`."""
     from course_lib.capacity.plan.speed import first_tokens
 
     n = first_tokens(lambda tokens: s.plan.kv_of(tokens, s.plan.batch) >= s.weights_read)
     if LOW < n < HIGH:
+        words = f"equal at {number(n, 3)}"
+        half = 3.7 * len(words)
+        middle = min(max(x(n), x.start + half), WIDTH - half)
+        if _touch((middle - half, middle + half, flat + 22), cache):
+            middle = cache[0] - half - 8
         scene.circle(x(n), flat, 6, "paper", "ink", 2)
-        scene.text(x(n), flat + 22, f"equal at {number(n, 3)}", size=12, color="ink", halo=True)
+        scene.text(middle, flat + 22, words, size=12, color="ink", halo=True)
 
 
 def _here(scene, s, x, y, unit):
-    """The chosen context: a diamond at the sum of both, with the ceiling that follows from it."""
+    """The chosen context: a diamond at the sum of both, with the ceiling that follows from it; where its words lie."""
     p = s.plan
     total = s.weights_read + float(p.kv_of(p.context, p.batch))
     px, py = x(p.context), y.inside(total / unit)
@@ -190,9 +203,11 @@ def _here(scene, s, x, y, unit):
     words = f"{s.size(total)}: at most {number(speed.value)} tokens/s{'' if p.fits else ', if it fitted'}"
     left = px - 12 - 8 * len(words) > x.start  # the cache's line rises: beside it there is room above left, below right
     below = not left and py + 34 < y(s.weights_read / unit)
-    lift = 24 if below else -28 if px < x.start + 110 else -12  # over the weights' own label, where that is beside it
-    scene.text(px + (-12 if left else 12), py + lift, words, size=13, bold=True, color="red",
-               anchor="end" if left else "start", halo=True)  # fmt: skip
+    begins = px - 12 - 8 * len(words) if left else px
+    lift = 24 if below else -28 if begins < x.start + 110 else -12  # over the weights' own label
+    at, wide = px + (-12 if left else 12), 8 * len(words)
+    scene.text(at, py + lift, words, size=13, bold=True, color="red", anchor="end" if left else "start", halo=True)
+    return (at - wide, at, py + lift) if left else (at, at + wide, py + lift)
 
 
 def capacity(**start):

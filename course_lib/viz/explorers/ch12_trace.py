@@ -222,15 +222,15 @@ def _order(scene, t):
     """The accesses around this one, in their order, a letter for each argument."""
     top, first = 372, max(0, min(t.at - SHOWN // 2, len(t.accesses) - SHOWN))
     scene.text(LEFT, top - 12, f"in this order ({t.at + 1} of {len(t.accesses)})", size=13, bold=True, anchor="start")
-    last = None
-    for k, one in enumerate(t.accesses[first : first + SHOWN]):
+    shown, last = t.accesses[first : first + SHOWN], None
+    for k, one in enumerate(shown):
         x = LEFT + 21.4 * k
         here = first + k == t.at
         scene.rect(x, top, 19, 22, fill=FILLS[one.argument] if here else "sky" if first + k < t.at else "card",
                    color="ink" if here else "muted", line=2 if here else 0.6)  # fmt: skip
         scene.text(x + 9.5, top + 16, LETTERS[one.argument], size=13, mono=True, bold=here,
                    color="paper" if here and one.argument != "x" else "ink")  # fmt: skip
-        if one.program != last:
+        if one.program != last and sum(other.program == one.program for other in shown) > 3:  # room for its name
             part = f".{one.program[1]}" if t.version == 5 else ""
             scene.text(x, top + 38, f"program {one.program[0]}{part}", size=11, color="muted", anchor="start")
             last = one.program
