@@ -1,9 +1,12 @@
 """Metrics against definitions computed the slow way, against transformers' own, and against laws they must obey."""
 
 import io
+import json
 import math
+import subprocess
 import sys
 
+import jsonschema
 import nbclient
 import nbformat
 import pytest
@@ -16,6 +19,8 @@ from course_lib import Scheme
 from course_lib import evaluate as ev
 from course_lib.calibrate import quantize_model
 from course_lib.evaluate import corpus
+from course_lib.evaluate.task import fits_schema
+from course_lib.models import task
 from course_lib.progress import bar
 from tests import tiny
 
@@ -327,6 +332,35 @@ def test_a_broken_model_gives_no_json(tok):
 )
 def test_what_counts_as_exact(reply, exact):
     assert ev.is_exact(reply, {"a": 1, "b": [True, "x"]}) is exact
+
+
+_ODD = st.one_of(
+    st.none(), st.booleans(), st.integers(-3, 10**20), st.floats(), st.text(max_size=4), st.just([]), st.just({}),
+    st.sampled_from(["refund", "reject", "card", "nova-1234", "Nova-1234", "nova-123", " nova-1234", 3.0, -0.0, [[]]]),
+)  # fmt: skip
+
+
+@given(st.integers(0, 40), st.lists(st.tuples(st.integers(0, 20), st.sampled_from("set add drop".split()), _ODD)))
+def test_the_form_of_an_action_is_what_jsonschema_says(seed, changes):
+    action = json.loads(json.dumps(task.generate(1, seed)[0].action))
+    for where, what, value in changes[:3]:
+        places = [action, *[x for x in action["lines"] if isinstance(x, dict)]] if isinstance(
+            action.get("lines"), list) else [action]  # fmt: skip
+        at = places[where % len(places)]
+        key = "note" if what == "add" or not at else sorted(at)[where % len(at)]
+        at.pop(key, None) if what == "drop" else at.update({key: value})
+    assert fits_schema(action) is jsonschema.Draft202012Validator(task.SCHEMA).is_valid(action)
+
+
+def test_a_newline_behind_the_order_is_no_order():  # Python's $ would let it pass, that of JSON Schema does not
+    action = task.generate(1)[0].action
+    assert fits_schema(action) and not fits_schema(action | {"order": action["order"] + "\n"})
+
+
+def test_judging_replies_does_not_import_what_takes_seconds():
+    code = "import sys; from course_lib.evaluate.task import fits_schema; assert not fits_schema({})\n"
+    code += "assert not {'jsonschema', 'rfc3987_syntax', 'lark'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 # ------------------------------------------------------------------ statistics

@@ -29,7 +29,7 @@ def base() -> Base:
     model, tokenizer = models.load("bundled")
     reference = evaluate.Reference(model, tokenizer, models.texts.heldout("prose"), TEXT_BYTES, progress=False)
     examples = tuple(models.task.generate(MESSAGES, SEED))
-    result = evaluate.task_accuracy(model, tokenizer, examples, progress=False)
+    result = evaluate.task_accuracy(model, tokenizer, examples, progress=False, replies_only=True)
     return Base(model, tokenizer, reference, examples, calibrate.model_bytes(model), sum(result.correct))
 
 
@@ -38,7 +38,7 @@ def measure(model) -> dict:
     from course_lib import calibrate, evaluate
 
     compared = base().reference.compare(model, progress=False)
-    task = evaluate.task_accuracy(model, base().tokenizer, base().examples, progress=False)
+    task = evaluate.task_accuracy(model, base().tokenizer, base().examples, progress=False, replies_only=True)
     figures = {"bytes": calibrate.model_bytes(model), "kl": float(compared.kl), "kl_stderr": float(compared.kl_stderr)}
     return figures | {"exact": sum(task.correct), "n": task.n}
 
