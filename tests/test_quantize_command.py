@@ -7,6 +7,8 @@ import tiny
 import torch
 
 from course_lib import artifacts
+from course_lib.artifacts import quantize
+from course_lib.artifacts.gguf import mixes
 from course_lib.calibrate import calibration_batches, quantize_model
 from course_lib.cli import main
 from course_lib.scheme import Scheme
@@ -83,6 +85,46 @@ def test_errors_are_one_sentence_and_leave_nothing(checkpoint, tmp_path, capsys,
     assert said.count("\n") == 1 and said.startswith("course quantize: ") and "Traceback" not in said
     assert re.search(names, said)
     assert not list(folder.iterdir())
+
+
+def test_every_method_with_every_mix_is_refused_in_one_sentence(checkpoint, tmp_path, capsys):
+    """A GGUF's blocks are llama.cpp's: --method and its options were once read and ignored."""
+    for mix in (*mixes.WRITTEN, "Q9"):
+        for option in ("--method gptq", "--method hqq", "--bits 4", "--group -1", "--layout gptq", "--asymmetric",
+                       "--act-order", "--duo", "--iters 200", "--method awq --bits 3"):  # fmt: skip
+            assert main(["quantize", str(checkpoint), str(tmp_path / "x"), "--gguf", mix, *option.split()]) == 1
+            said = capsys.readouterr().err
+            assert said.startswith(f"course quantize: {option.split()[0]} cannot be given with --gguf: {mix} says")
+            assert said.count("\n") == 1
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    "options, names",
+    [
+        (
+            ("--method", "hqq"),
+            "one of gptq, awq, autoround, rtn, got 'hqq', whose zero points are real",
+        ),
+        (("--method", "qat"), "got 'qat', which trains the whole model"),
+        (("--method", "gtpq"), "--method must be one of gptq, awq, autoround, rtn, got 'gtpq'\n"),
+        (("--method", "awq", "--act-order"), "--act-order belongs to --method gptq, got --method awq"),
+        (("--duo",), "--duo belongs to --method awq, got --method gptq"),
+        (("--method", "rtn", "--iters", "200"), "--iters belongs to --method autoround, got --method rtn"),
+        (("--imatrix", "im.gguf"), "--imatrix needs --gguf"),
+        (("--gguf", "Q4_0", "--samples", "4"), "--samples needs --calibration"),
+    ],
+)
+def test_what_would_be_ignored_is_refused(checkpoint, tmp_path, capsys, options, names):
+    assert main(["quantize", str(checkpoint), str(tmp_path / "x"), *options]) == 1
+    said = capsys.readouterr().err
+    assert names in said and said.count("\n") == 1 and not (tmp_path / "x").exists()
+
+
+def test_a_default_that_is_written_out_changes_nothing():
+    short = quantize.settled(quantize.parser().parse_args(["m", "o"]))
+    long = "m o --method gptq --bits 4 --group 64 --layout gptq --samples 32 --length 512".split()
+    assert vars(short) == vars(quantize.settled(quantize.parser().parse_args(long)))
 
 
 def test_a_full_directory_and_a_missing_model_are_refused(checkpoint, tmp_path, capsys):

@@ -20,27 +20,69 @@ from course_lib.calibrate.pipeline import quantize_model
 from course_lib.calibrate.stats import collect
 from course_lib.scheme import Scheme
 
+METHODS = ("gptq", "awq", "autoround", "rtn")
+OPTIONS_OF = {"act_order": "gptq", "duo": "awq", "iters": "autoround"}
+CHECKPOINT_ONLY = ("method", "bits", "group", "layout", "asymmetric", *OPTIONS_OF)
+DEFAULTS = {
+    "method": "gptq", "bits": 4, "group": 64, "layout": "gptq", "samples": SAMPLES, "length": LENGTH, "iters": 200,
+    "asymmetric": False, "act_order": False, "duo": False,
+}  # fmt: skip
+WHY_NOT = {
+    "hqq": ", whose zero points are real numbers, which no layout holds; chapter 04 puts them into Q4_1 blocks",
+    "qat": ', which trains the whole model; `quantize_model(model, scheme, "qat")` does it',
+}
+
 
 def parser() -> argparse.ArgumentParser:
     """The options of the command."""
     result = argparse.ArgumentParser(prog="course quantize", description="Quantize a causal language model.")
     result.add_argument("model", help='"bundled", a checkpoint directory or a hub id')
     result.add_argument("out", help="directory to write, which must not hold files yet; a file with --gguf")
-    result.add_argument("--method", choices=("gptq", "awq", "autoround", "rtn"), default="gptq")
-    result.add_argument("--bits", type=int, default=4)
-    result.add_argument("--group", type=int, default=64, help="weights that share a scale; -1 is a whole row")
-    result.add_argument("--layout", choices=tuple(LAYOUTS), default="gptq", help="how the files are laid out")
-    result.add_argument("--asymmetric", action="store_true", help="grids with a zero point of their own")
+    # None where an option is not given: what would be ignored is refused, and DEFAULTS fills in the rest
+    result.add_argument("--method", help=f"{', '.join(METHODS)} (default: gptq)")
+    result.add_argument("--bits", type=int, help="default: 4")
+    result.add_argument("--group", type=int, help="weights that share a scale; -1 is a whole row (default: 64)")
+    result.add_argument("--layout", choices=tuple(LAYOUTS), help="how the files are laid out (default: gptq)")
+    result.add_argument("--asymmetric", action="store_true", default=None, help="grids with a zero point of their own")
     result.add_argument("--calibration", metavar="TEXT", help="prose (the default unless rtn), code, task or a file")
-    result.add_argument("--samples", type=int, default=SAMPLES, help="windows of calibration text")
-    result.add_argument("--length", type=int, default=LENGTH, help="tokens in a window")
-    result.add_argument("--act-order", action="store_true", help="gptq: the most active columns first")
-    result.add_argument("--duo", action="store_true", help="awq: scale by weights too")
-    result.add_argument("--iters", type=int, default=200, help="autoround: steps of descent a block")
+    result.add_argument("--samples", type=int, help=f"windows of calibration text (default: {SAMPLES})")
+    result.add_argument("--length", type=int, help=f"tokens in a window (default: {LENGTH})")
+    result.add_argument("--act-order", action="store_true", default=None, help="gptq: the most active columns first")
+    result.add_argument("--duo", action="store_true", default=None, help="awq: scale by weights too")
+    result.add_argument("--iters", type=int, help="autoround: steps of descent a block (default: 200)")
     gguf = result.add_argument_group("GGUF, instead of --method, --bits, --group and --layout")
     gguf.add_argument("--gguf", metavar="MIX", help=f"write a GGUF file: {', '.join(mixes.WRITTEN)}")
     gguf.add_argument("--imatrix", metavar="FILE", help="importance matrix; --calibration makes one from text")
     return result
+
+
+def settled(args):
+    """args with the defaults of what was not given; ValueError for an option that would be ignored."""
+    given = [name for name, value in vars(args).items() if value is not None]
+    method = args.method or DEFAULTS["method"]
+    if args.gguf:
+        for name in CHECKPOINT_ONLY:
+            if name in given:
+                raise ValueError(f"{_flag(name)} cannot be given with --gguf: {args.gguf} says how a matrix is stored,"
+                                 " and llama.cpp's own search rounds it")  # fmt: skip
+        for name in ("samples", "length"):
+            if name in given and args.calibration is None:
+                raise ValueError(f"{_flag(name)} needs --calibration, whose text makes the importance matrix")
+    elif args.imatrix is not None:
+        raise ValueError("--imatrix needs --gguf: only the blocks of a GGUF file are searched with one")
+    elif method not in METHODS:
+        raise ValueError(f"--method must be one of {', '.join(METHODS)}, got {method!r}{WHY_NOT.get(method, '')}")
+    for name, owner in OPTIONS_OF.items():
+        if name in given and method != owner and not args.gguf:
+            raise ValueError(f"{_flag(name)} belongs to --method {owner}, got --method {method}")
+    for name, value in DEFAULTS.items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
+    return args
+
+
+def _flag(name):
+    return "--" + name.replace("_", "-")
 
 
 def scheme_of(args) -> Scheme:
@@ -116,6 +158,7 @@ def _batches(args, config, tokenizer):
 def main(argv=None) -> int:
     args = parser().parse_args(argv)
     try:
+        settled(args)
         print(quantize_gguf(args) if args.gguf else quantize(args))
     except (ValueError, OSError) as error:
         print(f"course quantize: {error}", file=sys.stderr)
