@@ -116,7 +116,7 @@ def spans(text) -> str:
 
 def box(label: str, bar: str, inside: str) -> str:
     """The frame of every card."""
-    style = f"border-left:4px solid {bar}; padding:4px 12px; margin:4px 0; color:{INK}"
+    style = f"border-left:4px solid {bar}; padding:4px 12px; margin:4px 0; color:{INK}; overflow-wrap:anywhere"
     return f'<section aria-label="{escape(label)}" style="{style}">{inside}</section>'
 
 

@@ -58,7 +58,8 @@ def _all_there(got, recent, window, block):
 
 
 def _whole_blocks(got, recent, window, block):
-    return len(got[0]) % block == 0 or f"{len(got[0])} tokens leave: that is no multiple of {block}."
+    n = len(got[0])
+    return n % block == 0 or f"{n} {'token leaves' if n == 1 else 'tokens leave'}: that is no multiple of {block}."
 
 
 def _window(got, recent, window, block):

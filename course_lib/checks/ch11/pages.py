@@ -23,6 +23,11 @@ def _up(lengths, shared, block):
     return common + sum(-(-n // block) - common for n in lengths)
 
 
+def _blocks_from_tokens(lengths, shared, block):
+    common = shared // block
+    return common + sum(-(-(n - common) // block) for n in lengths)
+
+
 def _no_sharing(lengths, shared, block):
     return sum(-(-n // block) for n in lengths)
 
@@ -112,6 +117,11 @@ def pages(lengths, shared, block):
             "the common blocks are nowhere",
             _prefix_lost,
             "The common blocks were taken off everybody and counted for nobody. Add them once.",
+        ),
+        Wrong(
+            "blocks taken from tokens",
+            _blocks_from_tokens,
+            "n counts tokens, common counts blocks: n - common mixes the two. Round n up to blocks first.",
         ),
         Wrong(
             "common tokens of a private block",

@@ -35,6 +35,10 @@ def _bits_of_x(n, k, bits, per_weight, bandwidth, issue):
     return 1e6 * max((n * k * bits / 8 + 16 * (n + k)) / bandwidth, n * k * per_weight / issue)
 
 
+def _all_in_bits(n, k, bits, per_weight, bandwidth, issue):
+    return 1e6 * max((n * k * bits + 16 * (n + k)) / bandwidth, n * k * per_weight / issue)
+
+
 def _bytes_of_bits(n, k, bits, per_weight, bandwidth, issue):
     return 1e6 * max((n * k + n + k) * bits / 8 / bandwidth, n * k * per_weight / issue)
 
@@ -102,6 +106,11 @@ def predicted(n, k, bits, per_weight, bandwidth, issue):
             "That is the processors' time. With few instructions a weight, memory is slower.",
         ),
         Wrong("bits for bytes", _bits_as_bytes, "bandwidth counts bytes: a weight of 4.25 bits moves 4.25 / 8."),
+        Wrong(
+            "all in bits",
+            _all_in_bits,
+            "You added up bits, of weights, x and y alike. bandwidth counts bytes: divide their sum by 8.",
+        ),
         Wrong(
             "x and y forgotten",
             _weights_only,
