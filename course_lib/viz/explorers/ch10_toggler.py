@@ -96,9 +96,10 @@ class Toggler(Explorer):
 
         face = widgets.HTML(self.html())
         handles = {control.name: control.widget(self.state[control.name]) for control in self.controls}
-        buttons = [widgets.Button(layout=widgets.Layout(width="68px", padding="0")) for _ in range(8)]
+        buttons = [widgets.Button(layout=widgets.Layout(width="68px", flex="none", padding="0")) for _ in range(8)]
         beside = widgets.Layout(width="146px", justify_content="flex-end", margin="2px 8px 2px 0")
-        row = widgets.HBox([widgets.Label("flip a bit", layout=beside), *buttons])
+        wraps = widgets.Layout(flex_flow="wrap")
+        row = widgets.HBox([widgets.Label("flip a bit", layout=beside), *buttons], layout=wraps)
 
         def show(change=None):
             moved = {c.name: c.read(handles[c.name].value) for c in self.controls}
