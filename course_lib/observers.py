@@ -62,7 +62,7 @@ def mse(blocks, scheme, norm: float = 2.0, steps: int = 100, maxshrink: float = 
             step, zero = _grid(scheme, lo, hi)
             total = torch.zeros_like(lo)
             for part in chunk.split(_CHUNK, dim=-1):
-                error = scheme.codec.decode(scheme.codec.encode(part, step, zero), step, zero).sub_(part)
+                error = scheme.codec.round_trip(part, step, zero).sub_(part)
                 total += (error.square_() if norm == 2 else error.abs_().pow_(norm)).sum(-1)
             return total
 

@@ -192,3 +192,24 @@ def test_bad_observers_are_one_clear_sentence(observer, says):
 def test_an_observer_of_ones_own():
     q = quantize(gaussian(2, 16), Scheme.int(4), lambda blocks, scheme: (-blocks.std(-1), blocks.std(-1)))
     assert torch.allclose(q.scale[:, 0], gaussian(2, 16).std(-1) / 7)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "real zeros"])
+@pytest.mark.parametrize("bits", range(2, 9))
+def test_the_round_trip_of_a_search_is_that_of_codes(bits, kind):
+    real = {"zero_dtype": torch.float16} if kind == "real zeros" else {}
+    scheme = Scheme.int(bits, symmetric=False if real else kind, group=16, scale_dtype=torch.float16, **real)
+    x = torch.randn(64, 2, 16, generator=torch.Generator().manual_seed(bits)) * torch.logspace(-6, 3, 64)[:, None, None]
+    x[0], x[1], x[2, :, 1:] = 0, x[1].abs(), 0
+    before, codec = x.clone(), scheme.codec
+    for shrink in (1.0, 0.4):  # the second clips
+        grid = codec.from_range(shrink * x.amin(-1), shrink * x.amax(-1), scheme)
+        step, zero = (None if t is None else t[..., None] for t in (grid.step, grid.zero_point))
+        for s in (step, torch.zeros_like(step), -step):
+            w_hat = codec.round_trip(x, s, zero)
+            assert torch.equal(w_hat, codec.decode(codec.encode(x, s, zero), s, zero)) and w_hat.dtype == torch.float32
+    ties, one = torch.arange(-9, 9) + 0.5, torch.ones(1)  # go to the even one before a whole zero point is added
+    odd = None if kind is True else torch.tensor([1.0 if real else 1]).to(torch.float16 if real else torch.uint8)
+    assert torch.equal(codec.round_trip(ties, one, odd), codec.decode(codec.encode(ties, one, odd), one, odd))
+    assert torch.equal(x, before)
+    assert torch.equal(codec.round_trip(x.half(), step, zero), codec.round_trip(x.half().float(), step, zero))

@@ -61,6 +61,6 @@ def static(seen: dict[str, Tensor], scheme: Scheme, observer=None) -> Callable[[
 
     def change(x: Tensor, name: str) -> Tensor:
         step, zero = grids[name].step, grids[name].zero_point  # (1, 1)
-        return scheme.codec.decode(scheme.codec.encode(x, step, zero), step, zero).to(x.dtype)
+        return scheme.codec.round_trip(x, step, zero).to(x.dtype)
 
     return change

@@ -67,6 +67,14 @@ class Integer(Codec):
         q = codes.float()
         return step * (q if zero_point is None else q - zero_point)
 
+    def round_trip(self, w: Tensor, step: Tensor, zero_point: Tensor | None = None) -> Tensor:
+        q, n = w.float() / _divisor(step), 2**self.bits - 1  # all below in place: codes need not leave the cache
+        if zero_point is None:
+            return q.round_().clamp_(-(n // 2), n // 2).mul_(step)
+        zero = zero_point.float()
+        q = q.add_(zero).round_() if zero_point.is_floating_point() else q.round_().add_(zero)
+        return q.clamp_(0, n).sub_(zero).mul_(step)
+
 
 def store_zero(raw: Tensor, scheme: Scheme) -> Tensor:
     """Real zero points (..., R, C) as the scheme stores them; ValueError for one that its zero_dtype cannot hold."""

@@ -59,6 +59,10 @@ class Codec:
         """The number that each code stands for, float32."""
         raise NotImplementedError
 
+    def round_trip(self, w: Tensor, step: Tensor, zero_point: Tensor | None = None) -> Tensor:
+        """decode(encode(w)), but for the sign of a zero, in a new tensor; searches spend their time here."""
+        return self.decode(self.encode(w, step, zero_point), step, zero_point)
+
     def grid(self, blocks: Tensor, scheme: Scheme, observer=None, tensor_scale: Tensor | None = None) -> Grid:
         """Grid of blocks (..., R, C, n); tensor_scale, if given, is kept (found once on the whole matrix)."""
         lo, hi = observers.observe(blocks, scheme, observer)
