@@ -17,6 +17,7 @@ from course_lib.checks.ch02.mine import RECIPE
 from course_lib.checks.ch02.worth import EXERCISE as WORTH
 from course_lib.checks.verdict import FAIL, PASS
 from course_lib.checks.warmups import questions
+from course_lib.viz.explorers.ch02_grid import KEPT, Grid
 from course_lib.viz.plots import ch02 as plots
 from tests.tiny import llama, tokenizer
 
@@ -182,3 +183,17 @@ def test_rulers_draw_what_lies_outside_in_another_shape():
         return sum(mark.kind == "path" and mark.look["fill"] == "red" for mark in scene.marks)
 
     assert diamonds(1 / 15) == 3 and diamonds(0.2) == 0
+
+
+def test_the_explorer_shows_what_the_chapter_says_was_to_find():
+    explorer = Grid()
+    seven, none = (explorer.numbers("after a ReLU", way, 100)[0] for way in (True, False))
+    assert (seven.used == 0).sum() == 7 and (none.used == 0).sum() == 0
+    assert none.step < seven.step / 2 and none.total < seven.total / 4
+    gain = [explorer.numbers("weights", way, 100)[0].total for way in (True, False)]
+    assert gain[1] / gain[0] == pytest.approx(0.85, abs=0.01)
+    _, curve, _, _ = explorer.numbers("activations, a few large", True, 100)
+    best = min(range(len(curve)), key=lambda k: curve[k].total)
+    assert KEPT[best] == pytest.approx(99.6, abs=0.11) and curve[best].total < 0.36 * curve[-1].total
+    shares = [fit.clipping / fit.total for fit in curve]
+    assert shares == sorted(shares, reverse=True) and shares[0] > 0.95
