@@ -10,8 +10,10 @@ does after that, training signs and norms, is not done here.
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -64,16 +66,71 @@ class TrellisWeight:
         return 8 * self.nbytes / (self.shape[0] * self.shape[1])
 
     def dequantize(self) -> Tensor:
-        """The weights (out, in), float32, turned back. (A kernel would turn the inputs and outputs instead.)"""
+        """The weights (out, in), float32, turned back. (`Turned` turns the inputs and outputs instead.)"""
         rows, cols = self.shape
         states = trellis.unpack(self.packed, self.bits, self.L)
         tiles = trellis.levels(self.code, self.L)[states].view(rows // TILE, cols // TILE, TILE, TILE)
         signs = 1.0 - 2 * torch.from_numpy(np.unpackbits(self.signs.cpu().numpy())).float()
         left, right = (sign[:, None] * hadamard(len(sign)) for sign in signs.split([rows, cols]))
-        return left @ (self.scale.cpu() * tiles.transpose(1, 2).reshape(rows, cols)) @ right.T
+        turned = self.scale.cpu() * tiles.transpose(1, 2).reshape(rows, cols)
+        return (left @ turned @ right.T).to(self.packed.device)
+
+    def form(self) -> Turned:
+        """What a kernel reads; ValueError where none knows these bits, code and L."""
+        from course_lib.kernels import trellis as kernel
+
+        packed = kernel.pack(self.packed, self.scale, self.shape, self.bits, self.code, self.L)
+        bits = self.signs[:, None] >> torch.arange(7, -1, -1, device=self.signs.device) & 1
+        left, right = (1 - 2 * bits.flatten().to(torch.int8)).split(self.shape)
+        return Turned(packed, replace(self, packed=self.packed.new_empty(0)), left.clone(), right.clone())
 
     def __repr__(self) -> str:
         return f"TrellisWeight({self.code}, L={self.L}, shape={self.shape}, {self.bits_per_weight:.3f} bits/weight)"
+
+
+@dataclass(frozen=True, eq=False)
+class Turned:
+    """A form of `kernels.weights`: inputs and outputs are turned instead of the weight, y = R_out · s · C · Rᵀ_in x."""
+
+    packed: object  # kernels.trellis.PackedTrellis, whose module imports triton
+    rest: TrellisWeight  # without its streams
+    left: Tensor  # the signs of R_out, int8
+    right: Tensor  # of R_in
+    kernel: ClassVar[str] = "trellis"
+    most: ClassVar[int | None] = None
+
+    def multiply(self, x: Tensor) -> Tensor:
+        """y (tokens, out): one token straight from the stream, more by torch with the levels decoded to x's dtype."""
+        from course_lib.kernels import trellis as kernel
+
+        turned = turn(x.float() * self.right)
+        if len(x) == 1:
+            y = kernel.gemv(turned[0], self.packed)[None]
+        else:
+            y = turned.to(x.dtype) @ kernel.dequantize(self.packed, x.dtype).T
+        return (turn(y.float()) * self.left).to(x.dtype)
+
+    def restore(self) -> TrellisWeight:
+        from course_lib.kernels import trellis as kernel
+
+        return replace(self.rest, packed=kernel.streams_of(self.packed))
+
+
+def turn(x: Tensor) -> Tensor:
+    """x (tokens, n) times `hadamard(n)`, in two small products, since H_ab = H_a ⊗ H_b.
+
+    >>> turn(torch.tensor([[1.0, 0.0, 0.0, 0.0]])).round(decimals=4).tolist()
+    [[0.5, 0.5, 0.5, 0.5]]
+    """
+    n = x.shape[1]
+    a = 1 << (n.bit_length() - 1) // 2
+    return (_hadamard_on(a, x.device) @ x.view(-1, a, n // a) @ _hadamard_on(n // a, x.device)).view(x.shape)
+
+
+@functools.lru_cache(maxsize=32)
+@torch.inference_mode(False)
+def _hadamard_on(n: int, device: torch.device) -> Tensor:
+    return hadamard(n).to(device)
 
 
 def block_ldlq(w: Tensor, H: Tensor, tile: Callable[[Tensor], Tensor], columns: int, percdamp: float = 0.01) -> Tensor:

@@ -2,6 +2,7 @@
 
     what a kernel reads   packing, and marlin's beside it; digits and tokens of x; weights: which form for which kernel
     products              dequantize, gemv, gemm, w4a16; w8a8, w8a8_tiles, and accumulate: what sums lose; fp4; ggml
+    levels computed       trellis
     of what size          parts of a row, for too few tiles; pieces of x, for too many tokens
     attention             kv_pages, kv_codes, kv
     a decode step         glue, fused; lanes and lane_kernel, for few bits; decoder

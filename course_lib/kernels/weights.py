@@ -6,6 +6,7 @@
     E4M3            E4M3 a token      Fp8     fp8 W8A8
     MXFP4, NVFP4    16 bits           Fp4     mxfp4, nvfp4
     GGUF blocks     16 bits           Gguf    q4_0, q8_0, q4_k, q6_k, one token at a time
+    a trellis       16 bits           Turned  trellis; `calibrate.trellis` has the form
 
 A form has `kernel`, its name; `most`, the tokens that it takes at a time, or None; `multiply(x (tokens, in))`; and
 `restore()`, the weight it was made of. It holds no tensor but those that the kernel reads.
@@ -188,6 +189,8 @@ def of(weight, activations: Scheme | None) -> Form:
     >>> form.kernel, form.packed.nbytes  # 8 · (128/2 + 2·4)
     ('w4a16', 576)
     """
+    if hasattr(weight, "form") and activations is None:  # it brings its own
+        return weight.form()
     if not isinstance(weight, QTensor):
         if not (hasattr(weight, "blocks") and hasattr(weight, "kind") and activations is None):
             raise ValueError(f"there is no kernel for {type(weight).__name__}")
@@ -241,10 +244,6 @@ def same(one, other) -> bool:
     """
     mine, theirs = tensors(one), tensors(other)
     return mine.keys() == theirs.keys() and all(
-        t.dtype == u.dtype and t.shape == u.shape and torch.equal(_bytes(t), _bytes(u))
+        t.dtype == u.dtype and t.shape == u.shape and torch.equal(*(v.reshape(-1).view(torch.uint8) for v in (t, u)))
         for t, u in ((mine[name], theirs[name]) for name in mine)
     )
-
-
-def _bytes(t: Tensor) -> Tensor:
-    return t.reshape(-1).view(torch.uint8)

@@ -57,8 +57,8 @@ def assemble(kernel, build: Build, arch: str) -> dict:
 
 
 def aligned(name: str, kind: str) -> bool:
-    """What the JIT assumes when tensors start at 16 bytes and n, k and a part of k are multiples of 16."""
-    return kind.startswith("*") or name in ("n", "k", "each")
+    """What the JIT assumes when tensors start at 16 bytes and n, k, a part of k and k's tiles are multiples of 16."""
+    return kind.startswith("*") or name in ("n", "k", "each", "tiles")
 
 
 def run(arches=ARCHES, kernels=()) -> list[Code]:

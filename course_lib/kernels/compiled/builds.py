@@ -78,6 +78,14 @@ def ggml(kind: str, elements: int, wide: int, more: dict) -> Build:
                  if rows == 1 else 1, arches=NVIDIA)  # fmt: skip
 
 
+def trellis(code: str, bits: int = 2) -> Build:
+    """Windows of 16 bits, as QTIP and exllamav3 have them, and the first of the launches."""
+    signature = dict.fromkeys(("x", "scale", "y"), "*fp32") | {"words": "*i32", "n": "i32", "tiles": "i32"}
+    tile = {"K": bits, "L": 16, "CODE": code, "ASM": True, "BN": 2, "BC": 128, "EVEN": True}
+    return Build(f"trellis-{code}" + (f"-{bits}" if bits != 2 else ""), "trellis.product", signature, tile,
+                 2 * 128 * 16, 1, arches=NVIDIA)  # fmt: skip
+
+
 def w8a8(name: str, function: str, kind: str, weights: int = 0, warps: int = 4, **more) -> Build:
     """With `weights` a GEMV, which has no m. The tiles of a pair come by descriptors, by Hopper's copy engine."""
     signature = {"x": kind, "w": kind, "sx": "*fp32", "sw": "*fp32", "y": "*fp16", "n": "i32", "k": "i32"}
@@ -148,6 +156,10 @@ INT4 = {"halves": "*i16", "scale": "*fp32", "zero": "*fp32", "w": "*fp32", "n": 
 DEQUANTIZE = Build("dequantize-int4", "dequantize.int4", INT4, {"R": 32, "RUNS": 4, "HAS_ZERO": False, "BN": 64},
                    arches=NVIDIA)  # fmt: skip
 
+STREAMS = {"words": "*i32", "scale": "*fp32", "w": "*fp16", "n": "i32", "k": "i32", "tiles": "i32"}
+DECODE = Build("dequantize-trellis", "trellis.decode", STREAMS, {"K": 2, "L": 16, "CODE": "1mad", "ASM": True, "BN": 8,
+               "BK": 256}, arches=NVIDIA)  # fmt: skip
+
 
 def tokens(name: str, codes: str, arches: tuple[str, ...]) -> Build:
     signature = {"x": "*bf16", "codes": codes, "scale": "*fp32", "total": "*i32", "k": "i32"}
@@ -192,6 +204,12 @@ BUILDS = (
     ggml("q8_0", 32, 8, {}),
     ggml("q4_k", 256, 16, {"blocks": "*i32", "sums": "*fp32"}),
     ggml("q6_k", 256, 4, {"scales": "*i8"}),
+    trellis("1mad"),
+    trellis("3inst"),
+    trellis("mcg"),
+    trellis("mul1"),
+    trellis("1mad", 3),
+    trellis("1mad", 4),
     fused("fused-products", "_products", PRODUCTS, **PLAIN),
     fused("fused-gated", "_products", PRODUCTS, **PLAIN | {"GATED": True}),
     fused("fused-attention", "_attention", ATTENTION, SHARED=4, G=16, D=128, SIZE=32),
@@ -204,6 +222,7 @@ BUILDS = (
     stays("lanes-fp8-stay", 8, False, 8, 2, 128),
     stays("lanes-fp8-gated-stay", 8, True, 4, 4, 168),
     DEQUANTIZE,
+    DECODE,
     tokens("tokens-int8", "*i8", NVIDIA),
     tokens("tokens-fp8", "*fp8e4nv", NVIDIA[1:]),
 )

@@ -10,7 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from course_lib.kernels import ON_GPU, ggml, packing, w4a16
+from course_lib.kernels import ON_GPU, ggml, packing, trellis, w4a16
 from course_lib.kernels.measure import clock
 from course_lib.qtensor import QTensor
 from course_lib.scheme import Scheme
@@ -75,6 +75,18 @@ def from_bytes(name: str, kind: str) -> Family:
     return Family(name, partial(draw_ggml, kind=kind), lambda x, w: ggml.gemv(x[0], w, kind)[None],
                   lambda x, w: product(x, formats.dequantize(w, kind).to(x.device)), torch.float16, 1,
                   ((2048, 4096), (333, 1792)))  # fmt: skip
+
+
+def draw_trellis(n: int, k: int, code: str, bits: int = 2):
+    """Any bytes are streams; windows of 16 bits, as QTIP and exllamav3 have them."""
+    streams = torch.randint(0, 256, (-(-n // 16) * -(-k // 16), 32 * bits), dtype=torch.uint8, device=DEVICE)
+    return trellis.pack(streams, torch.tensor(1 / 64, device=DEVICE), (n, k), bits, code, 16)
+
+
+def computed(code: str) -> Family:
+    return Family(f"trellis-{code}", partial(draw_trellis, code=code), lambda x, w: trellis.gemv(x[0], w)[None],
+                  lambda x, w: product(x, trellis.unpack(w)), torch.float16, 1,
+                  ((2048, 4096), (333, 1000)))  # fmt: skip
 
 
 def fp8_codes(*shape: int) -> Tensor:
@@ -170,6 +182,8 @@ def families() -> dict[str, Family]:
         from_bytes("q6_k", "Q6_K"),
         from_bytes("q4_0", "Q4_0"),
         from_bytes("q8_0", "Q8_0"),
+        computed("1mad"),
+        computed("3inst"),
         fp8("fp8-row", blocked=False),
         fp8("fp8-block128", blocked=True),
         int8(),
