@@ -82,7 +82,7 @@ def _nearest(f: Fingerprints) -> Maker:
 
 
 def _updated(f: Fingerprints) -> Maker:
-    codes = f"{1 - f.nearest:.0%} of the codes are not nearest"
+    codes = f"{1 - f.nearest:.1%} of the codes are not nearest"
     by_activity, ordered = -1.0 if f.by_activity is None else f.by_activity, min(0.7, _SURE / (f.columns - 1) ** 0.5)
     many = 1 - f.nearest > _MANY
     if many and f.by_place > max(ordered, by_activity) and f.first_place >= _CLEAN and not f.reordered:
