@@ -161,7 +161,9 @@ def plain_page(text, name):
     """A page of Markdown alone, such as the glossary."""
     from nbconvert.filters.markdown_mistune import markdown2html_mistune
 
-    return f'{_head(name)}<nav><a href="index.html">the map</a></nav>{markdown2html_mistune(linked(text))}'
+    body = markdown2html_mistune(linked(text))
+    body = body.replace("<table", '<div style="overflow-x:auto"><table').replace("</table>", "</table></div>")
+    return f'{_head(name)}<nav><a href="index.html">the map</a></nav>{body}'
 
 
 def main(arguments=()):

@@ -69,6 +69,11 @@ def test_a_long_line_of_code_can_be_scrolled(built):
         assert page.rindex(".jp-InputArea-editor{overflow-x:auto}") > page.rindex("overflow: hidden;\n}")
 
 
+def test_a_wide_table_of_a_plain_page_can_be_scrolled(built):
+    page = (built / "glossary.html").read_text()
+    assert page.count("<table") == page.count('<div style="overflow-x:auto"><table') == page.count("</table></div>") > 0
+
+
 def test_pages_are_dark_where_the_reader_s_system_is(built):
     for path in built.glob("*.html"):
         told = "prefers-color-scheme:dark" if path.name[:2].isdigit() else "color-scheme:light dark"
