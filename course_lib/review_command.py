@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from course_lib.checks import review_notebook, reviews
+from course_lib.checks import review_notebook, reviews, store
 from course_lib.workspace import Workspace, WorkspaceError
 
 
@@ -14,7 +14,7 @@ def main(argv=None) -> int:
     parser.add_argument("--show", action="store_true", help="say what is due when, and write nothing")
     options = parser.parse_args(argv)
     found = reviews.Due()
-    shown = [found.title(), *("  ".join(row) for row in found.rows()), *found.rest()]
+    shown = [found.title(), *("  ".join(row) for row in found.rows()), *found.rest(), *store.trouble()]
     try:
         print("\n".join([*shown, *(write(found) if found.chosen and not options.show else [])]))
     except (WorkspaceError, OSError) as error:

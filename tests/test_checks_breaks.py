@@ -75,6 +75,11 @@ def test_a_tensor_of_another_type_hears_how_to_write_one():
                                (torch.int8, torch.ones(3, dtype=torch.int64), "; add dtype=torch.int8")):  # fmt: skip
         with pytest.raises(compare.Mismatch, match=f"got an? [a-z0-9]+ tensor of shape \\(3,\\){how}$"):
             compare.fit(given, compare.AnyShape(wanted))
+    for wanted, how in ((torch.float32, r"torch.tensor\(…\)"), (torch.int8, r"torch.tensor\(…, dtype=torch.int8\)")):
+        with pytest.raises(compare.Mismatch, match=f"got a list of 2 items; write {how}$"):
+            compare.fit([-128, 1], compare.AnyShape(wanted))
+    with pytest.raises(compare.Mismatch, match=r"expected bytes, got a tuple of 2 items; write bytes\(\[…\]\)$"):
+        compare.fit((4, 0), b"")
     with pytest.raises(compare.Mismatch, match="got the number 1.5$"):
         compare.fit(1.5, compare.AnyShape(torch.int8))
 
@@ -84,11 +89,18 @@ def test_mistakes_that_look_like_others_are_told_apart():
     for kind, power in ((4, 62), (10, 61), (10, 63)):
         eight = kind.to_bytes(8, "little") + (2**power).to_bytes(8, "little")
         assert array.judge(eight).mistake.name == "a type of eight bytes"
-    for count, name in ((1000, "a large count"), (64, "the count the wrong way round"), (2**40, "a large count")):
+    for count, name in (
+        (1000, "more than there is, and refused"),
+        (64, "the count the wrong way round"),
+        (2**40, "more than there is, and refused"),
+    ):
         alone = (4).to_bytes(4, "little") + count.to_bytes(8, "little")  # 64 is 2**62, read from its other end
         assert array.judge(alone).mistake.name == name
     honest = (4).to_bytes(4, "little") + (1).to_bytes(8, "little") + bytes(4)
     assert array.judge(honest).mistake.name == "an honest array"
+    for size in (0, 4, 10):
+        digits = array.judge(size.to_bytes(4, "little") + str(2**62).encode())
+        assert digits.mistake.name == "a count in digits"
     many = torch.full((1, 65), 1e-4)
     assert search.judge((many, torch.ones(1, 65))).mistake is None  # too many, whatever they are
     assert search.judge((many[:, :2], torch.ones(1, 2))).mistake.name == "extreme numbers"

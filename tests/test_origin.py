@@ -179,6 +179,16 @@ def test_every_layer_of_the_exercise_is_what_it_is_labelled():
     assert all(who_made(*case.args) == case.maker for case in EXERCISE.cases)
 
 
+def test_other_signs_of_a_maker_hold_on_every_layer_of_the_exercise():
+    """No layer is so small that another sound way fails on it by chance: ggml's code -8, its signed scales."""
+    for case in EXERCISE.cases:
+        w, q, s, _ = case.args
+        blocks = w.reshape(len(w), s.shape[1], -1)
+        lead = q.reshape(blocks.shape).gather(2, blocks.abs().argmax(2, keepdim=True))
+        assert bool((lead == -8).all()) == (case.maker == "q4_0"), case.name
+        assert bool((s < 0).any()) == (case.maker == "q4_0"), case.name
+
+
 def test_the_six_files_of_the_folder_are_told():
     model, tokenizer = models.load("bundled")
     name, batches = "model.layers.0.mlp.up_proj", calibration_batches(tokenizer, "prose", 8, 128)

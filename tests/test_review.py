@@ -192,6 +192,26 @@ def test_lines_of_the_log_that_are_broken_change_nothing(course_home):
     assert cards(store.records(), on(9)) == before and history.standing(ONE).passed
 
 
+def test_what_of_the_log_cannot_be_read_is_said_and_what_is_newer_is_not(course_home, capsys, monkeypatch):
+    """A disk that filled a log with zeros once looked like a learner who had never passed anything."""
+    assert store.trouble() == []
+    store.extend([record("attempt", state="pass"), record("dream", 1, size=3) | {"version": 9}])
+    assert store.trouble() == [] and main(["review", "--show"]) == 0 and "damaged" not in capsys.readouterr().out
+    with open(store.log_file(), "ab") as file:
+        file.write(b'{"id": "x", "at": "2026-03-0\n\n')
+    assert store.trouble() == [f"1 line of your log is damaged and left out: what it recorded does not count"
+                               f" ({store.log_file()})."]  # fmt: skip
+    store.log_file().write_bytes(bytes(90) + b"\n\xff\xfe")
+    for command in (["review", "--show"], ["progress"], ["progress", "--export", str(course_home / "out.json")]):
+        assert main(command) == 0
+        assert capsys.readouterr().out.strip().split("\n")[-1].startswith("2 lines of your log are damaged")
+    store.log_file().unlink()
+    store.log_file().mkdir()
+    assert main(["review"]) == 0
+    said = capsys.readouterr().out
+    assert "Your log cannot be read, so that nothing in it counts here ([Errno " in said and said.count("\n") == 2
+
+
 def test_a_clock_that_went_back_makes_nothing_due_and_one_that_ran_ahead_heals():
     log = [record("attempt", state="pass"), record("review", 7, state="pass")]
     assert due(cards(log, date(2020, 1, 1)).values(), date(2020, 1, 1)) == []

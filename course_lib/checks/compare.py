@@ -67,7 +67,8 @@ def fit(got, expected, where: str = ""):
     else:
         fits = isinstance(got, (int, float)) and not isinstance(got, bool)
         got = float(got) if fits and abs(got) < 2**1000 else got
-    return got if fits else _mismatch(got, expected, where)
+    in_a_list = isinstance(expected, bytes) and isinstance(got, (list, tuple))
+    return got if fits else _mismatch(got, expected, where, more="; write bytes([…])" if in_a_list else "")
 
 
 def _mismatch(got, expected, where: str, kind=Mismatch, more: str = ""):
@@ -77,6 +78,8 @@ def _mismatch(got, expected, where: str, kind=Mismatch, more: str = ""):
 
 def _how_to_write(got, dtype: torch.dtype) -> str:
     """How a tensor of the learner's own would get its dtype: torch reads a type off how its numbers are written."""
+    if isinstance(got, (list, tuple)):
+        return f"; write torch.tensor(…{'' if dtype == torch.float32 else f', dtype={dtype}'})"
     if not isinstance(got, torch.Tensor):
         return ""
     whole = dtype == torch.float32 and got.dtype == torch.int64

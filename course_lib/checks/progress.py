@@ -126,12 +126,13 @@ def main(argv=None) -> int:
     options = parser.parse_args(argv)
     try:
         if options.export:
-            print(f"{export_to(options.export)} records written to {options.export}")
+            print("\n".join([f"{export_to(options.export)} records written to {options.export}", *store.trouble()]))
         elif options.source:
             records, new = import_from(options.source)
             print(f"{records} new records and {new} new pieces from {options.source}")
         else:
-            print("\n".join([Progress().text(), f"{mastery.Mastery().title()}.", *reviews.reminder()]))
+            shown = [Progress().text(), f"{mastery.Mastery().title()}."]
+            print("\n".join([*shown, *reviews.reminder(), *store.trouble()]))
     except (ValueError, OSError, store.StoreError) as err:
         print(f"course progress: {err}")
         return 1

@@ -70,6 +70,20 @@ def records(event: str | None = None) -> list[dict]:
     return [r for r in found if event is None or r["event"] == event]
 
 
+def trouble() -> list[str]:
+    """One sentence where the log, or a line of it, cannot be read; nothing where all of it can."""
+    try:
+        path = log_file()
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    except OSError as err:
+        return [f"Your log cannot be read, so that nothing in it counts here ({err})."]
+    lost = sum(bool(line.strip()) and _record(line) is None for line in data.split(b"\n"))
+    lines = "1 line of your log is" if lost == 1 else f"{lost} lines of your log are"
+    return [f"{lines} damaged and left out: what it recorded does not count ({path})."] if lost else []
+
+
 def _record(line: bytes) -> dict | None:
     try:
         record = json.loads(line)

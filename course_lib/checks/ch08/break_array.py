@@ -89,6 +89,12 @@ EXERCISE = break_exercise(
             like=lambda data: len(data) < 12,
         ),
         Wrong(
+            "a count in digits",
+            _array(4, 0)[:4] + b"4611686018427387904",
+            'A count is one number in eight bytes, not its digits as text: `(2**____).to_bytes(8, "little")`.',
+            like=lambda data: len(data) > 12 and data[4:].isdigit(),
+        ),
+        Wrong(
             "a type of eight bytes",
             (4).to_bytes(8, "little") + (2**62).to_bytes(8, "little"),
             "The type is a u32, four bytes. You wrote eight, and the last four are read as the count's first.",
@@ -138,7 +144,7 @@ EXERCISE = break_exercise(
             like=_count_turned,
         ),
         Wrong(
-            "a large count",
+            "more than there is, and refused",
             _array(4, 2**40),
             "That is more than there is, and the program says so. Its check multiplies: which product is wrong?",
             like=lambda data: True,
