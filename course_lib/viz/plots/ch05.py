@@ -31,7 +31,7 @@ def contracts():
             scene.rect(left, y, 150, high, fill="card", color="muted", line=1)
             scene.text(left + 75, y + (19 if left == 420 else 26), text, size=13)
         scene.text(495, y + 35, note, size=11, color="muted")
-        scene.arrow(400, y + high / 2, 416, y + high / 2, "muted")
+        scene.arrow(405, y + high / 2, 417, y + high / 2, "muted")
         scene.arrow(572, y + high / 2, 587, y + high / 2, "muted")
     return scene
 
