@@ -15,7 +15,7 @@ from course_lib import Scheme, quantize
 from course_lib.calibrate import awq
 from course_lib.calibrate.awq import scales
 from course_lib.calibrate.blocks import Flow
-from course_lib.calibrate.folds import Fold, folds_of
+from course_lib.calibrate.folds import Fold, folds_of, hear
 
 
 def inputs(tokens=200, n=32, seed=0):
@@ -289,7 +289,7 @@ def test_folds_of_a_llama_block():
     block, calls = model.model.layers[0], llama_calls(model)
     names = {module: name for name, module in block.named_modules()}
     with torch.no_grad():
-        folds = folds_of(block, calls, {m for m in block.modules() if isinstance(m, nn.Linear)})
+        folds = folds_of(block, calls[0], {m for m in block.modules() if isinstance(m, nn.Linear)})
     found = [(names[f.prev], [names[m].rpartition(".")[2] for m in f.linears], names.get(f.judge)) for f in folds]
     assert found == [
         ("input_layernorm", ["q_proj", "k_proj", "v_proj"], "self_attn"),
@@ -298,6 +298,21 @@ def test_folds_of_a_llama_block():
         ("mlp.up_proj", ["down_proj"], None),
     ]
     assert [f.heads for f in folds] == [None, None, (2, 2, 8), None]
+
+
+def test_judges_keep_the_calls_that_they_judge_by_and_no_others():
+    model = tiny.llama()
+    block, calls = model.model.layers[0], llama_calls(model) + llama_calls(model, 2, 9) + llama_calls(model, 1, 5)
+    attended = []
+    handle = block.self_attn.register_forward_hook(lambda module, args, out: attended.append(out[0]))
+    with torch.no_grad():
+        folds = folds_of(block, calls[1], {m for m in block.modules() if isinstance(m, nn.Linear)})
+        attended.clear()
+        before = hear(folds, block, calls, [calls[1], calls[-1]])
+    handle.remove()
+    assert len(attended) == len(calls) and torch.equal(before, output(block, calls[1]))
+    assert [len(fold.calls) for fold in folds] == [2, 2, 0, 0]
+    assert all(kept is attended[i] for (*_, kept), i in zip(folds[0].calls, (1, len(calls) - 1), strict=True))
 
 
 # ------------------------------------------------------------------ bad input

@@ -8,8 +8,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from course_lib.calibrate.blocks import Call, run
-from course_lib.calibrate.folds import Fold, check_function, folds_of
+from course_lib.calibrate.blocks import Call
+from course_lib.calibrate.folds import Fold, check_function, folds_of, hear
 from course_lib.calibrate.rtn import rtn
 from course_lib.calibrate.solve import check_scheme
 from course_lib.calibrate.stats import Running, Stats, evaluating, listening, require_all
@@ -58,20 +58,18 @@ def rescale(block, calls, scheme, linears, alpha_grid: int = 20, clip: bool = Tr
     check_scheme(scheme)
     if not isinstance(alpha_grid, int) or alpha_grid < 1:
         raise ValueError(f"alpha_grid must be a whole number of exponents, at least 1, got {alpha_grid!r}")
+    judged = _some(calls)
+    folds = folds_of(block, judged[0], set(linears.values()))
     with listening(linears, lambda: Running(sample_rows=0)) as found:
-        for call in calls:
-            run(block, call)
+        before = hear(folds, block, calls, judged)
     require_all(found, linears)
     stats = {linears[name]: running.stats() for name, running in found.items()}
-    calls = _some(calls)
-    before = run(block, calls[0])
-    folds = folds_of(block, calls, set(stats))
     scales = [_search(fold, stats, scheme, alpha_grid, duo) for fold in folds]  # all on the block as it came
     H = {linear: seen.H for linear, seen in stats.items()}
     for fold, s in zip(folds, scales, strict=True):
         fold.apply(s)
         H |= {linear: H[linear] / (s[:, None] * s) for linear in fold.linears if linear in H}
-    check_function(block, calls[0], before)
+    check_function(block, judged[0], before)
     for name, linear in linears.items() if clip else ():
         if name.rpartition(".")[2] not in _UNCLIPPED:
             linear.weight.copy_(_clipped(linear.weight.float(), H[linear], scheme))

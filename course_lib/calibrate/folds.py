@@ -59,27 +59,33 @@ class Fold:
                 linear.weight.data = weight
 
 
-def folds_of(block: nn.Module, calls: list[Call], targets: set[nn.Linear]) -> list[Fold]:
-    """Every fold of a block that reaches one of the targets; judges have heard the calls."""
-    folds = [Fold(norm, linears, _judge(block, linears)) for norm, linears in _behind_norms(block, calls[0]).items()]
-    folds = [fold for fold in [*folds, *_products(block)] if targets & set(fold.linears)]
+def folds_of(block: nn.Module, call: Call, targets: set[nn.Linear]) -> list[Fold]:
+    """Every fold of a block that reaches one of the targets; their judges have heard nothing yet."""
+    folds = [Fold(norm, linears, _judge(block, linears)) for norm, linears in _behind_norms(block, call).items()]
+    return [fold for fold in [*folds, *_products(block)] if targets & set(fold.linears)]
+
+
+def hear(folds: list[Fold], block: nn.Module, calls: list[Call], judged: list[Call]) -> Tensor:
+    """Run the block on all calls; the judges keep those of `judged`. Returns the output of the first of these."""
     judges: dict[nn.Module, list[Fold]] = {}  # two norms of a flat block have one judge
     for fold in folds:
         if fold.judge is not None:
             judges.setdefault(fold.judge, []).append(fold)
+    keep, first = {id(call) for call in judged}, None
 
-    def hear(module, args, kwargs, out):
-        for fold in judges[module]:
+    def keeping(module, args, kwargs, out):
+        for fold in judges[module] if id(call) in keep else ():
             fold.calls.append((args, kwargs, _first(out)))
 
-    handles = [judge.register_forward_hook(hear, with_kwargs=True) for judge in judges]
+    handles = [judge.register_forward_hook(keeping, with_kwargs=True) for judge in judges]
     try:
         for call in calls:
-            run(block, call)
+            out = run(block, call)
+            first = out if call is judged[0] else first
     finally:
         for handle in handles:
             handle.remove()
-    return folds
+    return first
 
 
 def check_function(block: nn.Module, call: Call, before: Tensor) -> None:
