@@ -14,7 +14,7 @@ from course_lib import QTensor, Scheme, artifacts, models, quantize
 from course_lib.artifacts import maker as makers
 from course_lib.artifacts.fingerprints import fingerprints, row_and_column_factors, same_blocks
 from course_lib.artifacts.maker import maker
-from course_lib.artifacts.origin import main, origins
+from course_lib.artifacts.origin import main, origin_of, origins
 from course_lib.calibrate import calibration_batches, gptq, quantize_model
 from course_lib.calibrate.rotation import hadamard
 from course_lib.calibrate.stats import collect, hessian
@@ -128,6 +128,16 @@ def test_what_llama_cpp_writes_is_told(kind):
         weighed = Blocks(native.quantize(w, kind, importance.numpy()), kind)
         assert same_blocks(w, weighed) < 0.5 and same_blocks(w, weighed, importance) == 1
         assert makers.ggml_maker(same_blocks(w, weighed)).name == makers.GGML_OTHER
+
+
+@pytest.mark.parametrize("kind", ["Q8_0", "TQ2_0", "MXFP4", "Q4_0", "Q4_K"])
+def test_where_llama_cpp_ignores_an_importance_matrix_nobody_says_that_there_was_none(kind):
+    w, importance = torch.cat([W, W], 1), torch.cat([X, X], 1).square().mean(0)
+    plain, weighed = (Blocks(native.quantize(w, kind, given), kind) for given in (None, importance.numpy()))
+    ignored = torch.equal(plain.blocks, weighed.blocks)  # llama.cpp's own answer
+    said = [origin_of(w, blocks).name for blocks in (plain, weighed)]
+    assert said == ([makers.GGML_EITHER] * 2 if ignored else [makers.GGML, makers.GGML_OTHER])
+    assert origin_of(2 * w, plain).name == (makers.GGML_NEITHER if ignored else makers.GGML_OTHER)
 
 
 @pytest.mark.parametrize("bits", [3, 4, 8])

@@ -17,6 +17,8 @@ SCALED = "channels scaled, then rounded to nearest (as AWQ does)"
 UNKNOWN = "cannot tell"
 GGML = "ggml's quantizer, without an importance matrix"
 GGML_OTHER = "not what ggml's quantizer writes without an importance matrix"
+GGML_EITHER = "ggml's quantizer, with an importance matrix or without"
+GGML_NEITHER = "not what ggml's quantizer writes"
 
 _ALIKE = 0.7  # two bits leave a cosine of 0.85 and more
 _ALL = 0.999  # of the codes: a few ties may go either way
@@ -56,10 +58,16 @@ def maker(f: Fingerprints) -> Maker:
     return _updated(f)
 
 
-def ggml_maker(same: float | None) -> Maker:
-    """The maker of a GGUF tensor, from the share of blocks that ggml writes for w (`fingerprints.same_blocks`)."""
+def ggml_maker(same: float | None, heeds: bool = True) -> Maker:
+    """The maker of a GGUF tensor, from the share of blocks that ggml writes for w (`fingerprints.same_blocks`).
+
+    heeds  whether an importance matrix changes such blocks (`BlockType.uses_imatrix`); Q8_0 ignores it
+    """
     if same is None:
         return Maker(UNKNOWN, "this type of block is not written here, so that there is nothing to compare with")
+    if not heeds:
+        which = f"{same:.1%} of the blocks are what it writes for these weights; this type ignores such a matrix"
+        return Maker(GGML_EITHER if same == 1 else GGML_NEITHER, which)
     if same == 1:
         return Maker(GGML, "every block is, byte for byte, what it writes for these weights")
     return Maker(GGML_OTHER, f"{same:.0%} of the blocks are what it writes: an importance matrix, or other weights")

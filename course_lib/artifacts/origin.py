@@ -14,6 +14,7 @@ from course_lib.artifacts.gguf.load import load as load_gguf
 from course_lib.artifacts.maker import Maker, ggml_maker, maker, verdict
 from course_lib.calibrate.calibration import LENGTH, calibration_batches
 from course_lib.calibrate.stats import collect
+from course_lib.formats import ggml
 from course_lib.formats.ggml.weight import Blocks
 
 _SAMPLES = 32  # windows of text: an order of columns needs fewer than a quantizer
@@ -47,7 +48,7 @@ def origins(path, model: str = "bundled", calibration=None, progress: bool | Non
     made, _ = load_gguf(path, blocks=True) if path.suffix == ".gguf" else artifacts.load(path)
     weights = _weights(base, getattr(made, "qtensors", {}))
     stats = {} if calibration is None else collect(base, _batches(base, tokenizer, calibration), progress=progress)
-    return {name: _origin(w, made.qtensors[name], stats[name].H if stats else None) for name, w in weights.items()}
+    return {name: origin_of(w, made.qtensors[name], stats[name].H if stats else None) for name, w in weights.items()}
 
 
 def _batches(base, tokenizer, calibration):
@@ -66,9 +67,10 @@ def _weights(base, qtensors) -> dict[str, Tensor]:
     return {name: before[name] for name in qtensors}
 
 
-def _origin(w: Tensor, q, H: Tensor | None) -> Maker:
+def origin_of(w: Tensor, q, H: Tensor | None = None) -> Maker:
+    """The maker of one linear, q a QTensor or a GGUF tensor's Blocks, from w (out, in) before and H as `hessian`."""
     if isinstance(q, Blocks):
-        return ggml_maker(same_blocks(w, q))
+        return ggml_maker(same_blocks(w, q), ggml.block_type(q.kind).uses_imatrix)
     return maker(fingerprints(w, q, H))
 
 
