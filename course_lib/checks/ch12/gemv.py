@@ -115,6 +115,15 @@ def gemv(x, words, scale, y, n, k, W: tl.constexpr, GB: tl.constexpr, BN: tl.con
             "The last program may have rows that the matrix has not: words and scales need mask=rows < n, other=0.",
         ),
         (
+            "no mask at all",
+            [
+                ("v = tl.load(x + column, mask=column < k, other=0.0)", "v = tl.load(x + column)"),
+                (", mask=(rows < n)[:, None], other=0)", ")"),
+                (", mask=rows < n, other=0.0)", ")"),
+            ],
+            "Three loads, three masks: columns of x end at k, rows of words and scales at n. Masked lanes count as 0.",
+        ),
+        (
             "blocks W columns apart",
             [("8 * W * b + W * j", "W * b + W * j")],
             "A block is 8·W columns long: block b begins at column 8·W·b.",
