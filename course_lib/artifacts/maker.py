@@ -64,7 +64,7 @@ def ggml_maker(same: float | None, heeds: bool = True) -> Maker:
     heeds  whether an importance matrix changes such blocks (`BlockType.uses_imatrix`); Q8_0 ignores it
     """
     if same is None:
-        return Maker(UNKNOWN, "this type of block is not written here, or not without an importance matrix: nothing to compare with")
+        return Maker(UNKNOWN, "this type of block is not written here, or not without an importance matrix")
     if not heeds:
         which = f"{same:.1%} of the blocks are what it writes for these weights; this type ignores such a matrix"
         return Maker(GGML_EITHER if same == 1 else GGML_NEITHER, which)
