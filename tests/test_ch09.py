@@ -286,6 +286,23 @@ def test_the_words_of_every_byte_stay_beside_its_bits(kind):
                 assert eval(rule, {"d": b.numbers["d", 0]}) == pytest.approx(float(worth.replace(",", "")), rel=5e-3)
 
 
+@pytest.mark.parametrize("kind", anatomy.DESCRIBED)
+def test_a_mouse_at_rest_reads_what_every_byte_every_field_and_every_bit_means(kind):
+    blocks, t = explorers.blocks(), ggml.block_type(kind)
+    for byte in range(0, t.block_bytes, 7):
+        b = blocks.numbers(kind, byte)
+        tips = [m.look["text"] for m in blocks.draw(b).marks if m.kind == "tip"]
+        assert [tip for tip in tips if tip.startswith("byte ")] == [
+            f"byte {at} = 0x{value:02x}: {ch09_words.held(b, at)}" for at, value in enumerate(b.data)
+        ]
+        assert {ch09_words.meaning(kind, field) for field in t.dtype.names} <= set(tips)
+        assert {ch09_words.told(b, p) for p in b.pieces} <= set(tips)
+    assert ch09_words.meaning("IQ2_XXS", "qs") == (
+        "qs: the row of the codebook: the magnitudes of four or eight weights; seven signs, which tell the eighth; "
+        "the scale of a sub-block"
+    )
+
+
 def test_bits_of_a_codebook_are_told_in_words():
     def says(kind, byte):
         return explorers.blocks().frame(kind=kind, byte=byte)[0].split("; it is ")[1]

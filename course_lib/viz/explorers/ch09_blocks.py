@@ -13,7 +13,7 @@ from course_lib.viz.axis import number
 from course_lib.viz.controls import Choice, Slider
 from course_lib.viz.explorer import Explorer
 from course_lib.viz.explorers.ch09_samples import BLOCKS
-from course_lib.viz.explorers.ch09_words import LEGEND, held, label, lines, place_of, said, told
+from course_lib.viz.explorers.ch09_words import LEGEND, held, label, lines, meaning, place_of, said, told
 from course_lib.viz.scene import Scene
 
 WIDTH, LEFT, CELL, ROW = 760, 48, 21, 32  # ROW: bytes, and weights, side by side
@@ -134,6 +134,7 @@ def _bytes(scene, b):
             room = CELL * min(ROW - at % ROW, t.dtype[field].itemsize - place) - 5
             size = 8 if 6 * len(field) > room else 11
             scene.text(x + 1, y + 31, field, size=size, color="muted", anchor="start")
+            scene.tip(x - 1, y + 22, max(CELL, room), 12, meaning(b.kind, field))
     for left, right, y, look in _strokes(b.kind, len(b.data)):
         scene.line(left, y, right, y, look[0], 3, dash=look[1])
     _legend(scene, b, 58 + 34 * -(-len(b.data) // ROW))

@@ -7,7 +7,7 @@ import re
 
 from course_lib.formats import ggml
 from course_lib.formats.ggml import anatomy, codebook
-from course_lib.formats.ggml.layouts import LAYOUTS
+from course_lib.formats.ggml.layouts import LAYOUTS, ROLES
 from course_lib.viz.axis import number
 
 SHORT = {"code": "w", "scale": "sc", "minimum": "m", "sign": "±"}
@@ -35,6 +35,11 @@ def place_of(kind, at):
         return field
     half = ("" if wide == 1 else "the low byte of ") if place % wide == 0 else "the high byte of "
     return f"{half}{field}[{place // wide}]"
+
+
+def meaning(kind, field):
+    """What ggml's field holds, in words: "qs: the row of the codebook …; seven signs …"."""
+    return f"{field}: " + "; ".join(dict.fromkeys(ROLES[run.role] for run in LAYOUTS[kind] if run.field == field))
 
 
 def _wide(kind, role):
