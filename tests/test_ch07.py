@@ -156,7 +156,7 @@ def test_the_explorer_refuses_what_it_cannot_show():
 
 def test_the_plot_names_every_method():
     figure = ch07.methods({"3 bits": {"rtn": 0.3, "awq": 0.2, "gptq": 0.19}})
-    assert [t.get_text() for t in figure.axes[0].texts] == ["nearest 0.3", "AWQ 0.2", "GPTQ 0.19"]
+    assert [t.get_text() for t in figure.axes[0].texts] == ["nearest 0.300", "AWQ 0.200", "GPTQ 0.190"]
 
 
 def test_a_direction_by_hand_and_what_it_leaves():

@@ -1,6 +1,5 @@
 """Plot of chapter 07: methods that round the same weights, side by side."""
 
-from course_lib.viz.axis import number
 from course_lib.viz.look import new_figure, styled
 from course_lib.viz.palette import light
 
@@ -17,7 +16,7 @@ def methods(kls, title="AWQ and GPTQ both beat the nearest mark"):
             y = row + 0.26 * (k - (len(found) - 1) / 2)
             axes.plot([0, kl], [y, y], color=light(color), linewidth=2, zorder=1)
             axes.scatter(kl, y, s=70, marker=marker, color=light(color), zorder=2)
-            axes.annotate(f"{name} {number(kl, 2)}", (kl, y), (9, -4), textcoords="offset points")
+            axes.annotate(f"{name} {kl:.3f}", (kl, y), (9, -4), textcoords="offset points")
     axes.set_xlim(0, 1.25 * max(max(found.values()) for found in kls.values()))
     axes.set_ylim(len(kls) - 0.5, -0.5)
     axes.set_yticks(range(len(kls)), list(kls))

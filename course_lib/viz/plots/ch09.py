@@ -15,7 +15,7 @@ FAMILIES = {  # name: (colour, marker, the types in it)
 
 _PLACES = {  # where a name does not stand above its mark, to the right: alignment and distance in points
     "Q4_K": ("right", (-7, -12)), "Q5_K": ("right", (-7, -12)), "Q6_K": ("right", (-7, -12)),
-    "IQ4_XS": ("right", (-8, -4)), "IQ4_NL": ("left", (8, -10)), "IQ3_S": ("right", (-8, -10)),
+    "IQ4_XS": ("right", (-8, -4)), "IQ4_NL": ("left", (5, -20)), "IQ3_S": ("right", (-8, -10)),
     "TQ2_0": ("left", (9, -3)), "IQ1_M": ("right", (-8, -10)),
     **dict.fromkeys(("IQ3_XXS", "IQ2_S", "IQ2_XS", "IQ2_XXS"), ("right", (-8, -10))),
 }  # fmt: skip
@@ -60,8 +60,8 @@ def _families(axes, points):
     axes.margins(x=0.08, y=0.12)
     for name, point in points.items():
         side, away = _PLACES.get(name, ("left", (7, 5)))
-        label = axes.annotate(name, point, away, textcoords="offset points", ha=side, fontsize=9)
-        label.set_path_effects([withStroke(linewidth=2.5, foreground=light("paper"))])  # it may stand on a line
+        label = axes.annotate(name, point, away, textcoords="offset points", ha=side, fontsize=9, zorder=1.5)
+        label.set_path_effects([withStroke(linewidth=2.5, foreground=light("paper"))])  # on lines, not on marks
 
 
 @styled
