@@ -23,7 +23,7 @@ def blocks_of(name):
         records["e"] = 0b1000101
     if name == "IQ1_M":  # d lies in the top nibbles of four words: 0x3d7b is 1.37
         data[:, -7::2] = data[:, -7::2] & 15 | np.uint8([0xB0, 0x70, 0xD0, 0x30])
-    if name == "NVFP4":  # the top bit of a scale tells 255, read as 480, from 127, read as 0: let no code of 0 hide that
+    if name == "NVFP4":  # a scale of 255 reads as 480, one of 127 as 0: let no code of 0 hide that
         records["qs"][(records["d"] & 127 == 127).any(axis=1)] = 0x22
     return data
 
