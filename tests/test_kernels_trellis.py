@@ -25,7 +25,9 @@ def drawn(shape, bits, code="1mad", L=16, seed=0):
     """Any bytes are streams, and random ones visit every kind of state."""
     tiles = -(-shape[0] // 16) * -(-shape[1] // 16)
     streams = torch.randint(0, 256, (tiles, 32 * bits), generator=torch.Generator().manual_seed(seed)).to(torch.uint8)
-    return trellis.pack(streams.to(DEVICE), torch.tensor(0.37, device=DEVICE), shape, bits, code, L)
+    packed = trellis.pack(streams.to(DEVICE), torch.tensor(0.37, device=DEVICE), shape, bits, code, L)
+    assert torch.equal(trellis.streams_of(packed).cpu(), streams)
+    return packed
 
 
 def exact(packed):
@@ -69,8 +71,9 @@ def test_every_state_has_its_level(code):
     assert torch.equal(found.flatten(), formats.levels(code, 16))
 
 
-@pytest.mark.parametrize("shape", [(1, 16), (16, 17), (129, 1040)])
+@pytest.mark.parametrize("shape", [(1, 16), (128, 48), (128, 64), (129, 1040)])
 def test_any_shape(shape):
+    """With and without masks: in the interpreter tiles end with a matrix of 128 rows and a power of two of tiles."""
     packed, x = drawn(shape, 2), randn(2, shape[1]).to(DEVICE)
     w = exact(packed).double()
     with poisoned():
