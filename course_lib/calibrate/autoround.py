@@ -135,7 +135,7 @@ def learn(
     for i in range(iters):
         at = next(order)
         with torch.enable_grad():
-            loss = _loss(block, weights, calls[at], targets[at])
+            loss = _loss(block, _rounded(weights), calls[at], targets[at])
             slopes = torch.autograd.grad(loss, learned, allow_unused=True)
         if log is not None:
             log.append(loss.item())
@@ -178,9 +178,12 @@ def _order(n: int, seed: int) -> Iterator[int]:
         yield from list(indices)
 
 
-def _loss(block: nn.Module, weights: dict, call: Call, target: Tensor) -> Tensor:
+def _rounded(weights: dict) -> dict[str, Tensor]:
+    return {name: fake().to(dtype) for name, (fake, dtype) in weights.items()}
+
+
+def _loss(block: nn.Module, swapped: dict[str, Tensor], call: Call, target: Tensor) -> Tensor:
     """Mean squared error of the block's outputs with the rounded weights."""
-    swapped = {name: fake().to(dtype) for name, (fake, dtype) in weights.items()}
     out = run(lambda hidden, **others: torch.func.functional_call(block, swapped, (hidden,), others), call)
     return (out.float() - target.float()).square().mean()
 
@@ -192,8 +195,8 @@ def _keep_better(block, weights, calls, targets, learned, candidates) -> None:
     for values in candidates:
         for p, value in zip(learned, values, strict=True):
             p.copy_(value)
-        pairs = zip(calls, targets, strict=True)
-        totals.append(sum(_loss(block, weights, call, target).item() * target.numel() for call, target in pairs))
+        swapped, pairs = _rounded(weights), zip(calls, targets, strict=True)  # rounded once for all calls
+        totals.append(sum(_loss(block, swapped, call, target).item() * target.numel() for call, target in pairs))
     best = candidates[0] if not totals[1] < totals[0] else candidates[1]
     for p, value in zip(learned, best, strict=True):
         p.copy_(value)
