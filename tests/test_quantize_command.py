@@ -113,6 +113,10 @@ def test_every_method_with_every_mix_is_refused_in_one_sentence(checkpoint, tmp_
         (("--method", "rtn", "--iters", "200"), "--iters belongs to --method autoround, got --method rtn"),
         (("--imatrix", "im.gguf"), "--imatrix needs --gguf"),
         (("--gguf", "Q4_0", "--samples", "4"), "--samples needs --calibration"),
+        (
+            ("--gguf", "IQ2_XXS"),
+            "--gguf IQ2_XXS needs an importance matrix: give --calibration prose, or --imatrix FILE",
+        ),
     ],
 )
 def test_what_would_be_ignored_is_refused(checkpoint, tmp_path, capsys, options, names):
