@@ -1,5 +1,6 @@
 """Explorers and plots: the figures they show, the sentences they say, and how they reach a notebook."""
 
+import functools
 import io
 import itertools
 import random
@@ -55,6 +56,65 @@ def png_size(data):
 
 
 # every explorer
+
+
+@functools.cache
+def ink(text, size, bold, mono):
+    """(left, right, bottom, top) of a text's letters from its origin, in DejaVu: wide, and at hand everywhere."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextPath
+
+    font = FontProperties(family="DejaVu Sans Mono" if mono else "DejaVu Sans", weight="bold" if bold else "normal")
+    box = TextPath((0, 0), text, size=size, prop=font).get_extents()
+    return box.x0, box.x1, box.y0, box.y1
+
+
+def words_in_trouble(scene, slack=1.5):
+    """Words that reach beyond the picture, or run into other words by more than `slack` pixels both ways."""
+    placed, found = [], []
+    for mark in scene.marks:
+        if mark.kind != "text" or not mark.at[2].strip() or mark.look["length"]:
+            continue
+        (x, y, text), look = mark.at, mark.look
+        left, right, bottom, top = ink(text, look["size"], look["bold"], look["mono"])
+        x -= {"start": 0, "middle": right / 2, "end": right}[look["anchor"]]
+        left, right, top, bottom = x + left, x + right, y - top, y - bottom
+        if left < -slack or right > scene.width + slack or top < -slack or bottom > scene.height + slack:
+            found.append((text, "the edge"))
+        for other, a, b, c, d in placed:
+            if min(right, b) - max(left, a) > slack and min(bottom, d) - max(top, c) > slack:
+                found.append((text, other))
+        placed.append((text, left, right, top, bottom))
+    return found
+
+
+@pytest.mark.parametrize("name, setting", pictures.STILLS.values(), ids=pictures.STILLS)
+def test_no_words_run_into_others_or_off_the_picture(name, setting):
+    explorer = MAKERS[name]() if name == "break_the_bot" else getattr(explorers, name)(**setting)
+    rng = random.Random(9)
+    for _ in range(6 if name == "trace" else 12):
+        state = {control.name: rng.choice(control.values()) for control in explorer.controls}
+        assert words_in_trouble(explorer.frame(**state)[1]) == [], state
+
+
+@pytest.mark.parametrize(
+    "name, state",
+    [
+        ("trace", {"version": 5, "rows": 1, "access": 176}),
+        ("trace", {"version": 5, "rows": 4, "access": 15}),
+        ("capacity", {"model": "deepseek-v3", "weights": "gptq", "batch": 32}),
+        ("capacity", {"model": "llama-3.2-3b", "weights": "gptq", "batch": 32}),
+        ("capacity", {"model": "gpt-oss-120b", "weights": "bf16", "kv_bits": 3, "batch": 8, "gb": True}),
+    ],
+)
+def test_words_that_once_were_in_trouble(name, state):
+    assert words_in_trouble(getattr(explorers, name)(**state).frame()[1]) == []
+
+
+def test_words_in_trouble_are_seen():
+    assert words_in_trouble(Scene(100, 40).text(50, 20, "here").text(52, 24, "there")) == [("there", "here")]
+    assert words_in_trouble(Scene(100, 40).text(95, 20, "off it", anchor="start")) == [("off it", "the edge")]
+    assert words_in_trouble(Scene(100, 40).text(50, 15, "above").text(50, 34, "below")) == []
 
 
 def test_every_corner_of_every_control_draws_and_says_something(explorer):

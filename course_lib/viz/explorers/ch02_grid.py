@@ -162,11 +162,12 @@ def _histogram(scene, f):
             scene.rect(axis(left) + 0.5, BASE - height, axis(right) - axis(left) - 1, height, fill="muted", opacity=0.8)
     scene.line(axis.start, BASE, axis.end, BASE, "ink", 1.5)
     gap = axis(f.step) - axis(0)
+    named = next((every for every in (1, 5, 10) if every * gap > 21), 20)  # close marks: not each has a name
     for mark, code, used in zip(f.marks, f.codes, f.used, strict=True):
         x = axis(mark)
         scene.line(x, BASE - 8, x, BASE + 14, "blue", 2)
         scene.circle(x, BASE + 19, 5 if gap > 12 else 3.5, "blue" if used else "paper", "blue", 1.8)
-        if gap > 21 or code % 5 == 0:
+        if code % named == 0:
             scene.text(x, BASE + 40, number(code), size=12, color="blue", bold=code == (f.zero or 0))
     for value in axis.ticks(6):
         scene.text(axis(value), BASE + 57, number(value), size=12, color="muted")

@@ -183,9 +183,10 @@ def _bits(scene, b, top):
     scene.text(LEFT, y + 88, "bit 7 is worth most, bit 0 least", size=11, color="muted", anchor="start")
     found = lines(b)
     pitch, first = (22, y + 14) if len(found) < 6 else (14, y + 8)
-    small = pitch < 22 or any(7.2 * len(line) > WIDTH - 330 for line in found)
+    longest = max(map(len, found), default=0)
+    size = 11 if longest > 68 else 12 if pitch < 22 or 7.2 * longest > WIDTH - 330 else 13
     for k, line in enumerate(found):
-        scene.text(320, first + pitch * k, line, size=12 if small else 13, anchor="start")
+        scene.text(320, first + pitch * k, line, size=size, anchor="start")
 
 
 def _weights(scene, b, top):
