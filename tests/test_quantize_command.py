@@ -7,7 +7,7 @@ import tiny
 import torch
 
 from course_lib import artifacts
-from course_lib.artifacts import quantize
+from course_lib.artifacts import gguf, quantize
 from course_lib.artifacts.gguf import mixes
 from course_lib.calibrate import calibration_batches, quantize_model
 from course_lib.cli import main
@@ -123,6 +123,19 @@ def test_what_would_be_ignored_is_refused(checkpoint, tmp_path, capsys, options,
     assert main(["quantize", str(checkpoint), str(tmp_path / "x"), *options]) == 1
     said = capsys.readouterr().err
     assert names in said and said.count("\n") == 1 and not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("mix", ["F16", "Q8_0", "Q4_0"])
+def test_an_importance_matrix_is_told_of_where_the_bytes_depend_on_it(checkpoint, tmp_path, capsys, mix):
+    (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
+    text = ("--calibration", str(tmp_path / "text.txt"), "--samples", "4", "--length", "32")
+    for name, options in (("without", ()), ("with", text)):
+        assert main(["quantize", str(checkpoint), str(tmp_path / name), "--gguf", mix, *options]) == 0
+    a, b = gguf.read(tmp_path / "with"), gguf.read(tmp_path / "without")
+    same = all(a.data(name).tobytes() == b.data(name).tobytes() for name in a.tensors)
+    first, second = capsys.readouterr().out.splitlines()
+    assert "importance matrix" not in first
+    assert ("types take no importance matrix" if same else " with importance matrix") in second
 
 
 def test_a_default_that_is_written_out_changes_nothing():

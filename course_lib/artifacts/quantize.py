@@ -149,8 +149,10 @@ def quantize_gguf(args) -> str:
     llama.export(model, tokenizer, out, args.gguf, weights)
     after, written = out.stat().st_size, read(out).tensors.values()
     bits = 8 * after / sum(math.prod(info.shape) for info in written)
-    return (f"{out}: {args.gguf}{' with importance matrix' if weights else ''}, {after / 1e6:.2f} MB, {bits:.2f} bits a"
-            f" weight, in {time.perf_counter() - began:.0f} s")  # fmt: skip
+    heeded = any(info.type in ggml.TYPES and ggml.block_type(info.type).uses_imatrix for info in written)
+    said = (" with importance matrix" if heeded else ", whose types take no importance matrix") if weights else ""
+    return (f"{out}: {args.gguf}{said}, {after / 1e6:.2f} MB, {bits:.2f} bits a weight,"
+            f" in {time.perf_counter() - began:.0f} s")  # fmt: skip
 
 
 def _batches(args, config, tokenizer):
