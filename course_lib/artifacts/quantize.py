@@ -40,17 +40,21 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("model", help='"bundled", a checkpoint directory or a hub id')
     result.add_argument("out", help="directory to write, which must not hold files yet; a file with --gguf")
     # None where an option is not given: what would be ignored is refused, and DEFAULTS fills in the rest
-    result.add_argument("--method", help=f"{', '.join(METHODS)} (default: gptq)")
-    result.add_argument("--bits", type=int, help="default: 4")
-    result.add_argument("--group", type=int, help="weights that share a scale; -1 is a whole row (default: 64)")
-    result.add_argument("--layout", choices=tuple(LAYOUTS), help="how the files are laid out (default: gptq)")
+    result.add_argument("--method", help=f"{', '.join(METHODS)} (default: {DEFAULTS['method']})")
+    result.add_argument("--bits", type=int, help=f"default: {DEFAULTS['bits']}")
+    result.add_argument(
+        "--group", type=int, help=f"weights that share a scale; -1 is a whole row (default: {DEFAULTS['group']})"
+    )
+    result.add_argument(
+        "--layout", choices=tuple(LAYOUTS), help=f"how the files are laid out (default: {DEFAULTS['layout']})"
+    )
     result.add_argument("--asymmetric", action="store_true", default=None, help="grids with a zero point of their own")
     result.add_argument("--calibration", metavar="TEXT", help="prose (the default unless rtn), code, task or a file")
     result.add_argument("--samples", type=int, help=f"windows of calibration text (default: {SAMPLES})")
     result.add_argument("--length", type=int, help=f"tokens in a window (default: {LENGTH})")
     result.add_argument("--act-order", action="store_true", default=None, help="gptq: the most active columns first")
     result.add_argument("--duo", action="store_true", default=None, help="awq: scale by weights too")
-    result.add_argument("--iters", type=int, help="autoround: steps of descent a block (default: 200)")
+    result.add_argument("--iters", type=int, help=f"autoround: steps of descent a block (default: {DEFAULTS['iters']})")
     gguf = result.add_argument_group("GGUF, instead of --method, --bits, --group and --layout")
     gguf.add_argument("--gguf", metavar="MIX", help=f"write a GGUF file: {', '.join(mixes.WRITTEN)}")
     gguf.add_argument("--imatrix", metavar="FILE", help="importance matrix; --calibration makes one from text")

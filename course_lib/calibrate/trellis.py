@@ -28,9 +28,9 @@ from course_lib.calibrate.solve import named, round_in_place
 from course_lib.calibrate.stats import Running, evaluating, require_all
 from course_lib.calibrate.targets import DEFAULT_SKIP, linears_of
 from course_lib.formats import trellis
+from course_lib.formats.trellis import TILE
 from course_lib.progress import each
 
-TILE = 16  # rows and columns of a tile, which is one tail-biting sequence of 256 weights
 GAIN = 0.96  # rms of the weights over that of all levels, tried at 2 bits: the path takes the outer levels less often
 
 
@@ -67,12 +67,9 @@ class TrellisWeight:
 
     def dequantize(self) -> Tensor:
         """The weights (out, in), float32, turned back. (`Turned` turns the inputs and outputs instead.)"""
-        rows, cols = self.shape
-        states = trellis.unpack(self.packed, self.bits, self.L)
-        tiles = trellis.levels(self.code, self.L)[states].view(rows // TILE, cols // TILE, TILE, TILE)
         signs = 1.0 - 2 * torch.from_numpy(np.unpackbits(self.signs.cpu().numpy())).float()
-        left, right = (sign[:, None] * hadamard(len(sign)) for sign in signs.split([rows, cols]))
-        turned = self.scale.cpu() * tiles.transpose(1, 2).reshape(rows, cols)
+        left, right = (sign[:, None] * hadamard(len(sign)) for sign in signs.split(self.shape))
+        turned = self.scale.cpu() * trellis.matrix(self.packed, self.shape, self.bits, self.code, self.L)
         return (left @ turned @ right.T).to(self.packed.device)
 
     def form(self) -> Turned:

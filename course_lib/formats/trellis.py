@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+TILE = 16  # rows and columns of a tile of a matrix, which is one tail-biting sequence of 256 weights
 WORK = 2**16  # costs in one step of Viterbi's algorithm: sequences times states
 
 
@@ -164,6 +165,17 @@ def unpack(packed: Tensor, bits: int, L: int) -> Tensor:
     for i in range(L):
         states = 2 * states + stream.roll(-i, 1)[:, ::bits]
     return states
+
+
+def matrix(packed: Tensor, shape: tuple[int, int], bits: int, code: str, L: int) -> Tensor:
+    """C of every window, float32 (rows, cols): packed is a stream for each tile, row by row; the last may be cut.
+
+    >>> matrix(torch.zeros(6, 64, dtype=torch.uint8), (32, 40), 2, "1mad", 16).shape
+    torch.Size([32, 40])
+    """
+    rows, cols = shape
+    tiles = levels(code, L)[unpack(packed, bits, L)].view(-(-rows // TILE), -(-cols // TILE), TILE, TILE)
+    return tiles.transpose(1, 2).reshape(TILE * tiles.shape[0], -1)[:rows, :cols]
 
 
 def _check(x, table, bits, tail_biting) -> int:

@@ -25,12 +25,12 @@ import triton.language as tl
 from torch import Tensor
 
 from course_lib.formats import trellis as formats
+from course_lib.formats.trellis import TILE
 from course_lib.kernels import ON_GPU, interpreter  # noqa: F401  interpreter is mended by its import
 from course_lib.kernels.digits import ASM, dot4
 from course_lib.kernels.measure.tune import quickest
 from course_lib.kernels.pieces import fits
 
-TILE = 16
 DEVIATION = tl.constexpr(147.800537109375)
 SIGNS = tl.constexpr("lop3.b32 $0, $1, 0x8FFF8FFF, 0x3B603B60, 0x6A;")  # (x & …) ^ …: LLVM makes two of it
 
@@ -212,11 +212,8 @@ def dequantize(packed: PackedTrellis, dtype: torch.dtype = torch.float32) -> Ten
 
 def unpack(packed: PackedTrellis) -> Tensor:
     """ŵ (n, k) float32 by `formats.trellis`: what `dequantize` must equal."""
-    n, k = packed.shape
-    states = formats.unpack(streams_of(packed), packed.bits, packed.L)
-    tiles = formats.levels(packed.code, packed.L)[states].view(len(packed.words), -1, TILE, TILE)
-    w = packed.scale.cpu() * tiles.transpose(1, 2).reshape(len(packed.words) * TILE, -1)[:n, :k]
-    return w.to(packed.words.device)
+    levels = formats.matrix(streams_of(packed), packed.shape, packed.bits, packed.code, packed.L)
+    return (packed.scale.cpu() * levels).to(packed.words.device)
 
 
 def reference(x: Tensor, packed: PackedTrellis) -> Tensor:
