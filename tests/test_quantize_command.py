@@ -27,7 +27,7 @@ def checkpoint(tmp_path_factory):
 
 def call(checkpoint, out, *options):
     text = ("--calibration", str(checkpoint / "text.txt"), "--samples", "4", "--length", "32")
-    return main(["quantize", str(checkpoint), str(out), "--group", "16", *text, *options])
+    return main(["quantize", str(checkpoint), str(out), "--group", "16", *(() if "rtn" in options else text), *options])
 
 
 @pytest.mark.parametrize(
@@ -111,6 +111,8 @@ def test_every_method_with_every_mix_is_refused_in_one_sentence(checkpoint, tmp_
         (("--method", "awq", "--act-order"), "--act-order belongs to --method gptq, got --method awq"),
         (("--duo",), "--duo belongs to --method awq, got --method gptq"),
         (("--method", "rtn", "--iters", "200"), "--iters belongs to --method autoround, got --method rtn"),
+        (("--method", "rtn", "--calibration", "prose"), "--calibration cannot be given with --method rtn, which looks"),
+        (("--method", "rtn", "--samples", "4"), "--samples cannot be given with --method rtn"),
         (("--imatrix", "im.gguf"), "--imatrix needs --gguf"),
         (("--gguf", "Q4_0", "--samples", "4"), "--samples needs --calibration"),
         (

@@ -77,6 +77,9 @@ def settled(args):
         raise ValueError("--imatrix needs --gguf: only the blocks of a GGUF file are searched with one")
     elif method not in METHODS:
         raise ValueError(f"--method must be one of {', '.join(METHODS)}, got {method!r}{WHY_NOT.get(method, '')}")
+    for name in ("calibration", "samples", "length"):
+        if name in given and method == "rtn" and not args.gguf:
+            raise ValueError(f"{_flag(name)} cannot be given with --method rtn, which looks at weights alone")
     for name, owner in OPTIONS_OF.items():
         if name in given and method != owner and not args.gguf:
             raise ValueError(f"{_flag(name)} belongs to --method {owner}, got --method {method}")
