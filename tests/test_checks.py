@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from course_lib.checks import Case, Wrong, check, equals_reference, law
+from course_lib.checks import Case, Wrong, check, compare, equals_reference, law
 from course_lib.checks.verdict import FAIL, NOT_ATTEMPTED, PASS
 from tests import toys
 
@@ -100,7 +100,60 @@ def test_a_mistake_is_named_by_behaviour_not_by_identity(double):
     assert double.judge(lambda x, top=10.0: x * 2.0).mistake.name == "no limit"
     assert double.judge(lambda x, top=10.0: [][3]).mistake is None
     assert double.judge(lambda x, top=10.0: {"a": 1}["b"]).mistake.name == "raises"
-    assert double.judge(lambda x, top=10.0: 2 * x + (x == 1.5)).mistake is None  # like "no limit", but for one case
+    assert double.judge(lambda x, top=10.0: 2 * x + (x == 1.5)).diagnosis is None  # like "no limit", not where it shows
+
+
+@pytest.fixture
+def wider():
+    """The toy exercise and two cases more: at -4 and -5 no known mistake is wrong but the one that adds two."""
+    low = [Case("low", torch.tensor([-4.0, 0.5, 0.25])), Case("lower", torch.tensor([-5.0, 0.5, 0.25, 0.0]))]
+    return toys.exercise(cases=[*toys.exercise().cases, *low])
+
+
+def test_one_of_two_mistakes_is_named_and_said_to_be_one_of_two(wider):
+    both = wider.judge(lambda x, top=10.0: 2 * x + (x == -4))  # no limit; and -4, which needs none, is off
+    assert (both.diagnosis.wrong.name, both.diagnosis.explains, both.diagnosis.failing) == ("no limit", 2, 3)
+    assert both.mistake is None  # for the log, and for a class' insights, only what explains all counts
+    told = str(wider(lambda x, top=10.0: 2 * x + (x == -4)))
+    assert "Perhaps in part: no limit. Clip the result at top. (It explains 2 of the 3 cases that fail;" in told
+    assert "Perhaps" not in str(wider(lambda x, top=10.0: 2 * x))
+    in_place = wider.judge(lambda x, top=10.0: x.mul_(2))  # that the input changes is told apart
+    assert in_place.mistake.name == "no limit"
+
+
+def test_a_mistake_is_not_named_where_it_explains_little(wider):
+    def off_at_two(x, top=10.0):
+        return 2 * x + (x == -4) + (x == -5)
+
+    assert wider.judge(off_at_two).diagnosis.wrong.name == "no limit"  # two cases of four
+    fewer = toys.exercise(cases=wider.cases[:1] + wider.cases[3:])
+    assert fewer.judge(off_at_two).diagnosis is None  # one of three
+    assert wider.judge(lambda x, top=10.0: 2 * x + (x == 6)).diagnosis is None  # unlike it in the case that is shown
+    assert wider.judge(lambda x, top=10.0: 2 * x + (x == 12)).diagnosis is None  # unlike it in another
+
+
+def test_what_counts_as_alike_makes_no_second_mistake(wider):
+    unlimited = Wrong("no limit", lambda x, top=10.0: 2 * x - 8e-4, "Clip the result at top.")
+    exercise = toys.exercise(alike=compare.Tolerance(atol=1e-3), wrong=[unlimited], cases=wider.cases)
+    off = exercise.judge(lambda x, top=10.0: 2 * x - torch.where(x == 0.5, -8e-4, 8e-4))
+    assert off.diagnosis == (unlimited, 2, 2)  # at 0.5 each is alike to the right answer, but not they to each other
+
+
+def test_what_changes_its_input_is_not_taken_for_what_is_nearly_right(wider):
+    def in_place(x, top=10.0):
+        return x.mul_(2).clip_(max=top)
+
+    changed = Wrong("in place", in_place, "Work on a copy.")
+    exercise = toys.exercise(alike=compare.Tolerance(atol=1e-3), wrong=[changed])
+    assert exercise.judge(in_place).mistake is changed
+    assert exercise.judge(lambda x, top=10.0: toys.double(x, top) + 8e-4).diagnosis is None
+
+
+def test_of_several_partial_mistakes_the_one_that_explains_most_is_named(wider):
+    six = Wrong("six", lambda x, top=10.0: torch.where(x == 6, 12.0, toys.double(x, top)), "Six, too.")
+    exercise = toys.exercise(cases=wider.cases, wrong=[six, *wider.wrong])
+    assert exercise.judge(six.answer).mistake is six
+    assert exercise.judge(lambda x, top=10.0: 2 * x + (x == -4)).diagnosis.wrong.name == "no limit"
 
 
 def test_the_wrong_kind_is_named_before_values_are_compared(double):

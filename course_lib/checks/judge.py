@@ -1,6 +1,7 @@
 """Judge an answer: run it on the cases, test the named properties, name the likely mistake."""
 
-from course_lib.checks import attempt, compare, run
+from course_lib.checks import attempt, run
+from course_lib.checks.diagnose import diagnose
 from course_lib.checks.runner import Runner
 from course_lib.checks.verdict import FAIL, NOT_ATTEMPTED, PASS, Failed, Failure, Grade, Judgement, Verdict
 
@@ -19,9 +20,12 @@ def judge(exercise, answer, seconds: float | None = None) -> Judgement:
     if runner.stopped and not any(v.ok is False for v in verdicts):
         verdicts.insert(0, Verdict("ends in time", False, "A loop has to reach its end.", failure=runner.stopped))
     state = PASS if all(v.ok for v in verdicts) else FAIL
-    mistake = diagnose(exercise, runner) if state == FAIL else None
     told = exercise.tells(answer) if state == PASS and exercise.tells else ""
-    return Judgement(state, told, verdicts, mistake, runner.printed)
+    judgement = Judgement(state, told, verdicts, printed=runner.printed)
+    if state == FAIL:
+        shown = judgement.first.failure
+        judgement.diagnosis = diagnose(exercise, runner, shown.case if shown else "")
+    return judgement
 
 
 def _test(prop, runner) -> Verdict:
@@ -51,50 +55,6 @@ def _untouched(runner) -> Verdict:
             verdict.failure = Failure(told, case.name, runner.inputs(case.args, case.kwargs))
             break
     return verdict
-
-
-def diagnose(exercise, runner):
-    """The first `Wrong` that behaves as the answer does on every case, or None."""
-    if runner.clock.left() <= 0:
-        return None
-    mine = [runner.outcome(case) for case in runner.cases]
-    for wrong in exercise.wrong:
-        if wrong.like is not None:
-            if _is_like(wrong, runner):
-                return wrong
-            continue
-        other = Runner(exercise, wrong.answer, run.Clock(5.0))
-        pairs = zip(mine, runner.cases, strict=True)
-        if all(_alike(outcome, other.outcome(case), runner.expected(case), exercise.alike) for outcome, case in pairs):
-            return wrong
-    return None
-
-
-def _is_like(wrong, runner) -> bool:
-    """Whether an answer that is a value, of the form that was asked, makes a mistake."""
-    try:
-        return bool(wrong.like(runner.case(runner.cases[0])))
-    except Exception:  # Failed, or a shape that the mistake does not have
-        return False
-
-
-def _alike(a: run.Outcome, b: run.Outcome, expected, near: compare.Tolerance) -> bool:
-    if a.kind != b.kind or a.mutated != b.mutated or a.error_type != b.error_type:
-        return False
-    if a.kind != "value":
-        return True
-    x, y = _fitted(a.value, expected), _fitted(b.value, expected)
-    try:
-        return compare.difference(compare.fit(x, y), y, near) is None
-    except compare.Mismatch:
-        return False
-
-
-def _fitted(value, expected):
-    try:
-        return compare.fit(value, expected)
-    except compare.Mismatch:
-        return value
 
 
 def grade(exercise, answer, seconds: float | None = None) -> list[Grade]:

@@ -212,9 +212,9 @@ class Result(Shown):
 
     def _afterwards(self) -> list[str]:
         lines = []
-        first, mistake = self.judgement.first, self.judgement.mistake
-        if mistake is not None:
-            lines.append(f"Likely mistake: {mistake.name}. {mistake.diagnosis}")
+        first = self.judgement.first
+        if self.judgement.diagnosis is not None:
+            lines.append(str(self.judgement.diagnosis))
         if first is not None and _why(first):
             lines.append(f"Why: {_why(first)}")
         if self.state != PASS:

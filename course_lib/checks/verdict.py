@@ -42,13 +42,18 @@ class Verdict:
 
 @dataclass
 class Judgement:
-    """The state, a sentence for "not attempted" or a pass, the verdicts, the likely mistake (a `Wrong`) if known."""
+    """The state, a sentence for "not attempted" or a pass, the verdicts, the likely mistake if known."""
 
     state: str
     message: str = ""
     verdicts: list = field(default_factory=list)
-    mistake: object = None
+    diagnosis: object = None  # diagnose.Diagnosis
     printed: str = ""
+
+    @property
+    def mistake(self):
+        """The `Wrong` that explains every case in which the answer fails, if one is known."""
+        return self.diagnosis.wrong if self.diagnosis and self.diagnosis.whole else None
 
     @property
     def first(self) -> Verdict | None:

@@ -138,8 +138,8 @@ def scorer(build: Callable[[int], Sequence[Exercise]], seed: int) -> Callable[..
             print(result.message.split(": write check.")[0])  # a graded question has no check line
             return 0.0
         points = sum(_earned(p, v) for p, v in zip(exercise.properties, result.verdicts, strict=False))
-        if result.mistake:
-            print(f"Likely mistake: {result.mistake.name}. {result.mistake.diagnosis}")
+        if result.diagnosis:
+            print(result.diagnosis)
         return float(points)
 
     return score
