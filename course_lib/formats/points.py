@@ -19,6 +19,25 @@ def bound(bits: float) -> float:
     return 2.0 ** (-2 * bits)
 
 
+def water_level(power: Tensor, bits: float) -> float:
+    """The level θ with mean(max(0, ½·log2(power / θ))) = bits: what the best code leaves wherever it spends any.
+
+    Independent Gaussians of variance power (n,), `bits` each on average: no code leaves less than sum(min(power, θ)).
+    Kolmogorov (1956), "reverse water-filling"; Cover and Thomas, Elements of Information Theory, theorem 10.3.3. For a
+    layer, power is the weights' variance times the eigenvalues of H. ValueError where bits or a power is negative.
+
+    >>> water_level(torch.tensor([16.0, 4.0, 1.0]), 1.0)  # 2, 1 and 0 bits
+    1.0
+    """
+    sorted_ = power.double().sort(descending=True).values
+    if power.dim() != 1 or not len(power) or not bits >= 0 or not (sorted_[-1] >= 0 and sorted_[0] < torch.inf):
+        raise ValueError(f"power must hold finite variances, 0 or more, and bits be 0 or more, got {power!r}, {bits!r}")
+    wet = (sorted_ > 0).sum().clamp_min(1)
+    count = torch.arange(1, wet + 1)
+    levels = 2 ** ((sorted_[:wet].log2().cumsum(0) - 2 * len(power) * bits) / count)  # if only so many had bits
+    return levels.max().item()
+
+
 def nearest(x: Tensor, points: Tensor) -> Tensor:
     """Numbers (n,) of the nearest of points (m, d) to x (n, d). ValueError where d differs or a set is empty.
 

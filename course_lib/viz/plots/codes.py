@@ -53,6 +53,29 @@ def distances(rows, title="How many times Shannon's least error a code leaves"):
     return figure
 
 
+@styled
+def water(power, left, level, bits, title="The best code leaves the same error in every direction"):
+    """Power of each direction, loudest first; what each way of `left` {name: errors (n,)} leaves there; the level."""
+    import numpy as np
+
+    figure, axes = new_figure(4.2)
+    power, at = np.asarray(power, float), np.arange(1, len(power) + 1)
+    axes.fill_between(at, np.minimum(power, level), power, color=light("faint"), linewidth=0)
+    axes.plot(at, power, color=light("ink"), linewidth=1.8)
+    axes.annotate("the weights themselves", (at[len(at) // 5], power[len(at) // 5]), (4, 6), textcoords="offset points")
+    styles = (("s", "red"), ("o", "orange"), ("^", "purple"))
+    for (name, errors), (mark, color) in zip(left.items(), styles, strict=False):
+        parts = np.array_split(np.arange(len(at)), 16)  # means over neighbours: each alone is a noisy figure
+        x, y = [np.array([np.mean(v[part]) for part in parts]) for v in (at, np.asarray(errors, float))]
+        axes.plot(x, y, mark, linestyle="-", color=light(color), linewidth=1.3, markersize=4.5, label=name)
+    axes.axhline(level, color=light("blue"), linewidth=1.8, linestyle="--", label=f"least possible, {bits:g} bits")
+    axes.set_yscale("log")
+    axes.set(xlabel="direction (eigenvector of H), loudest first", ylabel="squared error of the outputs")
+    axes.legend(loc="upper right", frameon=False)
+    axes.set_title(title)
+    return figure
+
+
 def path(x, table, bits, states, title="The path goes along the lines, and stays near the weights"):
     """A small trellis as a Scene: a column a weight, a row a level, the way that `states` (T,) take through it.
 
