@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from course_lib.artifacts.gguf.llama import gguf_name
+from course_lib.artifacts.gguf.architectures import gguf_name
 from course_lib.artifacts.gguf.reader import GGUFError, GGUFFile, read
 from course_lib.artifacts.gguf.tensors import type_id
 from course_lib.artifacts.gguf.writer import Part, write

@@ -19,11 +19,12 @@ class Model(NamedTuple):
     gqa: int
     tied: bool  # token_embd is also the output layer
     imatrix: bool = False
+    architecture: str = "llama"
 
     @property
     def is_70b(self) -> bool:
-        """llama.cpp's type "70B": 80 layers, and query heads that share their key/value heads."""
-        return self.layers == 80 and self.gqa > 1
+        """llama.cpp's type "70B": 80 layers; of a llama also query heads that share their key/value heads."""
+        return self.layers == 80 and {"llama": self.gqa > 1, "qwen2": True, "qwen3": False}[self.architecture]
 
 
 BASE = {  # mix: (base type, llama.cpp's number in general.file_type)

@@ -1,0 +1,119 @@
+"""Which models a GGUF file holds: llama.cpp's names of architectures and tensors, and the order of q's and k's rows.
+
+llama.cpp turns pairs of neighbours in the "llama" architecture, numbers half a head apart in the others, as Hugging
+Face does. So the rows of q and k move in "llama" files, and in no other. Source: llama.cpp's conversion/llama.py,
+conversion/qwen.py and llama-arch.cpp; names as in the gguf package's TensorNameMap.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+OUTSIDE = {
+    "model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output",
+}  # fmt: skip
+INSIDE = {
+    "input_layernorm": "attn_norm", "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output", "post_attention_layernorm": "ffn_norm",
+    "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
+    "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm",
+}  # fmt: skip
+HEAD_NORMS = ("attn_q_norm", "attn_k_norm")
+ROPE_FREQS = "rope_freqs.weight"
+
+
+class Architecture(NamedTuple):
+    """One value of general.architecture.
+
+    permuted    rows of q and k lie in ggml's order, see `permute`
+    biases      roles of the linears that may have one
+    head_norms  q and k are normalized head by head before they are turned
+    rope        kinds of rotary scaling (transformers' rope_type) that llama.cpp computes for it
+    """
+
+    name: str
+    permuted: bool
+    biases: tuple[str, ...]
+    head_norms: bool
+    rope: tuple[str, ...]
+
+    def heads(self, config) -> dict[str, int]:
+        """Role -> heads of the linears whose rows are permuted."""
+        q, k = config.num_attention_heads, config.num_key_value_heads
+        return {"attn_q": q, "attn_k": k} if self.permuted else {}
+
+    def holds(self, name: str) -> bool:
+        """Whether llama.cpp reads a tensor of this name, such as "blk.0.attn_q.bias"."""
+        role, leaf = name.split(".")[-2:]
+        return role in self.biases if leaf == "bias" else self.head_norms or role not in HEAD_NORMS
+
+
+_QKV, _REST = ("attn_q", "attn_k", "attn_v"), ("attn_output", "ffn_gate", "ffn_up", "ffn_down")
+ARCHITECTURES = {
+    a.name: a for a in (
+        Architecture("llama", True, (*_QKV, *_REST), False, ("default", "linear", "yarn", "llama3")),
+        Architecture("qwen2", False, _QKV, False, ("default", "linear", "yarn")),
+        Architecture("qwen3", False, (), True, ("default", "linear", "yarn")),
+    )
+}  # fmt: skip
+OF_MODEL_TYPE = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
+
+
+def of_config(config) -> Architecture:
+    """The architecture of a transformers config; ValueError for one that is not written, or not as it is configured."""
+    if config.model_type not in OF_MODEL_TYPE:
+        raise ValueError(f"model must be one of {', '.join(OF_MODEL_TYPE)}, got model_type {config.model_type!r}")
+    if getattr(config, "hidden_act", "silu") != "silu":
+        raise ValueError(f"model must have the activation silu, as llama.cpp computes it, got {config.hidden_act!r}")
+    if "sliding_attention" in (getattr(config, "layer_types", None) or ()):
+        raise ValueError("model must attend to all tokens, as llama.cpp computes it, got layers of sliding_attention")
+    return ARCHITECTURES[OF_MODEL_TYPE[config.model_type]]
+
+
+def gguf_name(name: str) -> str:
+    """llama.cpp's name of a parameter; ValueError for one that it does not know.
+
+    >>> gguf_name("model.layers.3.self_attn.q_proj.weight")
+    'blk.3.attn_q.weight'
+    """
+    stem, _, leaf = name.rpartition(".")
+    if stem in OUTSIDE:
+        return f"{OUTSIDE[stem]}.{leaf}"
+    parts = stem.split(".", 3)
+    if len(parts) == 4 and parts[:2] == ["model", "layers"] and parts[3] in INSIDE:
+        return f"blk.{int(parts[2])}.{INSIDE[parts[3]]}.{leaf}"
+    raise ValueError(f"{name} has no counterpart in a llama GGUF file: only Llama-like dense models are written")
+
+
+def hf_name(name: str) -> str:
+    """The way back from gguf_name."""
+    stem, _, leaf = name.rpartition(".")
+    outside = {ours: theirs for theirs, ours in OUTSIDE.items()}
+    if stem in outside:
+        return f"{outside[stem]}.{leaf}"
+    parts, inside = stem.split("."), {ours: theirs for theirs, ours in INSIDE.items()}
+    if len(parts) == 3 and parts[0] == "blk" and parts[1].isdecimal() and parts[2] in inside:
+        return f"model.layers.{int(parts[1])}.{inside[parts[2]]}.{leaf}"
+    raise ValueError(f"{name} is no tensor of a Llama model")
+
+
+def permute(w: Tensor, heads: int) -> Tensor:
+    """Rows of q or k (heads * head_dim, in) in ggml's order: rotated pairs side by side instead of half a head apart.
+
+    Hugging Face turns row j with row j + head_dim/2 of a head, ggml's "llama" row 2j with row 2j + 1. Forget it, and
+    the model still loads and still speaks, nonsense.
+
+    >>> import torch
+    >>> permute(torch.arange(8)[:, None], heads=2).flatten().tolist()
+    [0, 2, 1, 3, 4, 6, 5, 7]
+    """
+    half = w.shape[0] // heads // 2
+    return w.reshape(heads, 2, half, *w.shape[1:]).transpose(1, 2).reshape(w.shape)
+
+
+def unpermute(w: Tensor, heads: int) -> Tensor:
+    """The way back from permute."""
+    half = w.shape[0] // heads // 2
+    return w.reshape(heads, half, 2, *w.shape[1:]).transpose(1, 2).reshape(w.shape)

@@ -1,0 +1,135 @@
+"""A tokenizer as the keys of tokenizer.ggml.*, and back: tokens, kinds, special tokens, and what joins them."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from course_lib.artifacts.gguf import pre_tokenizers, sentencepiece
+from course_lib.artifacts.gguf.values import GGUFError
+
+SPECIAL = {"bos": "bos", "eos": "eos", "pad": "padding", "unk": "unknown"}  # transformers' name of a token: ggml's
+
+
+def tokenizer_keys(tokenizer, size: int | None = None) -> dict:
+    """The keys of tokenizer.ggml.*: tokens, kinds and merges or scores of a BPE, padded to `size` tokens.
+
+    Kinds: 1 of the vocabulary, 2 unknown, 3 special, 4 added (cut out before the split, as are special ones), 5 unused,
+    6 a byte. ValueError for a tokenizer that would give other tokens in llama.cpp.
+    """
+    described = json.loads(tokenizer.backend_tokenizer.to_str())
+    if described["model"]["type"] != "BPE":
+        raise ValueError(f"tokenizer must be a byte-level BPE, got {described['model']['type']}")
+    known = {number: token for token, number in tokenizer.get_vocab().items()}
+    size = size or max(known) + 1
+    if max(known) >= size:
+        raise ValueError(f"tokenizer must have at most {size} tokens, as the embedding has rows, got {max(known) + 1}")
+    of = dict.fromkeys(known, 1) | {t["id"]: 3 if t["special"] else 4 for t in described["added_tokens"]}
+    tokens = [known.get(number, f"[PAD{number}]") for number in range(size)]
+    kinds = np.array([of.get(number, 5) for number in range(size)], np.int32)
+    if sentencepiece.is_like(described):
+        own = sentencepiece.keys(described, tokens, kinds, tokenizer.unk_token_id)
+    else:
+        merges = [m if isinstance(m, str) else " ".join(m) for m in described["model"]["merges"]]
+        own = {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": pre_tokenizers.name_of(described),
+               "tokenizer.ggml.token_type": kinds, "tokenizer.ggml.merges": merges}  # fmt: skip
+    head = {f"tokenizer.ggml.{key}": own[f"tokenizer.ggml.{key}"] for key in ("model", "pre")}
+    return head | {"tokenizer.ggml.tokens": tokens} | own | _special(tokenizer)
+
+
+def _special(tokenizer) -> dict:
+    """The numbers of special tokens, whether text begins with one, and how a talk is written."""
+    bos = tokenizer.bos_token_id
+    found = {"tokenizer.ggml.add_bos_token": bos is not None and tokenizer("a").input_ids[0] == bos}
+    for ours, theirs in SPECIAL.items():
+        number = getattr(tokenizer, f"{ours}_token_id")
+        if number is not None:
+            found[f"tokenizer.ggml.{theirs}_token_id"] = number
+    if isinstance(getattr(tokenizer, "chat_template", None), str):
+        found["tokenizer.chat_template"] = tokenizer.chat_template
+    return found
+
+
+def tokenizer_of(file):
+    """The tokenizer that the keys of a GGUFFile describe, as llama.cpp runs it; None where it has another kind."""
+    keys = file.metadata
+    kind, merged = keys.get("tokenizer.ggml.model"), "tokenizer.ggml.merges" in keys
+    if kind == "llama" and "tokenizer.ggml.scores" in keys:
+        tokens = _tokens(keys)
+        return _finished(sentencepiece.build(keys, tokens), tokens, keys, True)
+    if kind != "gpt2" or not merged:
+        return None
+    from tokenizers import Tokenizer, decoders, models
+
+    tokens = _tokens(keys)
+    cut, whole = pre_tokenizers.build(keys.get("tokenizer.ggml.pre"))
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    bpe = Tokenizer(models.BPE(vocab=vocabulary, merges=_merges(keys, set(tokens)), ignore_merges=whole))
+    bpe.pre_tokenizer, bpe.decoder = cut, decoders.ByteLevel()
+    return _finished(bpe, tokens, keys, whole)  # llama-bpe puts a first token where the key is missing, too
+
+
+def _finished(bpe, tokens: list[str], keys: dict, first: bool):
+    """The tokenizer with its added and special tokens; `first` is llama.cpp's default of add_bos_token."""
+    from tokenizers import AddedToken, processors
+    from transformers import PreTrainedTokenizerFast
+
+    for kind, add in ((2, bpe.add_special_tokens), (3, bpe.add_special_tokens), (4, bpe.add_tokens)):
+        add([AddedToken(t, special=kind < 4, normalized=False) for t in _of_kind(tokens, keys, kind)])
+    given = {f"{ours}_token": token_id(keys, theirs, len(tokens)) for ours, theirs in SPECIAL.items()}
+    if keys.get("tokenizer.ggml.add_bos_token", first) is True and given["bos_token"] is not None:
+        bos = tokens[given["bos_token"]]
+        bpe.post_processor = processors.TemplateProcessing(
+            single=["BOS:0", "$A:0"], pair=["BOS:0", "$A:0", "BOS:1", "$B:1"],
+            special_tokens=[{"id": "BOS", "ids": [given["bos_token"]], "tokens": [bos]}],
+        )  # fmt: skip
+    template = keys.get("tokenizer.chat_template")
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bpe,
+        clean_up_tokenization_spaces=False,
+        chat_template=template if isinstance(template, str) else None,
+        **{name: tokens[number] for name, number in given.items() if number is not None},
+    )
+
+
+def token_id(keys: dict, name: str, size: int) -> int | None:
+    """The number of a special token; None where there is none, or none of the vocabulary, as llama.cpp has it."""
+    value = keys.get(f"tokenizer.ggml.{name}_token_id")
+    return value if type(value) is int and 0 <= value < size else None
+
+
+def _of_kind(tokens: list[str], keys: dict, kind: int) -> list[str]:
+    """The tokens of a kind, such as 3 for special ones."""
+    kinds = keys.get("tokenizer.ggml.token_type")
+    return [t for t, k in zip(tokens, kinds if isinstance(kinds, list) else (), strict=False) if k == kind]
+
+
+def _tokens(keys: dict) -> list[str]:
+    """The tokens, after looking that they differ."""
+    tokens = _texts(keys, "tokenizer.ggml.tokens")
+    if len(set(tokens)) < len(tokens):
+        raise GGUFError("tokenizer.ggml.tokens must differ from each other")
+    return tokens
+
+
+def _merges(keys: dict, known: set[str]) -> list[tuple[str, str]]:
+    """The merges, after looking that each joins two tokens to a third."""
+    merges = _texts(keys, "tokenizer.ggml.merges")
+    pairs = [tuple(merge.split(" ", 1)) for merge in merges]
+    for merge, pair in zip(merges, pairs, strict=True):
+        if len(pair) < 2 or not known.issuperset((*pair, "".join(pair))):
+            raise GGUFError(f"tokenizer.ggml.merges must join two tokens to a third, got {merge!r:.60}")
+    return pairs
+
+
+def _texts(keys: dict, key: str) -> list[str]:
+    """keys[key], a list of strings in valid UTF-8."""
+    value = keys.get(key)
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        try:
+            "".join(value).encode()
+            return value
+        except UnicodeEncodeError:
+            pass
+    raise GGUFError(f"{key} must be a list of strings in UTF-8")
