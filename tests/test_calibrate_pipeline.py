@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from course_lib import Scheme, quantize
-from course_lib.calibrate import QuantLinear, awq, calibration_batches, collect, gptq, hessian, quantize_model
+from course_lib.calibrate import QuantLinear, awq, calibration_batches, collect, gptq, hessian, kept, quantize_model
 from course_lib.calibrate.activations import changed
 from course_lib.calibrate.blocks import Flow, blocks_of, order_of
 
@@ -159,6 +159,43 @@ def test_the_last_linear_of_a_block_need_not_be_the_last_to_run(method):
     phi = family("Phi3")
     skip = ("lm_head", "gate_up_proj", "down_proj")
     assert len(quantize_model(phi, INT3, method, tokens(vocabulary=60), skip=skip).qtensors) == 4
+
+
+def attention_runs(model, monkeypatch, **options):
+    """The result of GPTQ, and how often it ran the first block's attention on all of a batch."""
+    kind, runs = type(model.model.layers[0].self_attn), []
+    forward = kind.forward
+
+    def counted(self, *args, **kwargs):
+        out = forward(self, *args, **kwargs)
+        if self.layer_idx == 0:
+            runs.append(out)
+        return out
+
+    with monkeypatch.context() as patched:
+        patched.setattr(kind, "forward", counted)
+        return quantize_model(model, INT3, "gptq", BATCHES, **options), len(runs)
+
+
+def test_a_finished_attention_runs_once_more_and_never_again(model, monkeypatch):
+    """Whole runs: two that find the order, one for each shape of a batch, and on each batch the one behind o."""
+    result, runs = attention_runs(model, monkeypatch)
+    assert runs == len({ids.shape for ids in BATCHES}) + len(BATCHES)
+    for limit, wanted in ((0, 2 + 3 * len(BATCHES)), (BATCHES[1].numel() * 32 * 4 * len(BATCHES), 2 + 7)):
+        monkeypatch.setattr(kept, "LIMIT_BYTES", limit)  # nothing is kept, or only that of the small batch
+        again, runs = attention_runs(model, monkeypatch)
+        assert runs == wanted
+        assert all(torch.equal(q.codes, again.qtensors[name].codes) for name, q in result.qtensors.items())
+    assert not any("forward" in vars(m) for m in [*model.modules(), *result.modules()])
+
+
+def test_an_output_that_was_written_into_is_computed_anew():
+    part, remembered, x = nn.Linear(2, 2), kept.Kept(), torch.ones(1, 2)
+    remembered.finish([part])
+    with torch.no_grad(), remembered:
+        want = part(x).clone()
+        part(x).mul_(2)
+        torch.testing.assert_close(part(x), want)
 
 
 class Twice(nn.Module):

@@ -9,22 +9,25 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
+from course_lib.calibrate.kept import Kept
 from course_lib.calibrate.stats import Running, listening
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a block: its first argument, and all the others (masks, rotary angles)."""
+    """One call of a block: its first argument, all the others (masks, rotary angles), what need not run again."""
 
     hidden: Tensor  # (rows, length, features)
     others: dict
+    kept: Kept | None = None
 
 
 class Flow:
     """The hidden states of every calibration batch in front of one block; `advance` moves on to the next.
 
-    Only the inputs of one block are in memory. The other arguments are recorded once for each shape of a batch. Who
-    asks for `targets` in front of every block has the 16-bit model's hidden states in memory, too.
+    Only the inputs of one block are in memory, and what its finished parts give, up to `kept.LIMIT_BYTES`. The other
+    arguments are recorded once for each shape of a batch. Who asks for `targets` in front of every block has the
+    16-bit model's hidden states in memory, too.
     """
 
     def __init__(self, model: nn.Module, names: list[str], batches: list[Tensor]):
@@ -34,6 +37,7 @@ class Flow:
         self.exact: list[Tensor] | None = None  # as the 16-bit model has them; None: nobody has asked
         self._others: dict[tuple, list[dict]] = {}  # shape of a batch -> each block's arguments
         self._shapes = [tuple(ids.shape) for ids in batches]
+        self._kept = [Kept() for _ in batches]
         for ids in batches:
             self.hidden.append(self._enter(ids))
 
@@ -44,8 +48,8 @@ class Flow:
 
     def calls(self) -> Iterator[Call]:
         """The calls of the present block, one a batch."""
-        for hidden, shape in zip(self.hidden, self._shapes, strict=True):
-            yield Call(hidden, self._others[shape][self.at])
+        for hidden, shape, kept in zip(self.hidden, self._shapes, self._kept, strict=True):
+            yield Call(hidden, self._others[shape][self.at], kept)
 
     def shapes(self) -> list[Call]:
         """One call of the present block for each shape of a batch."""
@@ -68,10 +72,16 @@ class Flow:
         self.hidden = [state[f"hidden.{i}"] for i in range(n)]
         self.exact = [state[f"exact.{i}"] for i in range(n)] if "exact.0" in state else None
 
+    def finish(self, parts: list[nn.Module]) -> None:
+        """From here on these children of the present block give what they give next: they run at most once more."""
+        for kept in self._kept:
+            kept.finish(parts, len(self._kept))
+
     def advance(self) -> None:
         """Run the present block on every batch, and stand in front of the next one."""
         for i, call in enumerate(self.calls()):
             self.hidden[i] = run(self.block, call)
+            self._kept[i] = Kept()
         self.at += 1
 
     def _enter(self, ids: Tensor) -> Tensor:
@@ -111,7 +121,8 @@ class _Enough(Exception):
 
 def run(block: nn.Module, call: Call) -> Tensor:
     """The hidden states behind a block."""
-    out = block(call.hidden, **call.others)
+    with call.kept or nullcontext():
+        out = block(call.hidden, **call.others)
     return out[0] if isinstance(out, tuple) else out
 
 
@@ -151,24 +162,37 @@ def order_of(linears: dict[str, nn.Linear], block: nn.Module, call: Call) -> lis
 
     A Llama block gives [q, k, v], [o], [gate, up], [down]. Linears that did not run come last.
     """
+    groups, silent = _groups(linears, _heard(linears, block, call))
+    return [*groups, silent] if silent else groups
+
+
+def plan_of(
+    linears: dict[str, nn.Linear], block: nn.Module, calls: list[Call]
+) -> tuple[list[dict[str, nn.Linear]], set[str], dict[str, nn.Linear]]:
+    """`order_of` the first call; the names of linears that one run calls more than once; those that the first left out.
+
+    calls: one for each shape of a batch.
+    """
+    heard = [_heard(linears, block, call) for call in calls]
+    counts = [Counter(name for name, _ in one) for one in heard]
+    repeated = {name for count in counts for name, n in count.items() if n > 1}
+    groups, silent = _groups(linears, heard[0])
+    return ([*groups, silent] if silent else groups), repeated, silent
+
+
+def _groups(linears, heard) -> tuple[list[dict[str, nn.Linear]], dict[str, nn.Linear]]:
+    """Groups of linears in the order heard, and those that were not."""
     groups: list[dict[str, nn.Linear]] = []
     known: set[str] = set()
     last = None
-    for name, x in _heard(linears, block, call):
+    for name, x in heard:
         if name in known:
             continue
         if x is not last:
             groups.append({})
         groups[-1][name], last = linears[name], x
         known.add(name)
-    silent = {name: linear for name, linear in linears.items() if name not in known}
-    return [*groups, silent] if silent else groups
-
-
-def repeated(linears: dict[str, nn.Linear], block: nn.Module, calls: list[Call]) -> set[str]:
-    """Names of the linears that one run of the block calls more than once."""
-    counts = [Counter(name for name, _ in _heard(linears, block, call)) for call in calls]
-    return {name for count in counts for name, n in count.items() if n > 1}
+    return groups, {name: linear for name, linear in linears.items() if name not in known}
 
 
 def _heard(linears: dict[str, nn.Linear], block: nn.Module, call: Call) -> list[tuple[str, Tensor]]:

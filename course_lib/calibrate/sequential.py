@@ -9,7 +9,7 @@ from torch import nn
 
 from course_lib.calibrate import autoround
 from course_lib.calibrate.awq import rescale
-from course_lib.calibrate.blocks import Flow, blocks_of, inputs_of, order_of, repeated
+from course_lib.calibrate.blocks import Flow, blocks_of, inputs_of, plan_of
 from course_lib.calibrate.calibration import batches_for
 from course_lib.calibrate.gptq import gptq
 from course_lib.calibrate.rtn import rtn
@@ -29,13 +29,25 @@ def gptq_block(flow: Flow, inside: dict[str, nn.Linear], scheme, solve=None, **o
     options are those of `gptq`; solve is a function (w, H, scheme) -> QTensor, such as your own, to use instead.
     """
     done: dict[str, QTensor] = {}
-    again = repeated(inside, flow.block, flow.shapes()) if inside else set()
-    for group in order_of(inside, flow.block, next(flow.calls())) if inside else []:
+    order, again, silent = plan_of(inside, flow.block, flow.shapes()) if inside else ([], set(), {})
+    for group in order:
         once = again.isdisjoint(group)
         found = inputs_of(group, flow.block, flow.calls(), lambda: Running(sample_rows=0), once)
         require_all(found, group)
         done |= _solved(group, {name: running.H for name, running in found.items()}, scheme, solve, **options)
+        if not again and not silent:
+            flow.finish(_finished(flow.block, inside, done))
     return done
+
+
+def _finished(block: nn.Module, inside: dict[str, nn.Linear], done: dict[str, QTensor]) -> list[nn.Module]:
+    """The children of a block, each with some of these linears, whose linears are all done."""
+    found = []
+    for child in block.children():
+        own_ones = {name for name, linear in inside.items() if any(part is linear for part in child.modules())}
+        if own_ones and own_ones <= done.keys():
+            found.append(child)
+    return found
 
 
 def awq_block(flow: Flow, inside: dict[str, nn.Linear], scheme, **options) -> dict[str, QTensor]:
