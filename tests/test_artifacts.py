@@ -172,7 +172,8 @@ def test_linears_that_were_skipped_stay_at_16_bits(tmp_path, layout):
     assert list(model.qtensors) == list(quantized.qtensors) and len(model.qtensors) == 7
     assert not isinstance(model.model.layers[0].mlp.up_proj, QuantLinear)
     config = json.loads((tmp_path / "out/config.json").read_text())["quantization_config"]
-    assert "model.layers.0.mlp.up_proj" in json.dumps(config).replace("\\\\", "")
+    if layout != "mlx":  # whose readers see that there are no scales
+        assert "model.layers.0.mlp.up_proj" in json.dumps(config).replace("\\\\", "")
 
 
 def test_sixteen_bit_checkpoints_go_through_models_load(tmp_path):

@@ -1,4 +1,4 @@
-"""Files that other programs read: GPTQ, AWQ and compressed-tensors checkpoints, and GGUF; written and read back."""
+"""Files that other programs read: GPTQ, AWQ, compressed-tensors, MLX and GGUF, written and read back."""
 
 from course_lib.artifacts.layouts import LAYOUTS
 from course_lib.artifacts.read import load

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from course_lib.formats import ggml
+from course_lib.formats import affine, ggml
 from course_lib.formats.ggml.weight import Blocks
 from course_lib.qtensor import QTensor, block_size, gather_blocks, split_blocks
 
@@ -118,6 +118,18 @@ def same_blocks(w: Tensor, blocks: Blocks, importance: Tensor | None = None) -> 
     ours = ggml.quantize(w.detach().float().cpu(), blocks.kind, importance)
     theirs = blocks.blocks.cpu()
     return (ours.reshape(-1, kind.block_bytes) == theirs.reshape(-1, kind.block_bytes)).all(1).float().mean().item()
+
+
+def same_groups(w: Tensor, q: QTensor) -> float:
+    """Share of the groups of an affine QTensor that mlx.core.quantize writes, bit for bit, for w (out, in).
+
+    >>> w = torch.linspace(-1, 1, 64).reshape(2, 32)
+    >>> same_groups(w, affine.as_mlx(w, affine.scheme(4, 32)))
+    1.0
+    """
+    ours = affine.as_mlx(_checked(w, q, None), q.scheme)
+    codes = (ours.codes == q.codes).reshape(*q.scale.shape, -1).all(-1)
+    return (codes & (ours.scale == q.scale) & (ours.zero_point == q.zero_point)).float().mean().item()
 
 
 def row_and_column_factors(w: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -14,11 +14,21 @@ from course_lib.scheme import Scheme
 
 @dataclass(frozen=True)
 class Facts:
-    """What config.json claims about the codes; every tensor is held against it. group -1 is a whole row."""
+    """What config.json claims about the codes; every tensor is held against it. group -1 is a whole row.
+
+    `layers` holds the facts of single layers that differ, None for one that is not quantized; `of` picks a layer's.
+    """
 
     bits: int
     group: int
     symmetric: bool | str  # "full" or False, as in Scheme
+    layers: dict[str, Facts | None] = field(default_factory=dict)
+
+    def of(self, name: str) -> Facts:
+        """The facts of the layer of this name, which has codes; ValueError where there should be none."""
+        if (found := self.layers.get(name, self)) is None:
+            raise ValueError(f"{name}: has codes, and config.json says that it is not quantized")
+        return found
 
     def scheme(self, scale_dtype: torch.dtype) -> Scheme:
         """The Scheme of a linear whose scales are stored in `scale_dtype`."""
@@ -39,6 +49,8 @@ class Layout:
     name         what `save(layout=...)` takes
     method       `quant_method` in config.json
     marker       the tensor that tells a quantized linear: "<linear>.<marker>"
+    keys         where config.json holds what `config` returns
+    embeddings   whether embeddings may be quantized, too; `load` decodes them
     bits, symmetric, scale_dtypes    what it can hold
 
     A layout defines pack, unpack, config and facts; `check` refuses what it cannot hold.
@@ -47,6 +59,8 @@ class Layout:
     name: str
     method: str
     marker = "qweight"
+    keys: tuple[str, ...] = ("quantization_config",)
+    embeddings = False
     bits: tuple[int, ...]
     symmetric: tuple[bool | str, ...] = ("full", False)
     scale_dtypes: tuple[torch.dtype, ...] = (torch.float16,)
@@ -79,6 +93,13 @@ class Layout:
             raise ValueError(f"layout {self.name!r} holds one scheme for all linears, got {a.name!r} in {first} and"
                              f" {b.name!r} in {second}")  # fmt: skip
         (scheme,) = schemes
+        self.check_scheme(scheme)
+        for name, q in qtensors.items():
+            self.check_one(name, q)
+        return scheme
+
+    def check_scheme(self, scheme: Scheme) -> None:
+        """Refuse a scheme that this layout cannot hold."""
         if scheme.format != f"int{scheme.bits}" or scheme.bits not in self.bits or scheme.block[0] != 1:
             raise ValueError(f"layout {self.name!r} holds integers of {_or(self.bits)} bits with one scale a row or a"
                              f" group of a row, got {scheme.name!r}")  # fmt: skip
@@ -93,9 +114,6 @@ class Layout:
         if scheme.zero_dtype is not None:
             raise ValueError(f"layout {self.name!r} stores each zero point as a whole number of {scheme.bits} bits:"
                              f" quantize without zero_dtype, got {scheme.name!r}")  # fmt: skip
-        for name, q in qtensors.items():
-            self.check_one(name, q)
-        return scheme
 
     def check_one(self, name: str, q: QTensor) -> None:
         """Refuse one QTensor that this layout cannot hold."""
@@ -132,10 +150,10 @@ def expect(name: str, tensor: Tensor, dtypes: tuple[torch.dtype, ...], shape: tu
                          f" {tuple(tensor.shape)}")  # fmt: skip
 
 
-def finite(name: str, scales: Tensor) -> None:
-    """ValueError for a scale that is NaN or infinite."""
-    if not torch.isfinite(scales).all():
-        raise ValueError(f"{name}: every scale must be finite, got NaN or infinity")
+def finite(name: str, values: Tensor, what: str = "scale") -> None:
+    """ValueError for a scale (or what else it is) that is NaN or infinite."""
+    if not torch.isfinite(values).all():
+        raise ValueError(f"{name}: every {what} must be finite, got NaN or infinity")
 
 
 def claim(config: dict, key: str, allowed, default=None):

@@ -19,6 +19,7 @@ GGML = "ggml's quantizer, without an importance matrix"
 GGML_OTHER = "not what ggml's quantizer writes without an importance matrix"
 GGML_EITHER = "ggml's quantizer, with an importance matrix or without"
 GGML_NEITHER = "not what ggml's quantizer writes"
+MLX = "mlx.core.quantize"
 
 _ALIKE = 0.7  # two bits leave a cosine of 0.85 and more
 _ALL = 0.999  # of the codes: a few ties may go either way
@@ -71,6 +72,14 @@ def ggml_maker(same: float | None, heeds: bool = True) -> Maker:
     if same == 1:
         return Maker(GGML, "every block is, byte for byte, what it writes for these weights")
     return Maker(GGML_OTHER, f"{same:.0%} of the blocks are what it writes: an importance matrix, or other weights")
+
+
+def mlx_maker(same: float) -> Maker | None:
+    """The maker of an MLX layer, from the share of groups that MLX writes for w (`fingerprints.same_groups`).
+
+    None where that is not all of them: then the layer's fingerprints may tell.
+    """
+    return Maker(MLX, "every group is, bit for bit, what it writes for these weights") if same == 1 else None
 
 
 def verdict(makers: Iterable[Maker]) -> str:

@@ -9,13 +9,14 @@ from pathlib import Path
 from torch import Tensor
 
 from course_lib import artifacts, models
-from course_lib.artifacts.fingerprints import fingerprints, same_blocks
+from course_lib.artifacts.fingerprints import fingerprints, same_blocks, same_groups
 from course_lib.artifacts.gguf.load import load as load_gguf
-from course_lib.artifacts.maker import Maker, ggml_maker, maker, verdict
+from course_lib.artifacts.maker import Maker, ggml_maker, maker, mlx_maker, verdict
 from course_lib.calibrate.calibration import LENGTH, calibration_batches
 from course_lib.calibrate.stats import collect
-from course_lib.formats import ggml
+from course_lib.formats import affine, ggml
 from course_lib.formats.ggml.weight import Blocks
+from course_lib.qtensor import QTensor
 
 _SAMPLES = 32  # windows of text: an order of columns needs fewer than a quantizer
 
@@ -26,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
         prog="course origin",
         description="How was a quantized file made? Its codes are held against the weights of the model before.",
     )
-    result.add_argument("file", help="a GPTQ, AWQ or compressed-tensors checkpoint, or a GGUF file")
+    result.add_argument("file", help="a GPTQ, AWQ, compressed-tensors or MLX checkpoint, or a GGUF file")
     result.add_argument("model", help='the model before: "bundled", a checkpoint directory or a hub id')
     result.add_argument(
         "--calibration", metavar="TEXT", help="prose, code, task or a file: its inputs tell the order of columns"
@@ -71,7 +72,16 @@ def origin_of(w: Tensor, q, H: Tensor | None = None) -> Maker:
     """The maker of one linear, q a QTensor or a GGUF tensor's Blocks, from w (out, in) before and H as `hessian`."""
     if isinstance(q, Blocks):
         return ggml_maker(same_blocks(w, q), ggml.block_type(q.kind).uses_imatrix)
-    return maker(fingerprints(w, q, H))
+    found = mlx_maker(same_groups(w, q)) if isinstance(q.scheme.codec, affine.Affine) else None
+    return found or maker(fingerprints(w, _with_zero_points(q), H))
+
+
+def _with_zero_points(q: QTensor) -> QTensor:
+    """An affine q as the integers that it was stored from, where it was."""
+    try:
+        return affine.to_integers(q) if isinstance(q.scheme.codec, affine.Affine) else q
+    except ValueError:
+        return q
 
 
 def main(argv=None) -> int:

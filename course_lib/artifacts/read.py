@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from course_lib import models
 from course_lib.artifacts.layout import Layout, expect
-from course_lib.artifacts.layouts import of_config
+from course_lib.artifacts.layouts import claimed, of_config
 from course_lib.artifacts.state import untied
 from course_lib.calibrate import QuantLinear, quantized, quantized_fraction
 from course_lib.qtensor import QTensor
@@ -19,13 +19,13 @@ _CONFIG_BYTES = 2**24  # no config.json comes near
 
 
 def load(path, dtype: torch.dtype | None = None):
-    """Return `(model, tokenizer)` from a checkpoint (GPTQ v1 or v2, AWQ, compressed-tensors, 16 bits) or a GGUF file.
+    """Return `(model, tokenizer)` from a checkpoint (GPTQ, AWQ, compressed-tensors, MLX, 16 bits) or a GGUF file.
 
     The linears that are stored as codes become QuantLinear modules, with codes, scales, zero points and g_idx as
-    stored; `.qtensors` and `.quantized_fraction` are those of `quantize_model`. The dtype is that of `models.load`:
-    float32 on a CPU. The tokenizer is None where the directory holds none. A `path` that is no directory goes to
-    `models.load`. ValueError for a file that is cut off, a tensor that is missing, left over or of a wrong shape, and
-    a config.json that does not agree with the tensors.
+    stored; `.qtensors` and `.quantized_fraction` are those of `quantize_model`. An embedding of codes, which MLX has,
+    is decoded. The dtype is that of `models.load`: float32 on a CPU. The tokenizer is None where the directory holds
+    none. A `path` that is no directory goes to `models.load`. ValueError for a file that is cut off, a tensor that is
+    missing, left over or of a wrong shape, and a config.json that does not agree with the tensors.
     """
     folder = Path(path)
     if folder.is_file() and folder.suffix == ".gguf":
@@ -34,13 +34,15 @@ def load(path, dtype: torch.dtype | None = None):
         model, tokenizer = load_gguf(folder)
         return model.to(dtype or torch.float32), tokenizer
     config = _read_config(folder / "config.json") if (folder / "config.json").is_file() else {}
-    if config.get("quantization_config") is None:
+    claims = claimed(config)
+    if claims is None:
         return models.load(path, dtype)
-    layout = of_config(config["quantization_config"])
-    facts = layout.facts(config["quantization_config"])
+    layout = of_config(claims)
+    facts = layout.facts(claims)
     tensors = _read_tensors(folder)
-    skeleton = _skeleton(folder, len(tensors))
-    linears = {name: module for name, module in skeleton.named_modules() if isinstance(module, nn.Linear)}
+    skeleton = _skeleton(folder, len(tensors), layout)
+    kinds = nn.Linear | nn.Embedding if layout.embeddings else nn.Linear
+    linears = {name: module for name, module in skeleton.named_modules() if isinstance(module, kinds)}
     parts = _take_parts(tensors, layout, facts, linears)
     _check_rest(tensors, skeleton, parts)
     qtensors = {
@@ -82,7 +84,7 @@ def _read_tensors(folder: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _skeleton(folder: Path, count: int) -> nn.Module:
+def _skeleton(folder: Path, count: int, layout: Layout) -> nn.Module:
     """The model that config.json describes, without memory for its weights: shapes to hold the file against."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -91,7 +93,9 @@ def _skeleton(folder: Path, count: int) -> nn.Module:
         layers = config.get_text_config().num_hidden_layers
         if layers > count:
             raise ValueError(f"num_hidden_layers is {layers}, but the checkpoint holds only {count} tensors")
-        del config.quantization_config
+        for key in layout.keys:
+            if hasattr(config, key):
+                delattr(config, key)
         with torch.device("meta"):
             return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     except Exception as error:  # whatever a wrong number makes transformers or torch say
@@ -112,6 +116,8 @@ def _take_parts(tensors, layout: Layout, facts, linears) -> dict[str, dict[str, 
         if missing:
             raise ValueError(f"{name}: expected tensors {', '.join(suffixes)}; missing: {', '.join(missing)}")
         parts[name] = {suffix: tensors.pop(f"{name}.{suffix}") for suffix in suffixes}
+    if named := {name for name, one in facts.layers.items() if one is not None} - set(parts):
+        raise ValueError(f"config.json says how {min(named)} is quantized, and no codes of this name are there")
     return parts
 
 
@@ -144,6 +150,8 @@ def _build(skeleton, rest: dict[str, Tensor], qtensors: dict[str, QTensor], fold
         if bars:
             logging.enable_progress_bar()
     for name, q in qtensors.items():
+        if not isinstance(model.get_submodule(name), nn.Linear):
+            continue
         model.set_submodule(name, QuantLinear(q, model.get_submodule(name).bias, None, dtype))
     if (folder / "generation_config.json").is_file():
         model.generation_config = GenerationConfig.from_pretrained(folder)

@@ -1,4 +1,4 @@
-"""save: a quantized model becomes a checkpoint directory that transformers, GPTQModel and vLLM read."""
+"""save: a quantized model becomes a checkpoint directory that transformers, GPTQModel, vLLM or mlx-lm reads."""
 
 from __future__ import annotations
 
@@ -27,16 +27,19 @@ def save(model: nn.Module, out, layout: str = "gptq", tokenizer=None) -> Path:
              "gptq_v2"             GPTQ, the zero point itself; holds every asymmetric tensor
              "awq"                 AWQ's GEMM order; 4 bits, symmetric=False
              "compressed-tensors"  pack-quantized; 4 or 8 bits
+             "mlx"                 Apple's MLX, affine; 2, 3, 4, 5, 6, 8 bits; a bias -z·s, rounded, for a zero point
 
     All but AWQ hold symmetric="full" and False. Scales are stored in 16 bits and must have been computed so
-    (scale_dtype=torch.float16), hence `load` gives back the same codes, scales and zero points. All else is stored in
-    the dtype of the scales. The directory appears whole or not at all. ValueError for what a layout cannot hold;
-    FileExistsError where `out` is there already.
+    (scale_dtype=torch.float16), hence `load` gives back the same codes, scales and zero points; those of "mlx" come
+    back as biases, in which zero points are rounded (`formats.affine`). All else is stored in the dtype of the scales.
+    The directory appears whole or not at all. ValueError for what a layout cannot hold; FileExistsError where `out` is
+    there already.
 
-    transformers with GPTQModel reads all of these, but for a quantized lm_head (`skip=()`), which of the GPTQ and AWQ
-    layouts only GPTQModel itself reads. vLLM 0.33 takes of the GPTQ files only those with 4 or 8 bits and
+    transformers with GPTQModel reads all of these but "mlx", and of the GPTQ and AWQ layouts no quantized lm_head
+    (`skip=()`), which only GPTQModel itself reads. vLLM 0.33 takes of the GPTQ files only those with 4 or 8 bits and
     symmetric="full", and act-order only with static groups; for zero points take "awq" or "compressed-tensors"
-    (benchmarks/peers/vllm_configs.py).
+    (benchmarks/peers/vllm_configs.py). mlx-lm 0.32 reads "mlx" and, rounding zero points as above, "awq"
+    (benchmarks/peers/mlx_run.py).
     """
     lay, out = by_name(layout), Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -94,8 +97,7 @@ def checkpoint_config(model: nn.Module, layout: Layout, qtensors: dict[str, QTen
     config = json.loads(model.config.to_json_string(use_diff=False))
     config["architectures"] = [type(model).__name__]
     config["dtype"] = str(dtype).removeprefix("torch.")
-    config["quantization_config"] = layout.config(qtensors, left)
-    return config
+    return config | dict.fromkeys(layout.keys, layout.config(qtensors, left))
 
 
 def _write(out: Path, config: dict, tensors: dict[str, Tensor], model: nn.Module, tokenizer) -> None:

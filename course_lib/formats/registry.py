@@ -12,7 +12,7 @@ from course_lib import observers
 from course_lib.qtensor import QTensor, quantize, step
 from course_lib.scheme import Scheme
 
-MODULES = ("integer", "nf4", "microscaling")  # modules of course_lib.formats, each with a table CODECS: name -> Codec
+MODULES = ("integer", "nf4", "microscaling", "affine")  # of course_lib.formats, each with a table CODECS: name -> Codec
 _CODECS: dict[str, Codec] = {}
 
 
