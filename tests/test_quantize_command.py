@@ -11,6 +11,7 @@ from course_lib.artifacts import gguf, quantize
 from course_lib.artifacts.gguf import mixes
 from course_lib.calibrate import calibration_batches, quantize_model
 from course_lib.cli import main
+from course_lib.formats import affine
 from course_lib.scheme import Scheme
 
 TEXT = "the mug is broken, please send money back to my card. " * 60
@@ -51,6 +52,22 @@ def test_the_directory_holds_what_quantize_model_made(checkpoint, tmp_path, caps
     assert all(torch.equal(q.codes, loaded.qtensors[name].codes) for name, q in want.items())
 
 
+@pytest.mark.parametrize("method, bits, asymmetric", [("gptq", 4, False), ("awq", 4, True), ("rtn", 5, False)])
+def test_a_directory_for_mlx_holds_the_same_codes(checkpoint, tmp_path, method, bits, asymmetric):
+    options = ("--method", method, "--bits", str(bits), "--group", "32", *(["--asymmetric"] * asymmetric))
+    for layout in ("mlx", "gptq_v2") if bits != 5 else ("mlx",):
+        assert call(checkpoint, tmp_path / layout, "--layout", layout, *options) == 0
+    loaded = artifacts.load(tmp_path / "mlx")[0].qtensors
+    if bits == 5:
+        want = quantize_model(tiny.llama(), Scheme.int(5, "full", 32, scale_dtype=torch.float16)).qtensors
+    else:
+        want = artifacts.load(tmp_path / "gptq_v2")[0].qtensors
+    assert want.keys() == loaded.keys() and len(want) == 14
+    for name, q in want.items():
+        back = affine.to_integers(loaded[name])
+        assert torch.equal(back.codes, q.codes) and torch.equal(back.zero_point, q.zero_point), name
+
+
 def test_iterations_reach_learned_rounding(checkpoint, tmp_path):
     codes = []
     for iters in ("0", "3"):
@@ -72,6 +89,8 @@ def test_act_order_and_two_bits(checkpoint, tmp_path):
     "options, names",
     [
         (("--bits", "3", "--layout", "awq"), "--bits must be one of 4 for --layout awq, got 3"),
+        (("--bits", "7", "--layout", "mlx"), "--bits must be one of 2, 3, 4, 5, 6, 8 for --layout mlx, got 7"),
+        (("--layout", "mlx"), "layout 'mlx' holds .* groups of 32, 64 or 128 columns, got 'int4 g16"),
         (("--group", "24"), "q_proj: .*24 columns does not divide"),
         (("--calibration", "proze"), "calibration must be one of prose, code, task or a text file, got 'proze'"),
         (("--length", "5000", "--calibration", "missing.txt"), "missing.txt"),

@@ -29,7 +29,8 @@ DEFAULTS = {
     "asymmetric": False, "act_order": False, "duo": False,
 }  # fmt: skip
 WHY_NOT = {
-    "hqq": ", whose zero points are real numbers, which no layout holds; chapter 04 puts them into Q4_1 blocks",
+    "hqq": ', whose zero points are real numbers: of the layouts "mlx" alone holds them, as biases, and'
+    ' `save(quantize_model(model, scheme, "hqq"), out, "mlx")` writes it; chapter 04 puts them into Q4_1 blocks',
     "qat": ', which trains the whole model; `quantize_model(model, scheme, "qat")` does it',
 }
 
@@ -46,7 +47,9 @@ def parser() -> argparse.ArgumentParser:
         "--group", type=int, help=f"weights that share a scale; -1 is a whole row (default: {DEFAULTS['group']})"
     )
     result.add_argument(
-        "--layout", choices=tuple(LAYOUTS), help=f"how the files are laid out (default: {DEFAULTS['layout']})"
+        "--layout",
+        choices=tuple(LAYOUTS),
+        help=f"for whom files are laid out; mlx is Apple's (default: {DEFAULTS['layout']})",
     )
     result.add_argument("--asymmetric", action="store_true", default=None, help="grids with a zero point of their own")
     result.add_argument("--calibration", metavar="TEXT", help="prose (the default unless rtn), code, task or a file")
@@ -101,7 +104,9 @@ def scheme_of(args) -> Scheme:
                          f" got {args.bits}")  # fmt: skip
     symmetric = False if args.asymmetric or "full" not in layout.symmetric else "full"
     group = None if args.group == -1 else args.group
-    return Scheme.int(args.bits, symmetric, group, scale_dtype=layout.scale_dtypes[0])
+    scheme = Scheme.int(args.bits, symmetric, group, scale_dtype=layout.scale_dtypes[0])
+    layout.check_scheme(scheme)
+    return scheme
 
 
 def quantize(args) -> str:
