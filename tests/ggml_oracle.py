@@ -1,6 +1,10 @@
 """ggml's own C code as oracle: quantize_chunk and the dequantizers that the xllamacpp wheel exports."""
 
 import ctypes
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +29,7 @@ def _library():
 
 
 LIB = _library()
+ROOT = Path(__file__).parents[1]
 
 
 def quantize(x: np.ndarray, name: str, imatrix=None) -> np.ndarray:
@@ -36,6 +41,18 @@ def quantize(x: np.ndarray, name: str, imatrix=None) -> np.ndarray:
         IDS[name], x.ctypes.data, out.ctypes.data, 0, rows, cols, None if weights is None else weights.ctypes.data
     )
     return out
+
+
+def ends(x: np.ndarray, name: str, imatrix=None) -> bool:
+    """Whether quantize_chunk ends its process by one of ggml's own assertions; it is asked in a process of its own."""
+    weights = np.zeros(0) if imatrix is None else imatrix
+    given = b"".join(np.ascontiguousarray(t, np.float32).tobytes() for t in (x, weights))
+    code = ("import sys, numpy as np; from tests import ggml_oracle; t = np.frombuffer(sys.stdin.buffer.read(), 'f4');"
+            f" x, w = t[:{x.size}].reshape({x.shape}), t[{x.size}:];"
+            f" ggml_oracle.quantize(x, {name!r}, w if len(w) else None)")  # fmt: skip
+    env = os.environ | {"GGML_NO_BACKTRACE": "1"}
+    found = subprocess.run([sys.executable, "-c", code], input=given, cwd=ROOT, env=env, capture_output=True)
+    return found.returncode == -signal.SIGABRT and b"GGML_ASSERT" in found.stderr
 
 
 def dequantize(blocks: np.ndarray, name: str, cols: int) -> np.ndarray:

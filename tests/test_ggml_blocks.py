@@ -29,6 +29,7 @@ DATA = {
     "subnormal": GAUSS[:8] * np.float32(1e-39),
     "all magnitudes": (GAUSS[:16] * np.exp(rng.uniform(-60, 60, (16, COLS)))).astype(np.float32),
 }
+TOO_LARGE = "huge", "all magnitudes"  # for some codebooks: ggml ends the process, ours says so
 IMPORTANCE = rng.random(COLS).astype(np.float32) ** 4
 
 
@@ -53,8 +54,13 @@ def test_every_byte_is_that_of_ggml(name, kind, importance):
         with pytest.raises(ValueError, match=f"imatrix must be given for {name}"):
             ggml.quantize(DATA[kind], name)
         return
-    want = ggml_oracle.quantize(DATA[kind], name, importance)
-    assert different_blocks(name, ggml.quantize(DATA[kind], name, importance), want) == 0
+    try:
+        ours = ggml.quantize(DATA[kind], name, importance)
+    except ValueError as error:
+        assert str(error).startswith(f"x must be smaller for {name}, got magnitudes up to ")
+        assert kind in TOO_LARGE and ggml_oracle.ends(DATA[kind], name, importance)
+        return
+    assert different_blocks(name, ours, ggml_oracle.quantize(DATA[kind], name, importance)) == 0
 
 
 @pytest.mark.parametrize("name", ggml.TYPES)

@@ -110,7 +110,7 @@ def test_the_course_writes_ternary_mixes(bundled, folder, mix):  # noqa: F811
     assert mixes.bits_per_weight(shapes, mix, mixes.Model(4, 2, True)) == pytest.approx(
         8 * sum(info.nbytes for info in file.tensors.values()) / sum(np.prod(s) for s in shapes.values())
     )
-    with pytest.raises(ValueError, match="mix must be one of F32"):
+    with pytest.raises(ValueError, match="imatrix must be given for IQ2_XS"):
         llama.export(*bundled, folder / "x.gguf", "IQ2_XS")
 
 
@@ -124,3 +124,33 @@ def test_the_course_writes_iq2_xxs_as_llama_cpp_does(bundled, folder, importance
         assert np.array_equal(ours, native.quantize(model[name], "IQ2_XXS", importance[name]).numpy())
     with pytest.raises(ValueError, match="imatrix must be given for IQ2_XXS"):
         llama.export(*bundled, folder / "x.gguf", "IQ2_XXS")
+
+
+TYPES_OF = {  # of attn_q and attn_k, attn_v, attn_output, ffn_gate and ffn_up of layers 0 and 3, ffn_down, token_embd
+    "IQ1_S": ("IQ1_S", "Q2_K", "IQ2_XXS", "IQ1_S", "IQ1_S", "IQ1_S", "Q5_K"),
+    "IQ1_M": ("IQ1_M", "Q2_K", "IQ2_XXS", "IQ1_M", "IQ1_M", "IQ1_M", "Q5_K"),
+    "IQ2_XS": ("IQ2_XS", "Q2_K", "IQ2_XS", "IQ2_XS", "IQ2_XS", "IQ2_XS", "Q5_K"),
+    "IQ2_S": ("IQ2_XS", "IQ3_S", "IQ3_S", "IQ2_XS", "IQ2_XS", "IQ2_XS", "Q5_K"),
+    "IQ2_M": ("IQ2_S", "IQ3_S", "IQ3_S", "IQ2_S", "IQ2_S", "IQ2_S", "Q5_K"),
+    "IQ3_XXS": ("IQ2_S", "IQ3_XXS", "IQ3_S", "IQ3_XXS", "IQ3_XXS", "IQ3_XXS", "Q5_K"),
+    "IQ3_XS": ("IQ3_XXS", "IQ3_S", "IQ3_S", "IQ3_XXS", "IQ3_S", "IQ3_S", "Q6_K"),
+    "IQ3_S": ("IQ3_S", "IQ3_S", "IQ3_S", "IQ3_S", "IQ3_S", "IQ3_S", "Q6_K"),
+    "IQ3_M": ("IQ3_S", "Q4_K", "Q4_K", "IQ3_S", "IQ3_S", "IQ3_S", "Q6_K"),
+}
+
+
+@pytest.mark.parametrize("mix", TYPES_OF)
+def test_a_mix_below_four_bits_is_written_and_runs_in_llama_cpp(bundled, folder, ids, importance, mix):  # noqa: F811
+    """Types as read off llama-quant.cpp's llama_tensor_get_type_impl for 4 layers, 2 heads a key, tied embeddings."""
+    path = llama.export(*bundled, folder / f"mix-{mix}.gguf", mix, importance)
+    kinds = {name.removesuffix(".weight"): info.type for name, info in read(path).tensors.items()}
+    q, v, o, first, last, down, embedding = TYPES_OF[mix]
+    for layer, gate in enumerate((first, first, first, last)):
+        at = {role: kinds[f"blk.{layer}.{role}"] for role in ("attn_q", "attn_k", "attn_v", "attn_output")}
+        assert at == {"attn_q": q, "attn_k": q, "attn_v": v, "attn_output": o}
+        assert [kinds[f"blk.{layer}.ffn_{role}"] for role in ("gate", "up", "down")] == [gate, gate, down]
+    assert kinds["token_embd"] == embedding
+    model, _ = artifacts.load(path)
+    ours, theirs = in_torch(model, ids), in_llama_cpp(path, ids)
+    explained = kl(ours, in_torch(with_8_bit_inputs(model, path), ids))
+    assert kl(ours, theirs) < 2 * explained < kl(in_torch(bundled[0], ids), ours) / 5

@@ -134,9 +134,9 @@ def test_every_method_with_every_mix_is_refused_in_one_sentence(checkpoint, tmp_
         (("--method", "rtn", "--samples", "4"), "--samples cannot be given with --method rtn"),
         (("--imatrix", "im.gguf"), "--imatrix needs --gguf"),
         (("--gguf", "Q4_0", "--samples", "4"), "--samples needs --calibration"),
-        (
-            ("--gguf", "IQ2_XXS"),
-            "--gguf IQ2_XXS needs an importance matrix: give --calibration prose, or --imatrix FILE",
+        *(
+            (("--gguf", mix), f"--gguf {mix} needs an importance matrix: give --calibration prose, or --imatrix FILE")
+            for mix in ("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M", "IQ3_XXS", "IQ3_XS")
         ),
     ],
 )

@@ -102,8 +102,8 @@ def same_blocks(w: Tensor, blocks: Blocks, importance: Tensor | None = None) -> 
     """Share of a GGUF tensor's blocks that ggml's quantizer writes, byte for byte, for w (out, in).
 
     importance (in,) is an importance matrix's row for this tensor, mean x² = diag(H)/2. Without one 1.0 says that no
-    importance matrix was used, unless the type ignores it, and nothing else was done to w. None where `ggml.quantize`
-    does not write this type: some codebooks, and IQ2_XXS without an importance matrix.
+    importance matrix was used, unless the type ignores it, and nothing else was done to w. None where ggml does
+    not write the type without an importance matrix, as IQ2_XXS, and there is none.
 
     >>> w = torch.linspace(-1, 1, 64).reshape(2, 32)
     >>> same_blocks(w, Blocks(ggml.quantize(w, "Q4_0"), "Q4_0"))

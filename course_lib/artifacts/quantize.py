@@ -141,7 +141,7 @@ def quantize_gguf(args) -> str:
         raise ValueError(f"--gguf must be one of {', '.join(mixes.WRITTEN)}, got {args.gguf!r}")
     if args.imatrix and args.calibration:
         raise ValueError("--imatrix and --calibration cannot both be given: the first is what the second makes")
-    if args.gguf in ggml.TYPES and ggml.block_type(args.gguf).needs_imatrix and not (args.imatrix or args.calibration):
+    if args.gguf in mixes.NEED_IMATRIX and not (args.imatrix or args.calibration):
         raise ValueError(f"--gguf {args.gguf} needs an importance matrix: give --calibration prose, or --imatrix FILE")
     if out.exists():
         raise FileExistsError(f"OUT must be a new file, got {args.out!r}, which is there already")

@@ -34,8 +34,8 @@ def quantize(x, name: str, imatrix=None):
     imatrix  importance of each column, (cols,): mean square of the column's inputs; None for all alike
 
     A tensor gives a tensor, an array gives an array. ValueError for NaN or infinity, for rows that are not whole
-    blocks, for an importance that is negative, not finite or of another length, and for a codebook other than IQ2_XXS
-    (IQ1, IQ2, IQ3), which the course reads and does not write.
+    blocks, for an importance that is negative, not finite or of another length, for none where ggml wants one (IQ1_S,
+    IQ2_XXS, IQ2_XS), and for numbers so large that ggml's search for a row of a codebook ends the process.
 
     >>> quantize(torch.linspace(-1, 1, 32)[None], "Q4_0")[0, :4].tolist()  # d = 0.125 as fp16, little-endian
     [0, 48, 128, 145]

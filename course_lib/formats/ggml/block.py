@@ -80,7 +80,11 @@ class BlockType:
                 if imatrix is not None:
                     at = np.arange(part.start, part.stop)
                     w = self.importance(xt, np.ascontiguousarray(columns[at % per_row].T), squares[at // per_row])
-                records[part] = self.encode(xt, w)
+                try:
+                    records[part] = self.encode(xt, w)
+                except OverflowError as error:
+                    raise ValueError(f"x must be smaller for {self.name}, got magnitudes up to {np.abs(xt).max():.3g}:"
+                                     f" {error}, and ggml ends there, too") from None  # fmt: skip
         return records.view(np.uint8).reshape(rows, -1)
 
     def dequantize(self, data: np.ndarray) -> np.ndarray:

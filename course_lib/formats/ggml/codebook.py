@@ -51,6 +51,17 @@ def nibbles(data: np.ndarray) -> np.ndarray:
     return np.stack([data & 15, data >> 4], axis=2).reshape(len(data), -1)
 
 
+def bytes_of(numbers: np.ndarray) -> np.ndarray:
+    """uint8 (n, m): numbers 0 … 15, (2 m, n), two to a byte; the way back from `nibbles`."""
+    return (numbers[0::2] | numbers[1::2] << 4).T.astype(np.uint8)
+
+
+def joined(numbers: np.ndarray, bits: int) -> np.ndarray:
+    """uint32 (m, n): four numbers of so many bits each, (4 m, n), in one word, the first in the lowest bits."""
+    fours = numbers.reshape(-1, 4, numbers.shape[1]).astype(np.uint32)
+    return np.bitwise_or.reduce(fours << (bits * np.arange(4, dtype=np.uint32))[:, None], axis=1)
+
+
 def sevens(words: np.ndarray) -> np.ndarray:
     """The four seven-bit numbers in the low 28 bits of words (…): (…, 4)."""
     return words[..., None] >> np.array([0, 7, 14, 21], np.uint32) & 127

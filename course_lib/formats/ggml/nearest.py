@@ -1,101 +1,126 @@
-"""How IQ2_XXS is written: signs made even, then 13 scales for each 32 weights, each eight to a row of the grid nearby.
+"""Which row of a grid lies nearest: eight (or four) numbers are rounded one by one; where no row has that pattern, a
+list says which rows lie near it, and the one with the least weighted error is taken.
 
-All arrays have one group a column, as in `search`: sums over axis 0 add in C's order. (C: quantize_row_iq2_xxs_impl)
+All arrays have one group a column, as in `search`: sums over axis 0 add in C's order. OverflowError where no error is
+finite; there ggml ends the process. (C: iq2xs_init_impl, iq3xs_init_impl, iq2_find_best_neighbour and its sisters for
+IQ1 and IQ3, in llama.cpp's ggml-quants.c)
 """
 
 from __future__ import annotations
 
 import functools
+from typing import NamedTuple
 
 import numpy as np
 
-from course_lib.formats.ggml import search
-from course_lib.formats.ggml.block import nearest_int, total
+from course_lib.formats.ggml.block import nearest_int
 from course_lib.formats.ggml.codebook import grid
 
 F = np.float32
-LEVELS = 3  # magnitudes 1, 3, 5
-PLACES = LEVELS ** np.arange(8)
+DISTANCES = {"IQ1_S": 3, "IQ2_XXS": 2, "IQ2_XS": 2, "IQ2_S": 1, "IQ3_XXS": 2, "IQ3_S": 3}  # that a list reaches
+WIDTHS = (4, 8, 16, 32, 64, 128, 512)  # lists are searched together with others of about their length
+BIG = np.finfo(F).max
 
 
-@functools.cache
-def odd_rows(name: str) -> np.ndarray:
-    """The grid as the encoder sees it, float32 (rows, 8): 1, 3, 5 for the decoder's 8, 25, 43."""
-    return 2 * np.searchsorted(F([8, 25, 43]), grid(name)).astype(F) + F(1)
+class Book(NamedTuple):
+    """A grid as its encoder sees it: whole numbers 0 … levels - 1, and what lies near every pattern of them.
 
-
-@functools.cache
-def neighbours(name: str, distances: int = 2) -> tuple[np.ndarray, np.ndarray]:
-    """For each of 3^8 patterns: its row of the grid or -1, and the rows at the smallest distances, the nearest first.
-
-    int (6561,) and (6561, most); a shorter list repeats its first row. Of equally near rows the lower one comes first.
+    rows    int (rows, size): the grid, its numbers counted from the smallest
+    levels  how many different numbers there are: 3 in IQ1 and IQ2, 8 in IQ3
+    exact   (levels^size,): the row that is this pattern, or -1
+    near    (patterns without a row, most): the rows at the smallest distances, the nearest first, the lower of equals
+    length  (levels^size,): how many of them
+    line    (levels^size,): where in `near` a pattern's list stands
     """
-    rows = odd_rows(name).astype(np.int64)
-    patterns = 2 * (np.arange(LEVELS**8)[:, None] // PLACES % LEVELS) + 1
-    square = (patterns**2).sum(1)[:, None] - 2 * patterns @ rows.T + (rows**2).sum(1)
-    order = square.argsort(1, kind="stable")
-    ranked = np.take_along_axis(square, order, 1)
-    steps = np.cumsum(
-        np.diff(ranked, axis=1, prepend=ranked[:, :1]) > 0, axis=1
-    )  # how many smaller distances there are
-    near = steps < distances
-    order = np.where(near, order, order[:, :1])[:, : near.sum(1).max()]
-    return np.where(ranked[:, 0] == 0, order[:, 0], -1), order
+
+    rows: np.ndarray
+    levels: int
+    exact: np.ndarray
+    near: np.ndarray
+    length: np.ndarray
+    line: np.ndarray
+
+    @property
+    def places(self) -> np.ndarray:
+        """What each number of a pattern counts, (size, 1): the pattern's own number is Σ places * number."""
+        return self.levels ** np.arange(self.rows.shape[1])[:, None]
 
 
-def even_signs(x: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(magnitudes like x (8 k, n), seven bits of signs (k, n)); where an odd number of eight is negative, the cheapest
-    one by w x² keeps the wrong sign, and its magnitude is negative."""
-    negative = (x < 0).reshape(-1, 8, x.shape[1])
-    cost = (w * x * x).reshape(negative.shape)
-    odd = negative.sum(1) & 1
-    flipped = (np.arange(8)[:, None] == cost.argmin(1)[:, None]) & (odd[:, None] == 1)
-    magnitude = np.abs(x).reshape(negative.shape)
-    magnitude = np.where(flipped, -magnitude, magnitude)
-    bits = ((negative ^ flipped) << np.arange(8)[:, None]).sum(1) & 127
-    return magnitude.reshape(x.shape), bits
+@functools.cache
+def book(name: str) -> Book:
+    """The grid of this name ("IQ2_XS", "IQ1_S") with its lists of neighbours.
+
+    >>> found = book("IQ2_XXS")
+    >>> found.exact[0], found.length.max(), found.length[found.exact >= 0].max()
+    (0, 150, 0)
+    """
+    values = grid(name)
+    rows = np.searchsorted(np.unique(values), values)
+    levels, size = int(rows.max()) + 1, rows.shape[1]
+    patterns = np.arange(levels**size)[:, None] // levels ** np.arange(size) % levels
+    p, q = patterns.astype(F), rows.astype(F)
+    square = ((p * p).sum(1)[:, None] + (q * q).sum(1) - 2 * (p @ q.T)).astype(np.int16)
+    limit = nearest = square.min(1)
+    for _ in range(DISTANCES[name] - 1):
+        limit = np.where(square > limit[:, None], square, 9999).min(1)
+    pattern, row = np.nonzero((square <= limit[:, None]) & (nearest > 0)[:, None])
+    order = (pattern * 9999 + square[pattern, row]).argsort(kind="stable")
+    length = np.bincount(pattern, minlength=len(patterns))
+    line = np.cumsum(length > 0) - 1
+    near = np.zeros((line[-1] + 1, length.max()), np.int16)
+    near[line[pattern], np.arange(len(row)) - (np.cumsum(length) - length)[pattern]] = row[order]
+    return Book(rows, levels, np.where(nearest == 0, square.argmin(1), -1), near, length, line)
 
 
-def rows_of(name: str, x: np.ndarray, root: np.ndarray, scale: np.ndarray, inverse: np.ndarray) -> np.ndarray:
-    """Index of the row (k, n) for each eight of magnitudes x (8 k, n): the rounded pattern where it is a row, else
-    that of its neighbours with the least Σ root (scale q - x)²."""
-    codes = np.clip(nearest_int(F(0.5) * (inverse * x - F(1))), 0, LEVELS - 1).reshape(-1, 8, x.shape[1])
-    pattern = (codes * PLACES[:, None]).sum(1)
-    exact, near = neighbours(name)
-    index = exact[pattern]
-    k, n = np.nonzero(index < 0)
-    tried = near[pattern[k, n]]  # (m, most)
-    values, off = odd_rows(name), np.zeros(tried.shape, F)
-    eights, roots = (t.reshape(-1, 8, t.shape[1])[k, :, n][..., None] for t in (x, root))
-    for j in range(8):
-        difference = scale[n][:, None] * values[tried, j] - eights[:, j]
-        off += roots[:, j] * difference * difference
-    index[k, n] = np.take_along_axis(tried, off.argmin(1)[:, None], 1)[:, 0]
-    return index
+def rows_of(name: str, x: np.ndarray, w: np.ndarray, scale: np.ndarray, inverse: np.ndarray):
+    """Index of the row (k, n) for each eight of x (8 k, n), and whether its rounded pattern is a row, (k, n).
+
+    The pattern is that of (x / scale - 1) / 2, since rows stand for odd numbers 1, 3, 5 …; where it is no row, that of
+    its neighbours with the least Σ w (scale q - x)², q = 1 + 2 row. scale, inverse (n,)
+    """
+    known = book(name)
+    codes = np.clip(nearest_int(F(0.5) * (inverse * x - F(1))), 0, known.levels - 1)
+    values = 2 * np.arange(known.levels, dtype=F)[:, None] + F(1)
+    return nearest_rows(name, codes, x, w, scale * values)
 
 
-def fit(name: str, x: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(scale (n,), rows (4, n)) of magnitudes x (32, n) under weights w: least Σ w (x - scale q)²."""
-    root, dead = np.sqrt(w), x.max(0) < search.EPS
-    scale, _ = search.positive(x, LEVELS + 1, w)
-    top = scale * F(LEVELS)
-    dead |= top <= 0
-    best, rows = np.zeros_like(scale), np.zeros((4, x.shape[1]), int)
+def nearest_rows(name: str, codes: np.ndarray, x: np.ndarray, w: np.ndarray, values: np.ndarray):
+    """The same from codes like x; values (levels, n) is what each level is worth in a column."""
+    known = book(name)
+    size = known.rows.shape[1]
+    shape = -1, size, x.shape[1]
+    pattern = (codes.reshape(shape) * known.places).sum(1)
+    index = known.exact[pattern]
+    on_grid = index >= 0
+    k, n = np.nonzero(~on_grid)
+    if len(k):
+        x, w = (np.ascontiguousarray(t.reshape(shape)[k, :, n].T) for t in (x, w))
+        index[k, n] = _best(known, pattern[k, n], x, w, values[:, n])
+    return index, on_grid
 
-    def sums(index):
-        q = np.ascontiguousarray(odd_rows(name)[index].transpose(0, 2, 1).reshape(32, -1))
-        return total(w, x, q), total(w, q, q)
 
-    for step in range(-6, 7):
-        inverse = (F(2 * LEVELS - 1) + F(step) * F(0.1)) / top
-        index = rows_of(name, x, root, F(1) / inverse, inverse)
-        sum_qx, sum_q2 = sums(index)
-        better = (sum_q2 > 0) & (sum_qx * sum_qx > best * sum_q2)
-        np.putmask(scale, better, sum_qx / sum_q2)
-        np.putmask(best, better, scale * sum_qx)
-        rows = np.where(better, index, rows)
-    rows = np.where(scale > 0, rows_of(name, x, root, scale, F(1) / scale), rows)
-    sum_qx, sum_q2 = sums(rows)
-    np.putmask(scale, (scale > 0) & (sum_q2 > 0), sum_qx / sum_q2)
-    scale[dead], rows[:, dead] = 0, 0
-    return scale, rows
+def _best(known: Book, pattern: np.ndarray, x: np.ndarray, w: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The neighbour (m,) of each pattern (m,) with the least Σ w (value - x)²; x, w (size, m), values (levels, m)."""
+    off = values.T - x[..., None]  # (size, m, levels)
+    error = w[..., None] * off * off
+    best, length, line = np.empty(len(pattern), int), known.length[pattern], known.line[pattern]
+    for low, high in zip((0, *WIDTHS), WIDTHS, strict=False):
+        part = np.flatnonzero((length > low) & (length <= high))
+        if len(part):
+            best[part] = _least(known, line[part], length[part], error[:, part])
+    return best
+
+
+def _least(known: Book, line: np.ndarray, length: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """Of the neighbours on these lines the first with the least sum of error (size, m, levels) over its numbers."""
+    tried = known.near[line, : length.max()].astype(np.intp)
+    total, cost, place = np.zeros(tried.shape, F), np.empty(tried.shape, F), np.empty(tried.shape, np.intp)
+    mine = (np.arange(len(line)) * known.levels)[:, None]
+    for numbers, costs in zip(known.rows.T, error, strict=True):  # added in C's order
+        np.add(np.take(numbers, tried, out=place, mode="clip"), mine, out=place)
+        total += np.take(costs.ravel(), place, out=cost, mode="clip")
+    total[(np.arange(tried.shape[1]) >= length[:, None]) | ~(total < BIG)] = np.inf
+    least = total.argmin(1)[:, None]
+    if np.isinf(np.take_along_axis(total, least, 1)).any():
+        raise OverflowError("squared errors do not fit into float32")
+    return np.take_along_axis(tried, least, 1)[:, 0]

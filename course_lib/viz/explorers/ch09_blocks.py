@@ -1,6 +1,5 @@
 """Chapter 09: one block of ggml, byte by byte: which bits, which weights, which scale."""
 
-import dataclasses
 import functools
 from dataclasses import dataclass
 
@@ -12,7 +11,6 @@ from course_lib.formats.ggml.layouts import ROLES
 from course_lib.viz.axis import number
 from course_lib.viz.controls import Choice, Slider
 from course_lib.viz.explorer import Explorer
-from course_lib.viz.explorers.ch09_samples import BLOCKS
 from course_lib.viz.explorers.ch09_words import LEGEND, held, label, lines, meaning, place_of, said, told
 from course_lib.viz.scene import Scene
 
@@ -57,15 +55,7 @@ class Blocks(Explorer):
     )
 
     def __init__(self, w=None, **start):
-        """w (256,) or longer: the weights to be stored; by default a made-up bell curve.
-
-        Weights of one's own are shown in the types that the course writes, `ggml.WRITTEN`.
-        """
-        if w is not None:
-            kind = self.controls[0]
-            own = dataclasses.replace(kind, options=tuple(o for o in kind.options if o[1] in ggml.WRITTEN))
-            self.controls = (own, *self.controls[1:])
-            own.label_of(start.get("kind", own.value))  # ValueError names those there are
+        """w (256,) or longer: the weights to be stored; by default a made-up bell curve."""
         w = example() if w is None else np.asarray(w.detach().float() if hasattr(w, "detach") else w, np.float32)
         w = w.reshape(-1)[:256]
         if w.size < 256 or not np.isfinite(w).all():
@@ -75,9 +65,7 @@ class Blocks(Explorer):
         super().__init__(**start)
 
     def _block(self, kind):
-        """The block's bytes; of the example also as llama.cpp wrote them, in a type that is only read here."""
-        if kind in BLOCKS:
-            return np.frombuffer(bytes.fromhex(BLOCKS[kind]), np.uint8)
+        """The block's bytes; all columns count alike where the type wants an importance matrix."""
         t = ggml.block_type(kind)
         alike = np.ones(t.elements, np.float32) if t.needs_imatrix else None
         return ggml.quantize(self.w[None, : t.elements], kind, alike)[0]
