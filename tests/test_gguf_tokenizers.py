@@ -1,0 +1,265 @@
+"""Tokenizers in GGUF files: llama.cpp cuts tricky texts as `tokenizers` does, at each cut and with SentencePiece's.
+
+Each small tokenizer has the published steps of its family, and merges that those steps must hold back. Texts hold what the expressions treat specially:
+digits in runs, runs of spaces and line ends, apostrophes in both cases, letters and digits beyond ASCII, emoji, code.
+"""
+
+import json
+
+import numpy as np
+import pytest
+import tiny
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, processors
+from tokenizers import models as bpe
+from tokenizers import pre_tokenizers as cut
+from tokenizers.trainers import BpeTrainer
+from transformers import PreTrainedTokenizerFast
+from transformers.convert_slow_tokenizer import generate_merges
+
+from course_lib import models
+from course_lib.artifacts.gguf import GGUFError, llama, parse, pre_tokenizers, read, sentencepiece
+from course_lib.artifacts.gguf.load import load, tokenizer_of
+from tests import gguf_toys
+from tests.llama_oracle import Llama
+from tests.test_gguf_llama import rewritten
+
+TEXTS = [
+    "Hello, order olive-5426.", "", "a\n\n  b", "1234567 x 1 22 333 4444", "naïve – ☕ 東京タワー",
+    "it's I'VE We'Ll don't '''", "def f(x):\n    return x**2  # why\n\n\n\ttab", "😀👩\u200d👧 emoji\u200d", "x" * 40,
+    "-" * 37 + "=" * 12, "trailing   ", "\r\n\r\nwin\r\n", "a\u00a0b\u3000c", "Привет мир, नमस्ते दुनिया", "ⅷ½²٣ numerals",
+    '{"a": [1, 2.5e-3, null]}', "'S 'ſ 'Re", "!?!?...;;", "\x07 bell", "a  b   c    d", "\t\n \t",
+]  # fmt: skip
+SPACE_FIRST = [" ", " leading", "  two", "  \n  \n"]
+ADDED = ["ab<tool>cd <tool> e"]
+BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
+# the expressions as the families' tokenizer.json write them, not as the course keeps them
+LLAMA_3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
+           r"|\s+(?!\S)|\s+")  # fmt: skip
+QWEN_2 = LLAMA_3.replace(r"\p{N}{1,3}", r"\p{N}")
+
+
+def corpus():
+    texts = [t[:1500] for domain in ("prose", "code") for t in models.texts.train(domain)[:40]]
+    lines = [line for text in texts for line in text.splitlines(keepends=True)]
+    return lines + ["naïve café 東京 😀 it's I'VE we'll 1234567 22 333 4444 x", "\n\n\n  \t\t  x", "!?!?...;;"] * 20
+
+
+def byte_level(steps, normalizer=None, whole=False):
+    """A byte-level BPE with these steps, trained without them, so that merges reach over every place where they cut.
+
+    whole=True also drops every tenth merge, so that whole pieces are told from merged ones.
+    """
+    tokenizer = Tokenizer(bpe.BPE())
+    tokenizer.pre_tokenizer, tokenizer.decoder = (
+        cut.ByteLevel(add_prefix_space=False, use_regex=False),
+        decoders.ByteLevel(),
+    )
+    tokenizer.train_from_iterator(corpus(), BpeTrainer(vocab_size=900, special_tokens=["<|end|>"], show_progress=False,
+                                                       initial_alphabet=cut.ByteLevel.alphabet()))  # fmt: skip
+    tokenizer.pre_tokenizer = steps[0] if len(steps) == 1 else cut.Sequence(steps)
+    if normalizer:
+        tokenizer.normalizer = normalizer
+    described = json.loads(tokenizer.to_str())
+    described["model"]["ignore_merges"] = whole
+    if whole:
+        del described["model"]["merges"][::10]
+    tokenizer = Tokenizer.from_str(json.dumps(described))
+    tokenizer.add_tokens([AddedToken("<tool>", normalized=False)])
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|end|>", clean_up_tokenization_spaces=False)
+
+
+def split(pattern):
+    return [cut.Split(Regex(pattern), "isolated"), cut.ByteLevel(add_prefix_space=False, use_regex=False)]
+
+
+def pieces(prefix=True, metaspace=False):
+    """A tokenizer as transformers leaves SentencePiece's: all merges among its tokens, ▁ for a space, tokens of bytes."""
+    special = ["<unk>", "<s>", "</s>", *BYTES]
+    raw = Tokenizer(bpe.BPE())
+    raw.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    raw.pre_tokenizer = cut.Metaspace(prepend_scheme="never")
+    raw.train_from_iterator(corpus(), BpeTrainer(vocab_size=1000, special_tokens=special, show_progress=False,
+                                                 limit_alphabet=70))  # fmt: skip
+    vocabulary = raw.get_vocab()
+    merges = generate_merges(vocabulary, {token: -number for token, number in vocabulary.items()}, special)
+    made = Tokenizer(bpe.BPE(vocab=vocabulary, merges=merges, byte_fallback=True, fuse_unk=True, unk_token="<unk>"))
+    if metaspace:
+        made.pre_tokenizer = cut.Metaspace(prepend_scheme="first" if prefix else "never", split=False)
+    else:
+        first = [normalizers.Prepend("▁")] if prefix else []
+        made.normalizer = normalizers.Sequence([*first, normalizers.Replace(" ", "▁")])
+    last = [decoders.Strip(" ", 1, 0)] if prefix else []
+    made.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), *last])
+    made.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    made.add_tokens([AddedToken("<tool>", normalized=False)])
+    return PreTrainedTokenizerFast(tokenizer_object=made, unk_token="<unk>", bos_token="<s>", eos_token="</s>",
+                                   clean_up_tokenization_spaces=False)  # fmt: skip
+
+
+FAMILIES = {
+    "gpt-2": lambda: byte_level([cut.ByteLevel(add_prefix_space=False)]),
+    "smollm": lambda: byte_level([cut.Digits(individual_digits=True), cut.ByteLevel(add_prefix_space=False)]),
+    "llama-bpe": lambda: byte_level(split(LLAMA_3), whole=True),
+    "smaug-bpe": lambda: byte_level(split(LLAMA_3)),
+    "qwen2": lambda: byte_level(split(QWEN_2), normalizers.NFC()),
+    "default": pieces,
+    "default, first": lambda: pieces(metaspace=True),
+    "default, none": lambda: pieces(prefix=False),
+    "default, never": lambda: pieces(prefix=False, metaspace=True),
+}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """name -> (tokenizer, GGUF file of a tiny model with it)."""
+    folder, found = tmp_path_factory.mktemp("tokenizers"), {}
+
+    def of(name):
+        if name not in found:
+            tokenizer, model = FAMILIES[name](), tiny.llama()
+            model.resize_token_embeddings(len(tokenizer) + 3, mean_resizing=False)
+            found[name] = tokenizer, llama.export(model, tokenizer, folder / f"{name}.gguf", "F32")
+        return found[name]
+
+    return of
+
+
+def in_llama_cpp(path, texts):
+    oracle = Llama(path)
+    try:
+        return [oracle.tokenize(text) for text in texts]
+    finally:
+        oracle.close()
+
+
+def ids(tokenizer, texts):
+    return [tokenizer(text, add_special_tokens=False).input_ids for text in texts]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_llama_cpp_and_the_tokenizer_read_back_cut_the_same(written, name):
+    tokenizer, path = written(name)
+    keys = read(path).metadata
+    assert keys["tokenizer.ggml.pre"] == name.split(",")[0]
+    texts = TEXTS if name.endswith("first") else TEXTS + SPACE_FIRST + ADDED
+    want = ids(tokenizer, texts)
+    assert in_llama_cpp(path, texts) == want
+    again = load(path)[1]
+    assert ids(again, texts) == want and len({len(w) for w in want}) > 5
+    assert [again.decode(w) for w in want] == [tokenizer.decode(w) for w in want]
+    assert (again("a").input_ids[0] == 1) == (tokenizer("a").input_ids[0] == 1) == name.startswith("default")
+
+
+@pytest.mark.parametrize("name, other", [("smollm", "gpt-2"), ("gpt-2", "smollm"), ("llama-bpe", "smaug-bpe"),
+                                         ("qwen2", "llama-bpe"), ("smaug-bpe", "qwen2")])  # fmt: skip
+def test_another_name_gives_other_tokens(written, tmp_path, name, other):
+    """So the texts tell the cuts apart: without this, the test above would show nothing."""
+    tokenizer, path = written(name)
+    lied = rewritten(path, tmp_path / "x.gguf", lambda k: k | {"tokenizer.ggml.pre": other})
+    assert in_llama_cpp(lied, TEXTS) != ids(tokenizer, TEXTS)
+
+
+def test_the_order_of_scores_matters(written, tmp_path):
+    tokenizer, path = written("default")
+    for change in (lambda s: np.zeros_like(s), lambda s: -s):
+        flat = rewritten(path, tmp_path / "x.gguf", lambda k, change=change: k | {
+            "tokenizer.ggml.scores": change(np.float32(k["tokenizer.ggml.scores"].value))})  # fmt: skip
+        assert in_llama_cpp(flat, TEXTS) != ids(tokenizer, TEXTS)
+
+
+def test_what_llama_cpp_does_otherwise_is_known(written):
+    """No NFC; ▁ before a space and behind an added token, where Metaspace puts none; what is read back does as llama.cpp."""
+    for name, texts in (("qwen2", ["e\u0301 E\u0301"]), ("default, first", SPACE_FIRST + ADDED)):
+        tokenizer, path = written(name)
+        theirs = in_llama_cpp(path, texts)
+        assert all(a != b for a, b in zip(theirs, ids(tokenizer, texts), strict=True))
+        assert ids(load(path)[1], texts) == theirs
+
+
+def test_kinds_scores_and_the_way_to_write_a_talk(written):
+    tokenizer, path = written("default")
+    keys = read(path).metadata
+    tokens, kinds = keys["tokenizer.ggml.tokens"], keys["tokenizer.ggml.token_type"]
+    assert kinds[:3] == [2, 3, 3] and {kinds[tokens.index(byte)] for byte in BYTES} == {6}
+    assert kinds[tokens.index("<tool>")] == 4 and kinds[-3:] == [5] * 3
+    made = {"".join(pair): place for place, pair in reversed(list(enumerate(_merges(tokenizer))))}
+    by_merge = sorted(made, key=made.get)
+    by_score = sorted(made, key=lambda token: -keys["tokenizer.ggml.scores"][tokens.index(token)])
+    assert by_score == by_merge and keys["tokenizer.ggml.unknown_token_id"] == 0
+    tokenizer = FAMILIES["gpt-2"]()
+    tokenizer.chat_template = "{{ messages }}"
+    assert llama.tokenizer_keys(tokenizer)["tokenizer.chat_template"] == "{{ messages }}"
+
+
+def _merges(tokenizer):
+    return json.loads(tokenizer.backend_tokenizer.to_str())["model"]["merges"]
+
+
+def _out_of_row(merges):
+    """The first of two merges to one token, moved to the end."""
+    made = ["".join(pair) for pair in merges]
+    merges.append(merges.pop(next(k for k in range(len(made)) if made[k] == made[k + 1])))
+
+
+def changed(tokenizer, change):
+    """The tokenizer with another tokenizer.json."""
+    described = json.loads(tokenizer.backend_tokenizer.to_str())
+    change(described)
+    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(described)), eos_token="</s>")
+
+
+@pytest.mark.parametrize(
+    "name, change, words",
+    [
+        ("gpt-2", lambda d: d["pre_tokenizer"].update(add_prefix_space=True), "must cut text as one of gpt-2, smollm"),
+        ("gpt-2", lambda d: d["pre_tokenizer"].update(use_regex=False), r"got \['ByteLevel False'\]"),
+        ("gpt-2", lambda d: d["model"].update(ignore_merges=True), r"got \['ByteLevel True'\] and ignore_merges"),
+        ("gpt-2", lambda d: d.update(normalizer={"type": "Lowercase"}), "got the normalizer Lowercase"),
+        ("gpt-2", lambda d: d.update(pre_tokenizer=None), "must cut text as one of"),
+        ("smollm", lambda d: d["pre_tokenizer"]["pretokenizers"][0].update(individual_digits=False), "'Digits False'"),
+        ("qwen2", lambda d: d["pre_tokenizer"]["pretokenizers"][0].update(behavior="Removed"), "must cut text as one"),
+        ("qwen2", lambda d: d["pre_tokenizer"]["pretokenizers"][0]["pattern"].update(Regex=r"\s+"), r"Split \\\\s\+"),
+        ("default", lambda d: d.update(normalizer=None), r"must write spaces as ▁ .*got \[\]"),
+        ("default", lambda d: d["normalizer"]["normalizers"].append({"type": "NFKC"}), "'Prepend', 'Replace', 'NFKC'"),
+        ("default, first", lambda d: d["pre_tokenizer"].update(split=True), "got .*'Metaspace'"),
+        ("default", lambda d: d["model"]["merges"].pop(5), "must merge any two tokens that make a third.*got no merge"),
+        (
+            "default",
+            lambda d: _out_of_row(d["model"]["merges"]),
+            "merges to a token in a row, as SentencePiece does, got",
+        ),
+    ],
+)
+def test_other_tokenizers_are_refused(written, name, change, words):
+    with pytest.raises(ValueError, match=words):
+        llama.tokenizer_keys(changed(written(name)[0], change))
+
+
+def test_a_byte_without_a_token_is_refused(written):
+    described = json.loads(written("default")[0].backend_tokenizer.to_str())
+    tokens = [token for token in described["model"]["vocab"] if token != "<0x41>"]
+    with pytest.raises(ValueError, match="a token for each byte, as llama.cpp expects, <0x41> is missing"):
+        sentencepiece.keys(described, tokens, np.ones(len(tokens), np.int32), 0)
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"tokenizer.ggml.scores": [0.0]}, "tokenizer.ggml.scores must be 7 numbers, one a token"),
+        ({"tokenizer.ggml.scores": [float("nan")] * 7}, "must be 7 numbers"),
+        ({"tokenizer.ggml.scores": "x"}, "must be 7 numbers"),
+        ({"tokenizer.ggml.tokens": ["a"] * 7, "tokenizer.ggml.scores": [0.0] * 7}, "must differ from each other"),
+    ],
+)
+def test_scores_that_lie_are_refused(change, words):
+    keys = gguf_toys.LLAMA_KEYS | {"tokenizer.ggml.model": "llama"} | change
+    with pytest.raises(GGUFError, match=words):
+        tokenizer_of(parse(gguf_toys.joined(keys, [])))
+
+
+def test_names_of_cuts_that_mean_the_same():
+    for other, name in pre_tokenizers.ALIKE.items():
+        (a, first), (b, second) = pre_tokenizers.build(other), pre_tokenizers.build(name)
+        assert str(a) == str(b) and first == second
+    with pytest.raises(GGUFError, match="must be one of gpt-2, .*got 'tekken'"):
+        pre_tokenizers.build("tekken")
