@@ -161,6 +161,22 @@ def test_every_row_of_iq2_is_in_e8_and_of_those_by_lot_half():
     assert 450 < found["by"][1] < 574 and [found[k][0] for k in ("IQ2_XXS", "IQ2_XS", "IQ2_S")] == [256, 512, 1024]
 
 
+def test_the_cuts_and_rows_of_iq1_s_are_its_writer_s_and_lists_miss_hardly_a_row():
+    space = {"torch": torch, "w": 0.1 * randn(8, 512, 256)}
+    with contextlib.redirect_stdout(out := io.StringIO()):
+        exec(cell("cuts"), space)
+        exec(cell("rows"), space)
+    parts, shown = out.getvalue().split("any codes")
+    assert [line[:2] for line in parts.splitlines()] == ["-1", " 0", " 1"]
+    drawn = [float(v) for line in parts.splitlines() for v in line.split(" for")[1].split()]
+    assert drawn == sorted(drawn) and drawn == pytest.approx(space["w"][0, :32].sort().values.tolist(), abs=6e-4)
+    free, bound = (float(n) for n in re.findall(r"error ([\d.]+)%", shown))
+    at_once, listed, best = (float(n) for n in re.findall(r"([\d.]+)(?:% of the e| rows\n|%\n$)", shown))
+    assert 35 < free < bound < 55 and 31 < at_once < 60 and 60 < listed < 90 and best > 99
+    _, index, down = ggml.TYPES["IQ1_S"].fit(space["x"].numpy(), space["alike"])
+    assert np.array_equal(index, space["index"]) and np.array_equal(down[0] == 1, space["best"].way == 1)
+
+
 def test_eight_weights_by_hand_are_the_reader_s():
     w, name = 0.03 * randn(6, 2, 256), "up"
     given = {name: type("Stats", (), {"mean_square": torch.rand(256) + 0.1})}

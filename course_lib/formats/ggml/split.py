@@ -45,6 +45,7 @@ def codes_of(order: np.ndarray, best: Best) -> np.ndarray:
     return np.where(best.scale < 0, 2 - codes, codes)
 
 
+@np.errstate(all="ignore")  # C computes on through infinities and so do we
 def one_way(x: np.ndarray, w: np.ndarray, order: np.ndarray) -> Best:
     """The best cut of x (size, n) under weights w, all codes moved the same way: 0 up, 1 down. (IQ1_S)"""
     size = len(x)
@@ -58,6 +59,7 @@ def one_way(x: np.ndarray, w: np.ndarray, order: np.ndarray) -> Best:
     return best
 
 
+@np.errstate(all="ignore")
 def a_way_a_half(x: np.ndarray, w: np.ndarray, order: np.ndarray) -> Best:
     """The same where each half of the sub-block is moved its own way: 2 · first + second, 0 up, 1 down. (IQ1_M)"""
     size = len(x)
