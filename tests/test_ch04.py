@@ -18,6 +18,7 @@ from course_lib import Scheme, evaluate, models, quantize
 from course_lib.checks import pieces
 from course_lib.checks.ch04 import compare, pack, per_group, restore, smallest_group, unpack, warmup
 from course_lib.checks.ch04.mine import RECIPE
+from course_lib.formats import affine
 from course_lib.viz.explorers.ch04_heatmap import measure, typical
 from course_lib.viz.plots import ch04
 from tests.test_packing import gptq_qweight_3bit
@@ -42,6 +43,19 @@ def test_pack_is_numpy_s_packbits_and_unpack_undoes_it(b, data):
     packed = pack.reference(torch.from_numpy(codes), b)
     assert packed.tolist() == np.packbits(stream, bitorder="little").tolist()
     assert unpack.reference(packed, b, len(codes)).tolist() == codes.tolist()
+
+
+def test_mlx_s_grid_cuts_and_wins_at_two_bits_only():
+    model, _ = models.load("bundled")
+    layers = [m.weight.detach() for name, m in model.named_modules() if name.endswith("proj")]
+    more = {}
+    for bits in (4, 2):
+        covered = Scheme.int(bits, False, 64, scale_dtype=torch.float16, zero_dtype=torch.float16)
+        pairs = [(quantize(w, covered), affine.as_mlx(w, affine.scheme(bits))) for w in layers]
+        off = [sum((q.dequantize() - w).square().sum() for q, w in zip(qs, layers, strict=True))
+               for qs in zip(*pairs, strict=True)]  # fmt: skip
+        more[bits] = (off[1] / off[0] - 1).item()
+    assert abs(more[4]) < 0.06 and more[2] < -0.1  # "hardly matters", "cutting wins"
 
 
 def test_three_bytes_of_ours_are_gptq_s_three_words():

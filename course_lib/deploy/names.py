@@ -88,7 +88,7 @@ def _bpw(match: re.Match) -> Word:
 
 def _mlx(match: re.Match) -> Word:
     what = "a scale and an offset for each 64 weights"
-    return Word(match[0], what, f"mlx-{match[0][0]}bit", home="MLX", chapter="15")
+    return Word(match[0], what, f"mlx-{match[0][0]}bit", home="MLX", chapter="04")
 
 
 _DERIVED = {_MIX: _mix, "GPTQ(?:-Int(?P<bits>[2348]))?": _gptq, r"(?P<bits>\d(?:\.\d+)?)bpw": _bpw, _MLX: _mlx}

@@ -21,13 +21,13 @@ EPS = 1e-7  # the least |s| before it is corrected
 def exact_edge(lo: Tensor, hi: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     """MLX's scale and bias, float32, of groups of weights in [lo, hi]: one end is hit exactly, and so is 0.
 
-        s = max((hi - lo) / (2^b - 1), 1e-7), negative where |hi| >= |lo|      codes start from the end farther from 0
-        e = that end,   k = round(e / s)                                       steps from there to 0, made whole
+        s = max((hi - lo) / (2^bits - 1), 1e-7), negative where |hi| >= |lo|    codes start from the end farther from 0
+        e = that end,   k = round(e / s)                                        steps from there to 0, made whole
         s = e / k, b = e;   s as it is and b = 0 where k = 0
 
     Source: `affine_quantize` in mlx/ops.cpp and `quantize` in mlx/backend/cpu/quantized.cpp of MLX 0.32. What k gains
-    by rounding the other end, s·(2^b - 1) + b, loses: up to (2^b - 1) / 2k of a step, half a step where all weights
-    have one sign, and nearly a whole one where both ends are about as far, as in ggml's Q4_0. What lies beyond is cut.
+    by rounding the other end, s·(2^bits - 1) + b, loses: up to (2^bits - 1) / 2k of a step, half a step where all
+    weights have one sign, nearly a whole one where both ends are about as far, as in Q4_0. What lies beyond is cut.
 
     >>> s, b = exact_edge(torch.tensor(-0.98), torch.tensor(1.0), 4)  # marks at 1, 7/8 … -7/8: -0.98 is cut
     >>> s.item(), b.item()
@@ -42,7 +42,7 @@ def exact_edge(lo: Tensor, hi: Tensor, bits: int) -> tuple[Tensor, Tensor]:
 
 
 class Affine(Codec):
-    """q = clip(round((w - b) / s), 0, 2^b - 1), ties to even; decoded, s·q + b in float32. s may be negative.
+    """q = clip(round((w - b) / s), 0, 2^bits - 1), ties to even; decoded, s·q + b in float32. s may be negative.
 
     grid is `exact_edge`, stored in the scheme's scale_dtype; zero_dtype, that of b, is the same.
     """
@@ -141,7 +141,7 @@ def of_integers(q: QTensor) -> QTensor:
 
 
 def to_integers(q: QTensor) -> QTensor:
-    """The QTensor of whole zero points that `of_integers` makes q of: z with round(-z·s) = b, 0 <= z < 2^b.
+    """The QTensor of whole zero points that `of_integers` makes q of: z with round(-z·s) = b, 0 <= z < 2^bits.
 
     At most one z fits where neighbours z·s lie more than a unit in the last place apart: always in float16 and float32,
     up to 6 bits in bfloat16. symmetric is "full" where all z are 2^(b-1), else False. ValueError where no z fits a
