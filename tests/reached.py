@@ -1,8 +1,9 @@
 """Which cells of a notebook solved exercises can change, read from their code without running it.
 
 A cell is reached if it is an exercise, or if it uses a name that was made or changed by an exercise, by a reached cell
-or by something that knows what was passed. Once the exercises are solved it runs again, after the cells that its names
-come from. Any other cell would only do once more what it has just done.
+or by something that knows what was passed. Once the exercises are solved it runs again. Any other cell would only do
+once more what it has just done. A name that such a cell made is kept, if nothing changes it afterwards; otherwise the
+cell runs again, so that the name has the value that it had there.
 """
 
 import ast
@@ -19,7 +20,7 @@ KNOWS = re.compile(
 )
 # after these the name's old value is gone
 BINDS = (ast.Assign, ast.AnnAssign, ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)
-LOADS, STORES = ("LOAD_NAME", "LOAD_GLOBAL"), ("STORE_NAME", "STORE_GLOBAL")
+LOADS, STORES, DELETES = ((f"{verb}_NAME", f"{verb}_GLOBAL") for verb in ("LOAD", "STORE", "DELETE"))
 
 
 @dataclass
@@ -54,7 +55,7 @@ def _statement(node):
     imports = isinstance(node, ast.Import | ast.ImportFrom)
     return Statement(
         reads=_reads([node]),
-        writes=_operands([node], *STORES),
+        writes=_operands([node], *STORES, *DELETES),
         touches={_base(part) for part in ast.walk(node)} - {None},
         knows=set(_knowing(node)) if imports else set(),
         imports=imports,
@@ -124,7 +125,7 @@ def _knowing(node):
 
 
 def again(sources, exercises):
-    """For each cell whether it runs again, once the cells with the indices `exercises` are solved."""
+    """For each cell whether it runs again, once the cells with the indices `exercises` are solved; names to keep."""
     cells = [statements(source) for source in sources]
     _see_through_functions([statement for cell in cells for statement in cell])
     run, imported, marked = [], set(), set()
@@ -138,7 +139,8 @@ def again(sources, exercises):
                 marked |= s.writes | s.touches - imported
             elif s.binds:
                 marked = marked - s.writes | s.knows
-    return _with_origins(cells, run, imported)
+    changes = [set().union(*(s.writes | s.touches - imported for s in cell)) for cell in cells]
+    return _with_origins(cells, changes, run)
 
 
 def _see_through_functions(all_statements):
@@ -155,12 +157,25 @@ def _see_through_functions(all_statements):
             todo += new
 
 
-def _with_origins(cells, run, imported):
-    """Add the cells that make, or change in place, what a cell to be run reads."""
-    run, wanted = list(run), set()
+def _with_origins(cells, changes, reached):
+    """Add the cells that make, or change in place, what a cell to be run reads, unless its last value can be kept."""
+    moving = set()  # names that a cell to be run changes: their last values would not last
+    while True:
+        run, kept = _backwards(cells, changes, reached, moving)
+        found = kept & set().union(*(changed for changed, wanted in zip(changes, run, strict=True) if wanted))
+        if not found:
+            return run, kept
+        moving |= found
+
+
+def _backwards(cells, changes, reached, moving):
+    run, kept, wanted, later = list(reached), set(), set(), set(moving)
     for index in reversed(range(len(cells))):
-        changes = set().union(*(s.writes | s.touches - imported for s in cells[index]))
-        run[index] |= bool(changes & wanted)
+        asked = changes[index] & wanted
+        if asked and not run[index] and not asked & later:
+            kept, wanted = kept | asked, wanted - asked
+        run[index] |= bool(changes[index] & wanted)
         for s in reversed(cells[index]) if run[index] else ():
             wanted = (wanted - s.writes if s.binds else wanted) | s.reads
-    return run
+        later |= changes[index]
+    return run, kept
