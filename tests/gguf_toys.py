@@ -70,6 +70,32 @@ def llama(kind: str = "Q4_0") -> bytes:
     return joined(LLAMA_KEYS, parts)
 
 
+def qwen() -> bytes:
+    """A whole Qwen3 of one layer with yarn, its tokenizer of SentencePiece's kind."""
+    rng, parts = np.random.default_rng(0), []
+    keys = {key.replace("llama.", "qwen3."): value for key, value in LLAMA_KEYS.items() if "merges" not in key}
+    keys |= {"general.architecture": "qwen3", "tokenizer.ggml.model": "llama", "qwen3.attention.key_length": 8,
+             "tokenizer.ggml.scores": np.float32([0, 0, 0, -1, -2, 0, 0]), "tokenizer.ggml.add_space_prefix": True,
+             "qwen3.rope.scaling.type": "yarn", "qwen3.rope.scaling.factor": 2.0,
+             "qwen3.rope.scaling.original_context_length": 8}  # fmt: skip
+    norms = {f"blk.0.attn_{role}_norm.weight": (HIDDEN // HEADS,) for role in "qk"}
+    for name, shape in (SHAPES | norms).items():
+        w = rng.standard_normal(shape).astype(np.float32)
+        parts.append(Part(name, shape, tensors.type_id("F32"), lambda w=w: w))
+    return joined(keys, parts)
+
+
+def scaled() -> bytes:
+    """A whole llama of one layer with biases and Llama 3.1's divisors."""
+    rng, parts = np.random.default_rng(0), []
+    biases = {f"blk.0.attn_{role}.bias": SHAPES[f"blk.0.attn_{role}.weight"][:1] for role in ("q", "k", "v", "output")}
+    for name, shape in (SHAPES | biases).items():
+        w = rng.standard_normal(shape).astype(np.float32)
+        parts.append(Part(name, shape, tensors.type_id("F32"), lambda w=w: w))
+    parts.append(Part("rope_freqs.weight", (4,), tensors.type_id("F32"), lambda: np.float32([1, 1, 8, 8])))
+    return joined(LLAMA_KEYS, parts)
+
+
 def every_value() -> bytes:
     """A key of each value type, arrays of each, arrays within arrays, and a tensor of each block type."""
     import gguf
@@ -104,8 +130,8 @@ def matrices() -> tuple[bytes, bytes]:
 def seeds() -> dict[str, bytes]:
     """Name -> bytes: what a fuzzer starts from."""
     ours, legacy = matrices()
-    whole = {"llama": llama(), "llama-q8": llama("Q8_0"), "values": every_value(), "imatrix": ours,
-             "empty": joined({}, [])}  # fmt: skip
+    whole = {"llama": llama(), "llama-q8": llama("Q8_0"), "qwen3": qwen(), "scaled": scaled(), "values": every_value(),
+             "imatrix": ours, "empty": joined({}, [])}  # fmt: skip
     return {name: data + bytes(64) for name, data in whole.items()} | {"legacy": legacy}  # room for a longer key
 
 
@@ -124,7 +150,7 @@ def consume(data: bytes, deep: bool = True) -> str:
     if file.metadata.get("general.type") == "imatrix":
         imatrix.from_gguf(file)
         return "imatrix"
-    if file.metadata.get("general.architecture") == "llama":
+    if file.metadata.get("general.architecture") in ("llama", "qwen3"):
         (load.model_of if deep else load.config_of)(file)
         load.tokenizer_of(file)
         return "llama"

@@ -291,6 +291,11 @@ def test_the_commands_take_a_checkpoint(written, tmp_path, capsys, kind):
     assert kl(in_torch(base, ids), in_torch(loaded, ids)) < kl(in_torch(base, ids), np.zeros((len(ids), 304))) / 4
     kept, _ = load(path, blocks=True)
     assert np.abs(in_torch(kept, ids) - in_torch(loaded, ids)).max() < 1e-3 and len(kept.qtensors) == 14
+    options = ("--method", "gptq", "--bits", "8", "--group", "32", "--layout", "gptq", *options)
+    assert main(["quantize", str(folder), str(tmp_path / "gptq"), *options]) == 0
+    eight, _ = artifacts.load(tmp_path / "gptq")
+    assert kl(in_torch(base, ids), in_torch(eight, ids)) < 0.01
+    assert eight.config.rope_parameters == base.config.rope_parameters == loaded.config.rope_parameters
     made_by = origin.origins(tmp_path / "plain.gguf", str(folder))
     assert {one.name for one in made_by.values()} == {"ggml's quantizer, with an importance matrix or without"}
 

@@ -48,8 +48,9 @@ def changed(draw, names=tuple(SEEDS)):
 
 def test_the_whole_files_are_read():
     reached = {name: consume(data) for name, data in SEEDS.items()}
-    assert reached == {"llama": "llama", "llama-q8": "llama", "values": "container", "imatrix": "imatrix",
-                       "legacy": "legacy", "empty": "container"}  # fmt: skip
+    models = ("llama", "llama-q8", "qwen3", "scaled")
+    assert reached == dict.fromkeys(models, "llama") | {"values": "container", "imatrix": "imatrix", "legacy": "legacy",
+                                                        "empty": "container"}  # fmt: skip
     file = parse(SEEDS["values"])
     assert file.metadata["nested"] == [[[1, 2], ["a"]], []] and file.metadata["one.1"] == 1
     assert "[[[1, 2], ['a']], []]" in show.summary(file)
@@ -73,7 +74,7 @@ def test_a_changed_file_is_read_or_refused(data):
 
 
 @settings(max_examples=120)
-@given(changed(("llama", "llama-q8")))
+@given(changed(("llama", "llama-q8", "qwen3", "scaled")))
 def test_a_changed_model_is_read_or_refused(data):
     try:
         consume(data)

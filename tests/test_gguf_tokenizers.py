@@ -1,7 +1,8 @@
 """Tokenizers in GGUF files: llama.cpp cuts tricky texts as `tokenizers` does, at each cut and with SentencePiece's.
 
-Each small tokenizer has the published steps of its family, and merges that those steps must hold back. Texts hold what the expressions treat specially:
-digits in runs, runs of spaces and line ends, apostrophes in both cases, letters and digits beyond ASCII, emoji, code.
+Each small tokenizer has the published steps of its family, and merges that those steps must hold back. Texts hold what
+the expressions treat specially: digits in runs, runs of spaces and line ends, apostrophes in both cases, letters and
+digits beyond ASCII, emoji, code.
 """
 
 import json
@@ -73,7 +74,7 @@ def split(pattern):
 
 
 def pieces(prefix=True, metaspace=False):
-    """A tokenizer as transformers leaves SentencePiece's: all merges among its tokens, ▁ for a space, tokens of bytes."""
+    """A tokenizer as transformers leaves SentencePiece's: all merges among its tokens, ▁ for a space, bytes."""
     special = ["<unk>", "<s>", "</s>", *BYTES]
     raw = Tokenizer(bpe.BPE())
     raw.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
@@ -168,7 +169,7 @@ def test_the_order_of_scores_matters(written, tmp_path):
 
 
 def test_what_llama_cpp_does_otherwise_is_known(written):
-    """No NFC; ▁ before a space and behind an added token, where Metaspace puts none; what is read back does as llama.cpp."""
+    """No NFC; ▁ before a space and behind an added token, where Metaspace has none; what is read back does the same."""
     for name, texts in (("qwen2", ["e\u0301 E\u0301"]), ("default, first", SPACE_FIRST + ADDED)):
         tokenizer, path = written(name)
         theirs = in_llama_cpp(path, texts)

@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 from course_lib import Scheme, artifacts, calibrate, evaluate, models
 from course_lib.artifacts.gguf import llama
 from course_lib.calibrate import ran
+from course_lib.cli import main
 from course_lib.kernels import dispatch
 from course_lib.kvcache import QuantizedKVCache, kv_bytes
 
@@ -118,6 +119,20 @@ def test_gguf_takes_these_families_and_refuses_others_by_name(loaded, checkpoint
     ids = ids_of(tokenizer)
     assert words(TEXTS[1][:60], return_tensors="pt").input_ids.tolist() == ids.tolist()
     torch.testing.assert_close(logits(again, ids), logits(model, ids), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("layout", ["gptq", "awq", "compressed-tensors"])
+def test_the_command_reads_a_checkpoint_block_by_block(loaded, checkpoint, layout, tmp_path, capsys):
+    """Biases, norms of heads and wide heads go through as they are, whatever the layout."""
+    _, model, tokenizer = loaded
+    options = ("--method", "rtn", "--group", "16", "--layout", layout)
+    assert main(["quantize", str(checkpoint[1]), str(tmp_path / "q"), *options]) == 0, capsys.readouterr().err
+    again, _ = artifacts.load(tmp_path / "q")
+    symmetric = False if layout == "awq" else "full"
+    scheme = Scheme.int(4, symmetric=symmetric, group=16, scale_dtype=torch.float16)
+    ids = ids_of(tokenizer)
+    wanted = logits(calibrate.quantize_model(model, scheme, "rtn"), ids)
+    torch.testing.assert_close(logits(again, ids), wanted, atol=0.02, rtol=0.02)
 
 
 @pytest.mark.parametrize("format", ["fp8", "int4"])

@@ -129,6 +129,9 @@ def _rebuild_buffers(model: nn.Module, blocks: list[str]) -> None:
     for name, module in list(model.named_modules()):
         if name.startswith(tuple(blocks)) or all(not b.is_meta for b in module.buffers(recurse=False)):
             continue
+        if hasattr(module, "scalar_embed_scale"):  # Gemma multiplies its embedding, whose buffer says so again
+            module.embed_scale = torch.tensor(module.scalar_embed_scale)
+            continue
         model.set_submodule(name, type(module)(model.config))
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if tensor.is_meta and not name.startswith(tuple(f"{block}." for block in blocks)):
@@ -168,14 +171,14 @@ def _shard(block: nn.Module, name: str, done: dict[str, QTensor], lay, scheme: S
     packed = {f"{n}.{suffix}": part for n, q in done.items() for suffix, part in lay.pack(n, q).items()}
     codes = {f"{n}.weight" for n in done}
     rest = {f"{name}.{n}": t for n, t in block.state_dict().items()}
-    return packed | {n: stored(n, t, scheme.scale_dtype) for n, t in rest.items() if n not in codes}
+    return packed | {n: stored(n, t, lay.dtype(scheme)) for n, t in rest.items() if n not in codes}
 
 
 def _finish(model, blocks, linears, example, lay, scheme, work: Path, out: Path, source: Path, tokenizer) -> Path:
     """The rest of the model, the index and the configuration; then the directory gets its name."""
     inside = tuple(f"{name}." for name in blocks)
     outside = {name: tensor for name, tensor in untied(model).items() if not name.startswith(inside)}
-    rest = {name: stored(name, tensor, scheme.scale_dtype) for name, tensor in outside.items()}
+    rest = {name: stored(name, tensor, lay.dtype(scheme)) for name, tensor in outside.items()}
     write_atomic(work / f"model-{len(blocks) + 1:05}.safetensors", save(rest, {"format": "pt"}))
     weight_map, size = {}, 0
     for file in sorted(work.glob("model-*.safetensors")):
@@ -188,7 +191,7 @@ def _finish(model, blocks, linears, example, lay, scheme, work: Path, out: Path,
     one = next((q for q in example.values() if q.g_idx is not None), next(iter(example.values())))
     for name in quantized:  # the linears that are left are those that the config names as not quantized
         model.set_submodule(name, nn.Identity())
-    config = checkpoint_config(model, lay, dict.fromkeys(quantized, one), scheme.scale_dtype)
+    config = checkpoint_config(model, lay, dict.fromkeys(quantized, one), lay.dtype(scheme))
     write_atomic(work / "config.json", json.dumps(config, indent=2) + "\n")
     if (source / "generation_config.json").exists():
         write_atomic(work / "generation_config.json", (source / "generation_config.json").read_bytes())
