@@ -25,6 +25,7 @@ class QTensor:
     tensor_scale  (...) float32, or None          step = scale * tensor_scale
     ============  ==============================  ===========================================================
 
+    Affine formats, MLX's, keep their bias where others have a zero point: w_hat = step * codes + zero_point.
     A one-dimensional w is one row: codes (cols,), scale (cols/bc,). ValueError where shapes do not fit.
     """
 
