@@ -178,7 +178,7 @@ def _improve(x, w, codes, sums, low, high, bytewise=False):
         found = np.flatnonzero(new != part[2])
         row, at = np.divmod(found, len(groups))
         new, lx, l2, wx, w_at = (t.take(found) for t in (new, lx, l2, wx, part[1]))
-        good, old_lx, old_l2 = lx > 0, part[3][at], part[4][at]
+        good, old_lx, old_l2 = (lx > 0) & ((l2 > 0) | (not bytewise)), part[3][at], part[4][at]
         lx, l2 = lx + wx * new, l2 + w_at * new * new
         turn = passed[at] + (row - passed[at]) % size  # how many numbers C has passed when it comes to this one
         good &= (l2 > 0) & (lx * lx * old_l2 > old_lx * old_lx * l2) & (turn < 5 * size)
