@@ -11,6 +11,7 @@ from course_lib.formats import points
 from course_lib.kvcache import KVFormat, QuantizedKVCache, stored_bytes
 from course_lib.kvcache.turbo import Turbo, levels, random_rotation
 from course_lib.kvcache.turbo_cache import TurboKVCache, TurboStore
+from course_lib.viz.plots import ch11
 from tests import tiny
 
 # Max, "Quantizing for minimum distortion" (1960), table 1: the positive output levels, and the mean squared error
@@ -306,3 +307,15 @@ def test_generate_writes_with_it_and_with_five_bits_hardly_else(model):
 def test_bad_input_is_told_in_one_sentence(make, told):
     with pytest.raises(ValueError, match=told):
         make()
+
+
+# ---- the picture
+
+
+def test_the_picture_says_its_numbers_and_a_way_keeps_its_mark():
+    figure = ch11.caches({"3 bits": {"a": (0.02, 0.005), "b": (0.01, 0.02)}, "5 bits": {"b": (0.001, 0.0001)}})
+    axes = figure.axes[0]
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["3 bits", "a", "b", "5 bits", "b"]
+    assert [t.get_text() for t in axes.texts] == ["0.02", "0.01", "1.0e−3"]
+    marks = [line.get_marker() for line, _, _ in axes.containers]
+    assert marks[1] == marks[2] != marks[0]
