@@ -9,6 +9,7 @@ import pytest
 
 from course_lib.checks import namespace, store
 from course_lib.checks.verdict import PASS
+from tests import warm
 from tests.reached import again
 
 ROOT = Path(__file__).parents[1]
@@ -33,11 +34,24 @@ def solve(notebook):
     return found
 
 
+CLEAR = """
+def _(names):
+    kernel = get_ipython()
+    kept = {{name: kernel.user_ns[name] for name in names}}
+    kernel.run_line_magic("reset", "-f")
+    kernel.user_ns.update(kept)
+
+
+_({names})
+"""
+
+
 def leave_out_what_would_be_the_same(notebook, solved):
-    """Keep the solved cells and those that they reach, with what these need; the others have just run."""
+    """Clear the names; run the solved cells and those that they reach, with what others made kept or made anew."""
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    runs = again([cell.source for cell in code], {n for n, cell in enumerate(code) if cell.id in solved})
-    notebook.cells = [cell for cell, wanted in zip(code, runs, strict=True) if wanted]
+    runs, kept = again([cell.source for cell in code], {n for n, cell in enumerate(code) if cell.id in solved})
+    notebook.cells = [nbformat.v4.new_code_cell(CLEAR.format(names=sorted(kept)))]
+    notebook.cells += [cell for cell, wanted in zip(code, runs, strict=True) if wanted]
 
 
 @contextlib.contextmanager
@@ -76,19 +90,32 @@ def passed():
     return {record["exercise"] for record in store.records("attempt") if record["state"] == PASS}
 
 
+@pytest.fixture(scope="session")
+def warm_kernels():
+    """Where Jupyter finds kernels that have imported torch and transformers already."""
+    with warm.kernels() as folder:
+        yield folder
+
+
+@pytest.fixture
+def kernels(path, request, monkeypatch):
+    """A warm kernel where the chapter loads the model, but for chapter 00: one at least begins as a learner does."""
+    if "models.load(" in path.read_text(encoding="utf-8") and path.name[:2] != "00":
+        monkeypatch.setenv("JUPYTER_PATH", request.getfixturevalue("warm_kernels"))
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
-def test_a_chapter_runs_as_it_is_and_then_solved(path, course_home):
-    """In one kernel, as a learner does; its names are cleared between, so that the second run leans on none of them.
+def test_a_chapter_runs_as_it_is_and_then_solved(path, course_home, kernels):
+    """In one kernel, as a learner does; the second run is of the cells that a solved exercise can change.
 
-    The second run is of the cells that a solved exercise can change, and of those that they need.
+    All names are cleared between, but for those whose last value these cells read and nothing changes any more.
     """
     chapter, unsolved, solved = f"ch{path.name[:2]}", nbformat.read(path, 4), nbformat.read(path, 4)
     wanted = [exercise for exercise in _exercises() if exercise.chapter == chapter]
     ids = solve(solved)
     assert len(ids) == len(wanted) > 0
     leave_out_what_would_be_the_same(solved, ids)
-    solved.cells.insert(0, nbformat.v4.new_code_cell("%reset -f"))
     with kernel(path.parent) as run:
         errors, outputs = run(unsolved)
         assert not errors
