@@ -316,6 +316,6 @@ def test_the_picture_says_its_numbers_and_a_way_keeps_its_mark():
     figure = ch11.caches({"3 bits": {"a": (0.02, 0.005), "b": (0.01, 0.02)}, "5 bits": {"b": (0.001, 0.0001)}})
     axes = figure.axes[0]
     assert [t.get_text() for t in axes.get_yticklabels()] == ["3 bits", "a", "b", "5 bits", "b"]
-    assert [t.get_text() for t in axes.texts] == ["0.02", "0.01", "1.0e−3"]
+    assert [t.get_text() for t in axes.texts] == ["0.02", "0.01", "0.001"]
     marks = [line.get_marker() for line, _, _ in axes.containers]
     assert marks[1] == marks[2] != marks[0]
