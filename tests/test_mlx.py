@@ -15,9 +15,10 @@ from course_lib import QTensor, Scheme, artifacts, models, quantize
 from course_lib.artifacts import LAYOUTS
 from course_lib.artifacts import maker as makers
 from course_lib.artifacts.layout import Facts
+from course_lib.artifacts.mlx import FLOATS
 from course_lib.artifacts.origin import origin_of
 from course_lib.calibrate import QuantLinear, hqq, quantize_model
-from course_lib.formats import affine
+from course_lib.formats import affine, microscaling
 from course_lib.formats.packing import pack
 
 GOLDEN = Path(__file__).parent / "golden" / "mlx"
@@ -164,6 +165,14 @@ def test_zero_points_that_cannot_be_told_apart_are_not_guessed():
                 affine.to_integers(affine.of_integers(one))
 
 
+@pytest.mark.parametrize("z", [-1, 16, 0.5])
+def test_a_bias_outside_of_the_codes_or_between_them_is_no_zero_point(z):
+    scale = torch.full((1, 1), 0.25, dtype=HALF)
+    q = QTensor(torch.zeros(1, 32, dtype=torch.uint8), scale, -z * scale, affine.scheme(4, 32), (1, 32))
+    with pytest.raises(ValueError, match="none fits the bias of 1 of 1 groups"):
+        affine.to_integers(q)
+
+
 @pytest.mark.parametrize("symmetric", ["full", True])
 def test_of_a_symmetric_grid_nothing_is_lost(symmetric):
     w = torch.randn(32, 128, generator=torch.Generator().manual_seed(1))
@@ -255,6 +264,64 @@ def test_biases_of_linears_travel(tmp_path):
     assert torch.equal(model.state_dict()[layer], quantized.state_dict()[layer])
 
 
+# ---- small floats
+
+
+@pytest.mark.parametrize("mode", FLOATS)
+def test_small_floats_decode_to_mlxs_numbers_and_go_back_to_its_bytes(mode):
+    stored = load_file(GOLDEN / "floats.safetensors")
+    weight, scales, values = (stored[f"{mode}.{part}"] for part in ("weight", "scales", "dequantized"))
+    parts = {"weight": weight.view(torch.uint32), "scales": scales}
+    facts = MLX.facts({"bits": FLOATS[mode].bits, "group_size": FLOATS[mode].block[1], "mode": mode})
+    assert MLX.suffixes(facts) == ("weight", "scales")
+    q = MLX.unpack("layer", parts, values.shape, facts)
+    assert q.scheme == FLOATS[mode] and torch.equal(q.dequantize(), values)
+    assert MLX.check({"layer": q}) == q.scheme
+    again = MLX.pack("layer", q)
+    assert all(torch.equal(again[part].view(torch.uint8), parts[part].view(torch.uint8)) for part in parts)
+    for part, byte in (("scales", 255), *((("weight", 127),) if mode == "mxfp8" else ())):
+        bad = {name: t.clone() for name, t in parts.items()}
+        bad[part].view(torch.uint8)[0, 0] = byte
+        with pytest.raises(ValueError, match=f"layer.{part}: every .* must be finite"):
+            MLX.unpack("layer", bad, values.shape, facts)
+
+
+@pytest.mark.parametrize("mode", FLOATS)
+def test_a_model_of_small_floats_travels(tmp_path, mode):
+    quantized = quantize_model(tiny.llama(**SMALL), FLOATS[mode], progress=False)
+    artifacts.save(quantized, tmp_path / "out", "mlx")
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    scheme = FLOATS[mode]
+    assert config["quantization"] == {"group_size": scheme.block[1], "bits": scheme.bits, "mode": mode}
+    assert config["dtype"] == "bfloat16"
+    model, _ = artifacts.load(tmp_path / "out")
+    for name, q in quantized.qtensors.items():
+        stored = model.qtensors[name]
+        assert stored.scheme == q.scheme and torch.equal(stored.codes, q.codes), name
+        assert torch.equal(stored.scale.view(torch.uint8), q.scale.view(torch.uint8)), name
+    for change, sentence in (
+        ({"bits": 6}, "bits must be"),
+        ({"group_size": 64}, "group_size must be"),
+        ({"mode": "affine", "group_size": 32, "bits": 4}, "missing: biases"),
+    ):
+        config["quantization"] = config["quantization_config"] = config["quantization_config"] | change
+        (tmp_path / "out" / "config.json").write_text(json.dumps(config))
+        with pytest.raises(ValueError, match=sentence):
+            artifacts.load(tmp_path / "out")
+        config["quantization_config"] = {"group_size": scheme.block[1], "bits": scheme.bits, "mode": mode}
+
+
+def test_layers_of_several_modes_live_in_one_directory(tmp_path):
+    mixed = quantize_model(tiny.llama(**SMALL), FLOATS["mxfp4"], skip=["lm_head", "down_proj"], progress=False)
+    mixed = quantize_model(mixed, integers(8, dtype=BRAIN), progress=False)
+    model, _ = artifacts.load(artifacts.save(mixed, tmp_path / "out", "mlx"))
+    assert {q.scheme.name for q in model.qtensors.values()} == {FLOATS["mxfp4"].name, affine.scheme(8, 32, BRAIN).name}
+    for rule in (None, "four-over-six"):
+        with pytest.raises(ValueError, match="no scale for a whole matrix: quantize with tensor_scale=False"):
+            MLX.check_scheme(microscaling.scheme("nvfp4", rule))
+    MLX.check_scheme(microscaling.scheme("mxfp4", "even"))
+
+
 # ---- what cannot be written
 
 
@@ -340,7 +407,9 @@ def test_numbers_that_are_none_are_refused(broken, part, word, value):
         ({"group_size": 48}, "group_size must be 32, 64 or 128, got 48"),
         ({"group_size": 64}, "does not divide its 96 columns|scales: expected"),
         ({"group_size": 10**30}, "group_size must be"),
-        ({"mode": "mxfp8"}, "mode must be"),
+        ({"mode": "mxfp6"}, "mode must be"),
+        ({"mode": "mxfp8"}, "bits must be 8, got 4"),
+        ({"mode": "mxfp4"}, "biases"),
         ({"mode": 3}, "mode must be"),
         ({"model.layers.1.mlp.gate_proj": {"bits": 7}}, "bits must be"),
         ({"model.layers.1.mlp.gate_proj": {"bits": 3}}, "gate_proj.weight: expected torch.uint32"),

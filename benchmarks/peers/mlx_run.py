@@ -1,7 +1,8 @@
 """MLX's files beside ours: grids and bytes, our directories in mlx-lm, mlx-lm's directories here.
 
-    MLX/bin/python benchmarks/peers/mlx_run.py             recorded in benchmarks/results/mlx_peer.json
-    MLX/bin/python benchmarks/peers/mlx_run.py goldens     writes tests/golden/mlx/ again
+    MLX/bin/python benchmarks/peers/mlx_run.py              recorded in benchmarks/results/mlx_peer.json
+    MLX/bin/python benchmarks/peers/mlx_run.py floats       some of the parts grids, forth, back, floats; others stay
+    MLX/bin/python benchmarks/peers/mlx_run.py goldens      writes tests/golden/mlx/ again
 
 MLX is an environment of its own, with the pins of benchmarks/peers/requirements-mlx.txt and PYTHONPATH=.
 
@@ -15,6 +16,7 @@ other). Of "awq" they differ by more: mlx-lm makes biases of its zero points, an
 from __future__ import annotations
 
 import itertools
+import json
 import shutil
 import sys
 import tempfile
@@ -30,11 +32,12 @@ import numpy as np  # noqa: E402
 import tiny  # noqa: E402
 import torch  # noqa: E402
 from mlx_lm import convert, load  # noqa: E402
-from record import record  # noqa: E402
+from record import RESULTS, record  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
 from course_lib import Scheme, artifacts, models  # noqa: E402
 from course_lib.artifacts.fingerprints import same_groups  # noqa: E402
+from course_lib.artifacts.mlx import FLOATS  # noqa: E402
 from course_lib.calibrate import calibration_batches, quantize_model  # noqa: E402
 from course_lib.formats import affine  # noqa: E402
 from course_lib.formats.packing import pack  # noqa: E402
@@ -133,12 +136,12 @@ def beside(folder: Path) -> dict:
     return {name: float(f"{x:.3g}") for name, x in far.items()} | {"within": far["mlx"] <= 4 * far["float32_alone"]}
 
 
-def forth() -> dict:
+def forth(cases=OURS) -> dict:
     """Ours written, read by mlx-lm."""
     model, tokenizer = models.load("bundled")
     calibration = calibration_batches(tokenizer, "prose", samples=2, length=256)
     table = {}
-    for layout, scheme, method in OURS:
+    for layout, scheme, method in cases:
         key = f"{layout} {scheme.name} {getattr(method, '__name__', method)}"
         quantized = quantize_model(model, scheme, method, calibration if method == "gptq" else None, progress=False)
         with tempfile.TemporaryDirectory() as parent:
@@ -147,18 +150,26 @@ def forth() -> dict:
     return table
 
 
-def back() -> dict:
+def back(cases=THEIRS) -> dict:
     """Theirs written, read by both; `as_mlx` is the share of groups that our function makes of the same weights."""
     model, _ = models.load("bundled")
     table = {}
-    for key, options in THEIRS.items():
+    for key, options in cases.items():
         with tempfile.TemporaryDirectory() as parent:
             convert(str(models.BUNDLED), mlx_path=f"{parent}/out", quantize=True, **options)
             qtensors = artifacts.load(f"{parent}/out")[0].qtensors
-            same = [same_groups(model.get_submodule(name).weight, q) for name, q in qtensors.items()]
-            table[key] = beside(Path(parent) / "out") | {"as_mlx": min(same)}
+            table[key] = beside(Path(parent) / "out")
+            if key not in FLOATS:
+                same = [same_groups(model.get_submodule(name).weight, q) for name, q in qtensors.items()]
+                table[key]["as_mlx"] = min(same)
         print(key, table[key], flush=True)
     return table
+
+
+def floats() -> dict:
+    """The modes of small floats: ours written, and theirs."""
+    return {"forth": forth([("mlx", scheme, "rtn") for scheme in FLOATS.values()]),
+            "back": back({mode: {"q_mode": mode} for mode in FLOATS})}  # fmt: skip
 
 
 def golden_bytes() -> None:
@@ -175,6 +186,18 @@ def golden_bytes() -> None:
         if bits in (3, 4):
             found[f"{key}.dequantized"] = tensor(mx.dequantize(weight, scales, biases, group, bits), dtype)
     save_file(found, GOLDEN / "affine.safetensors", metadata={"mlx": version("mlx")})
+
+
+def golden_floats() -> None:
+    """tests/golden/mlx/floats.safetensors: the modes of small floats, codes, scales and what MLX decodes them to."""
+    w, found = torch.randn(8, 128, generator=torch.Generator().manual_seed(2)), {}
+    w[1], w[2, ::5], w[3] = 0, 0, w[3] * 1e-6
+    for mode in FLOATS:
+        weight, scales = mx.quantize(mx.array(w.numpy()), mode=mode)
+        values = tensor(mx.dequantize(weight, scales, mode=mode, dtype=mx.float32), FULL)
+        found |= {f"{mode}.weight": words(weight), f"{mode}.scales": torch.from_numpy(np.array(scales)),
+                  f"{mode}.dequantized": values}  # fmt: skip
+    save_file(found, GOLDEN / "floats.safetensors", metadata={"mlx": version("mlx")})
 
 
 def golden_directory() -> None:
@@ -201,14 +224,20 @@ def differing(path: str, module) -> bool | dict:
     return True if bits is None else {"bits": bits, "group_size": 32}
 
 
+PARTS = {"grids": grids, "forth": forth, "back": back, "floats": floats}
+
+
 def main() -> None:
-    GOLDEN.mkdir(exist_ok=True)
     if "goldens" in sys.argv[1:]:
+        GOLDEN.mkdir(exist_ok=True)
         golden_bytes()
+        golden_floats()
         golden_directory()
         return
-    peers = {name: version(name) for name in ("mlx", "mlx-cpu", "mlx-lm")}
-    record("mlx_peer", {"grids": grids(), "forth": forth(), "back": back()}, peers=peers)
+    path = RESULTS / "mlx_peer.json"
+    found = json.loads(path.read_text(encoding="utf-8"))["results"] if path.exists() else {}
+    found |= {part: PARTS[part]() for part in sys.argv[1:] or PARTS}
+    record("mlx_peer", found, peers={name: version(name) for name in ("mlx", "mlx-cpu", "mlx-lm")})
 
 
 if __name__ == "__main__":

@@ -17,12 +17,14 @@ class Facts:
     """What config.json claims about the codes; every tensor is held against it. group -1 is a whole row.
 
     `layers` holds the facts of single layers that differ, None for one that is not quantized; `of` picks a layer's.
+    `mode` is MLX's word for how codes become numbers.
     """
 
     bits: int
     group: int
     symmetric: bool | str  # "full" or False, as in Scheme
     layers: dict[str, Facts | None] = field(default_factory=dict)
+    mode: str = "affine"
 
     def of(self, name: str) -> Facts:
         """The facts of the layer of this name, which has codes; ValueError where there should be none."""
@@ -114,6 +116,10 @@ class Layout:
         if scheme.zero_dtype is not None:
             raise ValueError(f"layout {self.name!r} stores each zero point as a whole number of {scheme.bits} bits:"
                              f" quantize without zero_dtype, got {scheme.name!r}")  # fmt: skip
+
+    def dtype(self, scheme: Scheme) -> torch.dtype:
+        """The dtype of all that is not quantized: that of the scales."""
+        return scheme.scale_dtype
 
     def check_one(self, name: str, q: QTensor) -> None:
         """Refuse one QTensor that this layout cannot hold."""

@@ -48,6 +48,9 @@ def load(path, dtype: torch.dtype | None = None):
     qtensors = {
         name: layout.unpack(name, mine, tuple(linears[name].weight.shape), facts) for name, mine in parts.items()
     }
+    dtype = dtype or (
+        layout.dtype(next(iter(qtensors.values())).scheme) if torch.cuda.is_available() else torch.float32
+    )
     return _build(skeleton, tensors, qtensors, folder, dtype), _tokenizer(folder)
 
 
@@ -104,7 +107,7 @@ def _skeleton(folder: Path, count: int, layout: Layout) -> nn.Module:
 
 def _take_parts(tensors, layout: Layout, facts, linears) -> dict[str, dict[str, Tensor]]:
     """Linear -> suffix -> tensor, taken out of `tensors`."""
-    suffixes, ending = layout.suffixes(facts), f".{layout.marker}"
+    ending = f".{layout.marker}"
     names = {name.removesuffix(ending) for name in tensors if name.endswith(ending)}
     if not names:
         raise ValueError(f"path: expected tensors named …{ending}, as layout {layout.name!r} has, found none")
@@ -112,6 +115,7 @@ def _take_parts(tensors, layout: Layout, facts, linears) -> dict[str, dict[str, 
         raise ValueError(f"{min(names - set(linears))}{ending}: config.json describes no linear of this name")
     parts = {}
     for name in (name for name in linears if name in names):
+        suffixes = layout.suffixes(facts.of(name))
         missing = [suffix for suffix in suffixes if f"{name}.{suffix}" not in tensors]
         if missing:
             raise ValueError(f"{name}: expected tensors {', '.join(suffixes)}; missing: {', '.join(missing)}")
@@ -140,7 +144,6 @@ def _build(skeleton, rest: dict[str, Tensor], qtensors: dict[str, QTensor], fold
     from transformers.utils import logging
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    dtype = dtype or (torch.float32 if device == "cpu" else next(iter(qtensors.values())).scale.dtype)
     state = rest | {f"{name}.weight": q.dequantize() for name, q in qtensors.items()}
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()

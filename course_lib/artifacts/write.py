@@ -27,7 +27,8 @@ def save(model: nn.Module, out, layout: str = "gptq", tokenizer=None) -> Path:
              "gptq_v2"             GPTQ, the zero point itself; holds every asymmetric tensor
              "awq"                 AWQ's GEMM order; 4 bits, symmetric=False
              "compressed-tensors"  pack-quantized; 4 or 8 bits
-             "mlx"                 Apple's MLX, affine; 2, 3, 4, 5, 6, 8 bits; a bias -z·s, rounded, for a zero point
+             "mlx"                 Apple's MLX; 2, 3, 4, 5, 6, 8 bits with a bias -z·s, rounded, for a zero point;
+                                   MXFP4, MXFP8 (E4M3), and NVFP4 without a tensor scale
 
     All but AWQ hold symmetric="full" and False. Scales are stored in 16 bits and must have been computed so
     (scale_dtype=torch.float16), hence `load` gives back the same codes, scales and zero points; those of "mlx" come
@@ -48,10 +49,10 @@ def save(model: nn.Module, out, layout: str = "gptq", tokenizer=None) -> Path:
         raise FileNotFoundError(f"out: its parent directory {str(out.parent)!r} does not exist")
     quantized = _quantized(model)
     qtensors = {name: linear.qtensor for name, linear in quantized.items()}
-    scheme = lay.check(qtensors)
+    dtype = lay.dtype(lay.check(qtensors))
     tensors = {f"{name}.{suffix}": part for name, q in qtensors.items() for suffix, part in lay.pack(name, q).items()}
-    tensors |= _rest(model, quantized, scheme.scale_dtype)
-    config = checkpoint_config(model, lay, qtensors, scheme.scale_dtype)
+    tensors |= _rest(model, quantized, dtype)
+    config = checkpoint_config(model, lay, qtensors, dtype)
     _write(out, config, tensors, model, tokenizer)
     return out
 
