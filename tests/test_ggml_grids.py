@@ -49,6 +49,7 @@ def importances(seed=4):
         "zeros in whole sub-blocks": rng.random(COLS) * (rng.random(COLS // 16) < 0.5).repeat(16),
         "none": np.zeros(COLS),
         "few": (np.arange(COLS) % 64 == 5) * 1.0,
+        "hardly any": 10.0 ** rng.uniform(-44, -36, COLS),
         "large": 10.0 ** rng.uniform(-6, 6, COLS),
     }
 
@@ -82,12 +83,19 @@ def bot():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_bot_s_weights_are_ggml_s(bot, name):
-    """blk.2.attn_k with this importance: in IQ2_XXS a code of the first search falls to -1, which is read as 255."""
-    for at in ("blk.0.attn_q.weight", "blk.1.ffn_down.weight", "blk.2.attn_k.weight"):
+    """Chosen with care: in blk.0.ffn_down IQ1_M's scales show whether they are fitted again where all eights are rows;
+    in blk.2.attn_k a code of IQ2_XXS's first search falls to -1, which is read as 255."""
+    for at in ("blk.0.ffn_down.weight", "blk.2.attn_k.weight"):
         w = bot[at].float().numpy()
         for importance in (None, np.random.default_rng(len(at)).random(w.shape[1]).astype(np.float32) ** 2):
             if importance is not None or not ggml.TYPES[name].needs_imatrix:
                 assert differ(name, w, importance) == 0, at
+
+
+def test_where_costs_are_infinite_the_first_sign_makes_the_number_even():
+    x = np.zeros((1, 256), np.float32)
+    x[:, ::8] = -1e20
+    assert differ("IQ2_XS", x, np.ones(256)) == 0
 
 
 def test_ggml_moves_what_follows_a_sub_block_of_zeros_in_iq3_s():
