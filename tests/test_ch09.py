@@ -169,7 +169,7 @@ def test_the_cuts_and_rows_of_iq1_s_are_its_writer_s_and_lists_miss_hardly_a_row
     parts, shown = out.getvalue().split("any codes")
     assert [line[:2] for line in parts.splitlines()] == ["-1", " 0", " 1"]
     drawn = [float(v) for line in parts.splitlines() for v in line.split(" for")[1].split()]
-    assert drawn == sorted(drawn) and drawn == pytest.approx(space["w"][0, :32].sort().values.tolist(), abs=6e-4)
+    assert drawn == sorted(drawn) and drawn == pytest.approx(space["w"][0, :32].sort().values.tolist(), abs=6e-3)
     free, bound = (float(n) for n in re.findall(r"error ([\d.]+)%", shown))
     at_once, listed, best = (float(n) for n in re.findall(r"([\d.]+)(?:% of the e| rows\n|%\n$)", shown))
     assert 35 < free < bound < 55 and 31 < at_once < 60 and 60 < listed < 90 and best > 99
