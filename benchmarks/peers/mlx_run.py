@@ -235,9 +235,12 @@ def main() -> None:
         golden_directory()
         return
     path = RESULTS / "mlx_peer.json"
-    found = json.loads(path.read_text(encoding="utf-8"))["results"] if path.exists() else {}
-    found |= {part: PARTS[part]() for part in sys.argv[1:] or PARTS}
-    record("mlx_peer", found, peers={name: version(name) for name in ("mlx", "mlx-cpu", "mlx-lm")})
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"results": {}}
+    now = {part: PARTS[part]() for part in sys.argv[1:] or PARTS}
+    kept = {part: table for part, table in before["results"].items() if part not in now}
+    earlier = {key: before[key] for key in ("date", "command") if kept} | {"parts": list(kept)}
+    peers = {name: version(name) for name in ("mlx", "mlx-cpu", "mlx-lm")}
+    record("mlx_peer", kept | now, peers=peers, earlier=earlier)
 
 
 if __name__ == "__main__":
