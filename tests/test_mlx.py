@@ -458,3 +458,12 @@ def test_the_bundled_bot_answers_the_same_from_a_file(tmp_path):
     ids = torch.tensor([tok("I would like to return the blue kettle")["input_ids"]])
     with torch.inference_mode():
         torch.testing.assert_close(again(ids).logits, quantized(ids).logits, rtol=0, atol=1e-4)
+
+
+def test_the_recorded_run_found_mlx_lm_and_us_at_one():
+    path = Path(__file__).parents[1] / "benchmarks" / "results" / "mlx_peer.json"
+    found = json.loads(path.read_text(encoding="utf-8"))["results"]
+    assert all(row["equal"] == row["of"] for row in found["grids"].values()) and len(found["grids"]) == 18
+    rows = found["forth"] | found["floats"]["forth"] | found["back"] | found["floats"]["back"]
+    assert all(row["within"] for name, row in rows.items() if not name.startswith(("awq", "gptq", "compressed")))
+    assert all(row.get("as_mlx", 1) == 1 for row in rows.values()) and len(rows) == 20
