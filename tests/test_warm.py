@@ -1,6 +1,7 @@
 """A kernel that was forked from a warm process is a kernel like any other."""
 
 import os
+import sys
 import time
 
 import nbformat
@@ -10,6 +11,7 @@ from nbclient.exceptions import CellExecutionError
 
 from tests import warm
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kernels are forked on Linux only")
 PROBE = """
 import ast, os, random, signal, sys, threading
 env = {name: value for name, value in os.environ.items() if name not in ("JPY_PARENT_PID", "COLUMNS", "LINES")}
@@ -67,9 +69,7 @@ def test_two_of_them_draw_different_numbers(ran, folder):
     assert ran(draw, folder) != ran(draw, folder)
 
 
-def test_it_can_be_interrupted_and_says_when_it_has_died(ran, folder):
-    with pytest.raises(CellExecutionError, match="KeyboardInterrupt"):
-        ran("while True:\n    pass", folder, timeout=3, interrupt_on_timeout=True)
+def test_that_it_has_died_is_said(ran, folder):
     with pytest.raises(RuntimeError, match="died"):
         ran("import os\nos._exit(3)", folder)
 
