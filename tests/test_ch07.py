@@ -5,6 +5,7 @@ import copy
 import io
 import json
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -180,6 +181,14 @@ def test_spent_begins_all_lines_at_the_start_and_names_their_ends():
     assert [tuple(line.get_xydata()[0]) for line in axes.lines] == [(3.1, 0.28)] * 2
     assert {"plain, r = 4", "groups, g = 32", "r = 2", "g = 64", "3 bits"} == {t.get_text() for t in axes.texts}
     assert len({line.get_marker() for line in axes.lines}) == 2
+
+
+def test_sinq_by_hand_finds_eight_and_four():
+    lines = printed(cell("sinq-by-hand")).splitlines()
+    columns, rows = (json.loads(part) for part in re.findall(r"\[.*?\]", lines[0]))
+    assert columns == pytest.approx([1, 8, 1, 1], rel=0.03) and rows == pytest.approx([1, 1, 4, 1], rel=0.08)
+    nearest, even = (float(line.rsplit(" ", 1)[1]) for line in lines[2:])
+    assert even < 0.7 * nearest and "first row [0.0, -8.0, 0.0, 0.0]" in lines[2]  # the loud one sets the step
 
 
 # mine

@@ -237,6 +237,12 @@ def test_the_plots_name_their_formats():
     assert said == ["as it is: 0.16", "rotated: 0.12", "as it is: 0.077", "rotated: 0.084"]
 
 
+def test_words_of_exponents_stand_over_their_bars():
+    axes = ch10.words(np.array([0, 6, 0, 2, 1]), np.array([0, 1, 0, 2, 2])).axes[0]
+    assert [(t.get_text(), t.xy[0]) for t in axes.texts] == [("1", 1), ("2", 3), ("2", 4)]
+    assert [round(bar.get_height(), 1) for bar in axes.patches] == [66.7, 22.2, 11.1]
+
+
 def test_the_labels_of_the_neighbours_stand_apart():
     box = explorers.toggler()
     for format in ("e5m2", "e4m3fn", "e4m3fnuz", "e2m1"):

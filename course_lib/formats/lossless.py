@@ -64,6 +64,16 @@ def huffman(counts) -> np.ndarray:
     return lengths
 
 
+def mean_length(codes: Tensor) -> float:
+    """Bits a code that Huffman's words take for whole numbers (n,) of any range, on average.
+
+    >>> mean_length(torch.tensor([-1, 0, 0, 5]))
+    1.5
+    """
+    counts = np.unique(codes.detach().cpu().numpy(), return_counts=True)[1]
+    return float((counts * huffman(counts)).sum() / counts.sum())
+
+
 def code_words(lengths) -> np.ndarray:
     """The canonical code word of each symbol as a whole number: by length, then by symbol, each one more than the last.
 

@@ -62,3 +62,19 @@ def before_after(pairs, title, label="KL to the 16-bit model (nats)", words=("as
     axes.set_xlabel(label)
     axes.set_title(title)
     return figure
+
+
+@styled
+def words(counts, lengths, title="Frequent exponents get short words"):
+    """A bar for each exponent that comes, and over it the bits of its code word; both arrays have one entry a value."""
+    shares = [100 * count / sum(counts) for count in counts]
+    figure, axes = new_figure(3.4)
+    for e, (share, bits) in enumerate(zip(shares, lengths, strict=True)):
+        if share > 0:
+            axes.bar(e, share, width=0.8, color=light("blue"))
+            axes.annotate(str(bits), (e, share), (0, 4), textcoords="offset points", ha="center", fontsize=10)
+    axes.set_ylim(0, 1.15 * max(shares))
+    axes.set_xlabel("exponent e of a weight of size 2^(e − 127) and more; the figure over it: bits of its word")
+    axes.set_ylabel("share of the weights (%)")
+    axes.set_title(title)
+    return figure
