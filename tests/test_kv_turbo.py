@@ -1,6 +1,8 @@
 """TurboQuant: the tables of Max (1960), the law of a coordinate, the paper's errors, the sketch's mean and variance."""
 
+import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -319,3 +321,19 @@ def test_the_picture_says_its_numbers_and_a_way_keeps_its_mark():
     assert [t.get_text() for t in axes.texts] == ["0.02", "0.01", "0.001"]
     marks = [line.get_marker() for line, _, _ in axes.containers]
     assert marks[1] == marks[2] != marks[0]
+
+
+def test_what_is_recorded_says_what_the_text_says():
+    results = Path(__file__).parents[1] / "benchmarks" / "results"
+    found = json.loads((results / "turboquant.json").read_text(encoding="utf-8"))["results"]
+    prose, loud, exact = found["prose"], found["prose loud"], found["exact tokens"]
+
+    def less(row):  # than KIVI, in standard errors
+        return row["less"][0] / row["less"][1]
+
+    assert all(less(prose[f"turbo 3{which}"]) > 2 for which in ("", " keys", " values"))
+    assert prose["turbo 3 sketch"]["kl"] > 2 * prose["kivi 3"]["kl"]
+    assert less(prose["turbo 5 keys"]) < -1
+    assert 10 * loud["turbo 3"]["kl"] < loud["token 3"]["kl"] and less(loud["turbo 3"]) < -2
+    for name in ("kivi", "turbo"):
+        assert exact[f"{name} 3 last 8"]["kl"] < exact[f"{name} 3 first 8"]["kl"]
