@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import sys
 from pathlib import Path
 
 import nbformat
@@ -10,7 +9,6 @@ import pytest
 
 from course_lib.checks import namespace, store
 from course_lib.checks.verdict import PASS
-from tests import warm
 from tests.reached import again
 
 ROOT = Path(__file__).parents[1]
@@ -91,24 +89,9 @@ def passed():
     return {record["exercise"] for record in store.records("attempt") if record["state"] == PASS}
 
 
-@pytest.fixture(scope="session")
-def warm_kernels():
-    """Where Jupyter finds kernels that have imported torch and transformers already."""
-    with warm.kernels() as folder:
-        yield folder
-
-
-@pytest.fixture
-def kernels(path, request, monkeypatch):
-    """A warm kernel where the chapter loads the model, but for chapter 00: one at least begins as a learner does."""
-    loads = "models.load(" in path.read_text(encoding="utf-8")
-    if loads and path.name[:2] != "00" and sys.platform == "linux":  # elsewhere torch and a fork may not agree
-        monkeypatch.setenv("JUPYTER_PATH", request.getfixturevalue("warm_kernels"))
-
-
 @pytest.mark.long
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
-def test_a_chapter_runs_as_it_is_and_then_solved(path, course_home, kernels):
+def test_a_chapter_runs_as_it_is_and_then_solved(path, course_home):
     """In one kernel, as a learner does; the second run is of the cells that a solved exercise can change.
 
     All names are cleared between, but for those whose last value these cells read and nothing changes any more.
