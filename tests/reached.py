@@ -88,7 +88,9 @@ def _reads_of_blocks(node):
             case ast.expr():
                 found |= _operands([ast.Expr(part)], *LOADS)
     blocks = [node.body, *(getattr(node, name, []) for name in ("orelse", "finalbody"))]
-    blocks += [handler.body for handler in getattr(node, "handlers", [])]
+    for handler in getattr(node, "handlers", []):
+        blocks.append(handler.body)
+        found |= _operands([ast.Expr(handler.type)], *LOADS) if handler.type else set()
     return found | set().union(*map(_reads, blocks)) - targets
 
 

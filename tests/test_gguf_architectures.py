@@ -4,6 +4,8 @@ Every model is made so that each piece of it matters: biases of one, norms far f
 context was 64. What is forgotten then moves logits by more than a hundred times the tolerance.
 """
 
+import copy
+
 import gguf
 import numpy as np
 import pytest
@@ -46,7 +48,7 @@ FAR = 100 * CLOSE
 def made(kind, **more):
     """A random model of this kind, in which nothing is trivial."""
     torch.manual_seed(0)
-    family, own = KINDS[kind]
+    family, own = copy.deepcopy(KINDS[kind])  # a config keeps the dict that it is given, and tests change configs
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **SIZES | own | more)).eval()
     with torch.no_grad():
         for name, p in model.named_parameters():

@@ -148,7 +148,7 @@ def test_course_quantize_writes_gguf(tmp_path, capsys):
     ("options", "words"),
     [
         (["--gguf", "Q4_K_XL"], "--gguf must be one of F32, "),
-        (["--gguf", "IQ3_M"], "--gguf must be one of F32, "),
+        (["--gguf", "IQ2_NL"], "--gguf must be one of F32, "),
         (["--gguf", "Q4_0", "--imatrix", "x", "--calibration", "prose"], "cannot both be given"),
         (["--gguf", "Q4_0", "--imatrix", "none.gguf"], "none.gguf"),
     ],

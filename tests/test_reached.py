@@ -42,6 +42,7 @@ SOLVED = "import torch\n\ndef f(x):\n    return torch.round(x)\n\ncheck(f)"
         (["from course_lib.checks import progress", "progress()"], "01"),
         (["from course_lib.checks.ch15.mine import smallest", "smallest()"], "01"),
         (["from course_lib.checks.ch07.tied import tied", "tied()"], "00"),
+        (["Bad = OSError", "try:\n    y = f(1)\nexcept Bad as error:\n    print(error)", "Bad = KeyError"], "110"),
         (["%matplotlib inline", "y = f(1)"], "01"),
     ],
 )

@@ -65,7 +65,7 @@ def divisors(rope: Mapping, dim: int) -> Tensor | None:
     >>> rope = dict(rope_type="llama3", rope_theta=10_000.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
     ...             original_max_position_embeddings=64)
     >>> [round(x, 2) for x in divisors(rope, 8).tolist()]
-    [1.0, 8.0, 8.0, 8.0]
+    [1.0, 7.67, 8.0, 8.0]
     """
     if rope.get("rope_type") != "llama3":
         return None

@@ -51,7 +51,7 @@ def book(name: str) -> Book:
     """The grid of this name ("IQ2_XS", "IQ1_S") with its lists of neighbours.
 
     >>> found = book("IQ2_XXS")
-    >>> found.exact[0], found.length.max(), found.length[found.exact >= 0].max()
+    >>> int(found.exact[0]), int(found.length.max()), int(found.length[found.exact >= 0].max())
     (0, 150, 0)
     """
     values = grid(name)
