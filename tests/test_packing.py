@@ -35,7 +35,7 @@ def gptq_qweight_3bit(codes):
 
 
 @settings(deadline=None, max_examples=150)
-@given(st.data(), st.integers(2, 8), st.sampled_from(list(WORDS)))
+@given(st.data(), st.integers(1, 8), st.sampled_from(list(WORDS)))
 def test_words_are_those_of_one_big_integer(data, bits, word):
     codes = data.draw(st.lists(st.integers(0, 2**bits - 1), min_size=1, max_size=70))
     packed = pack(torch.tensor(codes), bits, word=word)
@@ -47,7 +47,7 @@ def test_words_are_those_of_one_big_integer(data, bits, word):
 @settings(deadline=None, max_examples=150)
 @given(
     shape=st.lists(st.integers(1, 40), min_size=1, max_size=3),
-    bits=st.integers(2, 8),
+    bits=st.integers(1, 8),
     axis=st.integers(-3, 2),
     word=st.sampled_from(list(WORDS)),
     signed=st.booleans(),
@@ -71,7 +71,7 @@ def test_gptq_3bit_words():
         assert packed[:, column].tolist() == want
 
 
-@pytest.mark.parametrize("bits", [2, 4, 8])
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
 def test_gptq_words_of_bits_that_divide_32(bits):
     """qweight[r, c] = sum of codes[r * 32/b + i, c] << (b * i), with in_features along axis 0."""
     codes = random_codes((64, 7), bits)
@@ -113,7 +113,7 @@ def test_input_is_left_alone_and_result_owns_its_memory():
         (lambda: pack([1, 2], 4), "codes must be a tensor, got list"),
         (lambda: pack(torch.tensor(1), 4), "codes must hold at least one code"),
         (lambda: pack(torch.empty(0, 4).byte(), 4), "codes must hold at least one code"),
-        (lambda: pack(torch.tensor([1]), 1), "bits must be a whole number from 2 to 8, got 1"),
+        (lambda: pack(torch.tensor([1]), 0), "bits must be a whole number from 1 to 8, got 0"),
         (lambda: pack(torch.tensor([1]), 9), "bits must be .* got 9"),
         (lambda: pack(torch.tensor([1]), 4, axis=1), "axis must be one of the 1 axes of codes, got 1"),
         (lambda: pack(torch.tensor([1]), 4, word=torch.int64), "words must be torch.uint8 or torch.int32, got .*int64"),

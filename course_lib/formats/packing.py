@@ -12,7 +12,7 @@ _WORD_BITS = {torch.uint8: 8, torch.int32: 32}
 
 
 def pack(codes: Tensor, bits: int, axis: int = -1, word: torch.dtype = torch.uint8, offset: int = 0) -> Tensor:
-    """Pack codes of b bits (2 … 8) along one axis into words of W bits (uint8: W = 8, int32: W = 32).
+    """Pack codes of b bits (1 … 8) along one axis into words of W bits (uint8: W = 8, int32: W = 32).
 
     Code i takes bits i*b … i*b + b - 1 of the stream; bit j of the stream is bit j mod W of word j // W. So a code
     may lie across two words, as 3-bit codes in GPTQ's `qweight` do (axis 0, int32). n codes become ceil(n*b/W)
@@ -99,8 +99,8 @@ def _check(t, bits, axis, word, offset, name) -> tuple[int, int]:
         raise TypeError(f"{name} must be a tensor, got {type(t).__name__}")
     if t.dim() == 0 or t.numel() == 0:
         raise ValueError(f"{name} must hold at least one code along an axis, got shape {tuple(t.shape)}")
-    if isinstance(bits, bool) or not isinstance(bits, int) or not 2 <= bits <= 8:
-        raise ValueError(f"bits must be a whole number from 2 to 8, got {bits!r}")
+    if isinstance(bits, bool) or not isinstance(bits, int) or not 1 <= bits <= 8:
+        raise ValueError(f"bits must be a whole number from 1 to 8, got {bits!r}")
     if not isinstance(axis, int) or not -t.dim() <= axis < t.dim():
         raise ValueError(f"axis must be one of the {t.dim()} axes of {name}, got {axis!r}")
     if word not in _WORD_BITS:

@@ -108,14 +108,14 @@ class Turbo:
         x = x.float()
         norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
         turned = x @ self.R.to(x.device) * (len(self.R) ** 0.5 / torch.where(norm == 0, 1, norm))
-        packed = torch.cat([_pack(_codes(u, b), b) for u, (n, b) in self._split(turned)], -1)
+        packed = torch.cat([pack(_codes(u, b), b) for u, (n, b) in self._split(turned)], -1)
         if self.length == "unbiased":
             norm = norm * len(self.R) / (turned * self._levels(packed)).sum(-1, keepdim=True).clamp(min=1e-3)
         lengths = _half(norm)
         if self.sketch is not None:
             rest = x - self.decode(packed, lengths, sketch=False)
             signs = rest @ self.sketch.to(x).T > 0
-            packed = torch.cat([packed, _pack(signs.to(torch.uint8), 1)], -1)
+            packed = torch.cat([packed, pack(signs.to(torch.uint8), 1)], -1)
             lengths = torch.cat([lengths, _half(torch.linalg.vector_norm(rest, dim=-1, keepdim=True))], -1)
         return packed, lengths
 
@@ -125,7 +125,7 @@ class Turbo:
         if self.sketch is None or not sketch:
             return x
         m = len(self.sketch)
-        signs = _unpack(packed[..., sum(self.sizes) :], 1, m).float() * 2 - 1
+        signs = unpack(packed[..., sum(self.sizes) :].contiguous(), 1, m).float() * 2 - 1
         return x + signs @ self.sketch.to(x) * (lengths[..., 1:].float() * math.sqrt(math.pi / 2) / m)
 
     def _split(self, turned: Tensor):
@@ -135,7 +135,11 @@ class Turbo:
         """The levels (…, d) that the codes stand for."""
         chunks = packed[..., : sum(self.sizes)].split(self.sizes, -1)
         return torch.cat(
-            [levels(b).to(c.device)[_unpack(c, b, n).long()] for c, (n, b) in zip(chunks, self.parts, strict=True)], -1
+            [
+                levels(b).to(c.device)[unpack(c.contiguous(), b, n).long()]
+                for c, (n, b) in zip(chunks, self.parts, strict=True)
+            ],
+            -1,
         )
 
 
@@ -150,15 +154,3 @@ def _half(lengths: Tensor) -> Tensor:
     if not torch.isfinite(found).all():
         raise ValueError("x must be finite and its vectors no longer than 65504: a length does not fit float16")
     return found
-
-
-def _pack(codes: Tensor, bits: int) -> Tensor:
-    """`packing.pack`, and for 1 bit two codes as one of 2 bits."""
-    return pack(codes[..., ::2] | codes[..., 1::2] << 1, 2) if bits == 1 else pack(codes, bits)
-
-
-def _unpack(packed: Tensor, bits: int, n: int) -> Tensor:
-    if bits > 1:
-        return unpack(packed.contiguous(), bits, n)
-    pairs = unpack(packed.contiguous(), 2, n // 2)
-    return torch.stack([pairs & 1, pairs >> 1], -1).flatten(-2)
