@@ -146,6 +146,17 @@ def test_the_unbiased_length_is_and_the_norm_shrinks_as_derived(length):
     assert float(found.std()) / math.sqrt(n) < 0.06 * told
 
 
+def test_the_unbiased_length_keeps_x_s_own_product_with_x_hat_and_is_not_the_length_of_x_hat():
+    x, R = randn(3, 50, 64).double(), random_rotation(64).double()
+    codes, n = Turbo(1, R, "unbiased").encode(x)
+    u = (x @ R).sign() * math.sqrt(2 / math.pi) @ R.T / 8  # levels of 1 bit, by hand
+    told = x.square().sum(-1, keepdim=True) / (x * u).sum(-1, keepdim=True)
+    assert (n / told - 1).abs().max() < 2**-11 + 1e-6  # float16
+    found = Turbo(1, R, "unbiased").decode(codes, n).double()
+    assert ((found * x).sum(-1) / x.square().sum(-1) - 1).abs().max() < 2**-11 + 1e-6
+    assert (n / found.norm(dim=-1, keepdim=True)).min() > 1.2
+
+
 # ---- the sketch
 
 

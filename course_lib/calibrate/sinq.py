@@ -85,7 +85,8 @@ def sinq(model: nn.Module, group: int | None = 64, turns: int = 16) -> nn.Module
 
     It reads no text: two tokens run through the blocks to show who reads whom. The folds are those of AWQ (norm → q, k,
     v; norm → gate, up; v → o; up → down; one t for all that read the same), and nothing more is stored. Any method may
-    come next: quantize_model(sinq(model, 64), scheme, "hqq"). This is the authors' "Pre-SINQ", here with v → o, too.
+    come next: quantize_model(sinq(model, 64), scheme, "hqq"). The authors' "Pre-SINQ" folds so, too, v → o only where
+    it is asked to (normalize_outproj), with fewer turns (4) and up to three times over; which is best they search.
     ValueError where a fold would change what a block computes.
     """
     result = copy.deepcopy(model)

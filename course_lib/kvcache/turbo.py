@@ -63,8 +63,8 @@ class Turbo:
 
     bits      of a coordinate, 1 to 5; 2.75 gives three quarters of the coordinates 3 bits and the others 2
     R         the rotation (d, d): `random_rotation(d)` or `calibrate.hadamard(d, seed)`; d in multiples of 8
-    length    what n is: "norm", ‖x‖, as in the paper; or "unbiased", ‖x‖ / cos(x, x̂), with which the mean of q · x̂
-              over all rotations is q · x
+    length    what n is: "norm", ‖x‖, as in the paper; or "unbiased", ‖x‖² / (x · u) with u = t[codes] Rᵀ / √d, so that
+              x · x̂ = ‖x‖² and the mean of q · x̂ over all rotations is q · x (DRIVE, EDEN)
     sketch    None, or S (m, d) of N(0, 1), m in multiples of 8: QJL's bits sign(S r) of what is left, r = x − x̂, and
               ‖r‖ in float16. Then decode adds √(π/2) ‖r‖ Sᵀ sign(S r) / m, whose mean over S is r:
               the mean of q · x̂ is q · x, its variance (π/2 ‖q‖² ‖r‖² − (q · r)²) / m. With length = "norm".
