@@ -55,8 +55,8 @@ _WAYS = (("blue", "s"), ("red", "o"), ("green", "^"), ("purple", "v"), ("ink", "
 
 
 @styled
-def caches(found, title="At equal bytes: who disturbs the bot less?"):
-    """KL with one standard error: `found` is {"3 bits": {"KIVI": (0.03, 0.005), …}, …}; a way keeps its mark."""
+def caches(found, title="At equal bytes: who disturbs the bot less?", base="reading without a cache"):
+    """KL to `base` with one standard error: `found` is {"3 bits": {"KIVI": (0.03, 0.005), …}, …}; a way keeps its mark."""
     names = list(dict.fromkeys(name for ways in found.values() for name in ways))
     figure, axes = new_figure(1.0 + 0.34 * (sum(map(len, found.values())) + len(found)))
     low, high, y, ticks = float("inf"), 0.0, 0, {}
@@ -78,6 +78,6 @@ def caches(found, title="At equal bytes: who disturbs the bot less?"):
         label.set_fontweight("bold" if label.get_text() in found else "normal")
     axes.grid(axis="x")
     axes.tick_params(axis="y", length=0)
-    axes.set_xlabel("KL to reading without a cache (nats, logarithmic; bars: one standard error)")
+    axes.set_xlabel(f"KL to {base} (nats, logarithmic; bars: one standard error)")
     axes.set_title(title)
     return figure
