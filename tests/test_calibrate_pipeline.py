@@ -198,6 +198,29 @@ def test_an_output_that_was_written_into_is_computed_anew():
         torch.testing.assert_close(part(x), want)
 
 
+class Wrapped(nn.Linear):
+    """Gives its output in a list."""
+
+    def forward(self, x):
+        return [super().forward(x)]
+
+
+def test_what_cannot_be_seen_to_be_written_into_is_not_kept():
+    part, remembered, x = Wrapped(2, 2), kept.Kept(), torch.ones(1, 2)
+    remembered.finish([part])
+    with torch.no_grad(), remembered:
+        want = part(x)[0].clone()
+        part(x)[0].mul_(2)
+        torch.testing.assert_close(part(x)[0], want)
+
+
+def test_gptq_runs_inside_inference_mode_too(model):
+    want = quantize_model(model, INT3, "gptq", BATCHES)
+    with torch.inference_mode():
+        found = quantize_model(model, INT3, "gptq", BATCHES)
+    assert all(torch.equal(q.codes, found.qtensors[name].codes) for name, q in want.qtensors.items())
+
+
 class Twice(nn.Module):
     """An MLP in which one linear runs twice, the second time behind another; k has the input of the first call."""
 

@@ -11,7 +11,8 @@ class Kept:
     """The outputs of finished parts of a block on one batch. Inside the `with`, such a part gives its output again.
 
     A part is finished when nothing that it computes can change any more: all its linears are rounded, and so is all
-    that runs before them. It is called once a run. An output that somebody wrote into is computed anew.
+    that runs before them. It is called once a run. An output that somebody wrote into is computed anew; one in which that
+    could not be seen is not kept: a list or dict, tensors of `torch.inference_mode`.
 
     >>> part, kept = nn.Linear(1, 1), Kept()
     >>> kept.finish([part])
@@ -56,7 +57,9 @@ class Kept:
         return give
 
     def _keep(self, part: nn.Module, output) -> None:
-        tensors = [t for t in (output if isinstance(output, tuple) else (output,)) if isinstance(t, Tensor)]
+        tensors = [t for t in (output if isinstance(output, tuple) else (output,)) if t is not None]
+        if not all(isinstance(t, Tensor) and not t.is_inference() for t in tensors):
+            return
         held = [t for _, kept, _ in self._outputs.values() for t in kept]
         if sum(t.nbytes for t in (*held, *tensors)) <= self.share:
             self._outputs[part] = output, tensors, [t._version for t in tensors]
