@@ -11,8 +11,8 @@ class Kept:
     """The outputs of finished parts of a block on one batch. Inside the `with`, such a part gives its output again.
 
     A part is finished when nothing that it computes can change any more: all its linears are rounded, and so is all
-    that runs before them. It is called once a run. An output that somebody wrote into is computed anew; one in which that
-    could not be seen is not kept: a list or dict, tensors of `torch.inference_mode`.
+    that runs before them. It is called once a run. An output that somebody wrote into is computed anew; one in which
+    that could not be seen is not kept: a list or dict, tensors of `torch.inference_mode`.
 
     >>> part, kept = nn.Linear(1, 1), Kept()
     >>> kept.finish([part])
