@@ -240,6 +240,7 @@ def test_betas_in_a_file_change_nothing(written, tmp_path):
         ("llama3", dict(rope_parameters=PLAIN | dict(partial_rotary_factor=0.5)), "without a partial_rotary_factor"),
         ("qwen2", dict(hidden_act="gelu"), "activation silu"),
         ("qwen2", dict(use_sliding_window=True, sliding_window=32, max_window_layers=1), "layers of sliding_attention"),
+        ("mistral", dict(sliding_window=32), "a sliding_window of 32 in a context of 512"),
         (
             "qwen3",
             dict(attention_bias=True),
@@ -251,6 +252,17 @@ def test_what_llama_cpp_does_not_compute_is_refused(tmp_path, kind, more, words)
     with pytest.raises(ValueError, match=words):
         llama.export(made(kind, **more), tiny.tokenizer(), tmp_path / "x.gguf")
     assert not (tmp_path / "x.gguf").exists()
+
+
+def test_a_window_that_no_text_outgrows_is_no_window(tmp_path):
+    """Mistral's forward pass masks by sliding_window, which llama.cpp's "llama" does not read."""
+    made_so = {window: made("mistral", sliding_window=window) for window in (None, 32, 512)}
+    for model in made_so.values():
+        model.load_state_dict(made_so[None].state_dict())
+    with torch.no_grad():
+        plain, narrow, wide = (model(torch.arange(40)[None]).logits for model in made_so.values())
+    assert torch.equal(plain, wide) and not torch.allclose(plain, narrow, atol=1e-3)
+    llama.export(made_so[512], tiny.tokenizer(), tmp_path / "x.gguf")
 
 
 def test_a_factor_that_is_no_number_is_named():

@@ -69,6 +69,10 @@ def of_config(config) -> Architecture:
         raise ValueError(f"model must have the activation silu, as llama.cpp computes it, got {config.hidden_act!r}")
     if "sliding_attention" in (getattr(config, "layer_types", None) or ()):
         raise ValueError("model must attend to all tokens, as llama.cpp computes it, got layers of sliding_attention")
+    window, context = getattr(config, "sliding_window", None), config.max_position_embeddings
+    if not getattr(config, "layer_types", None) and window is not None and window < context:  # as in Mistral 7B v0.1
+        raise ValueError("model must attend to all tokens, as llama.cpp computes it,"
+                         f" got a sliding_window of {window} in a context of {context}")  # fmt: skip
     return ARCHITECTURES[OF_MODEL_TYPE[config.model_type]]
 
 
