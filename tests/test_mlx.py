@@ -53,6 +53,22 @@ def test_codes_scales_and_biases_are_mlxs(case):
     assert torch.equal(MLX.unpack("a", MLX.pack("a", q), w.shape, Facts(bits, group, False)).codes, q.codes)
 
 
+@pytest.mark.parametrize("bits, group", [(8, 32), (4, 64), (8, 64), (2, 128), (4, 128)])
+def test_on_a_gpu_halves_go_away_from_zero_and_a_group_below_zero_ends_at_zero(bits, group):
+    """golden/mlx/gpu.py ran the text of MLX's kernel for Apple's GPUs."""
+    stored = load_file(GOLDEN / "gpu.safetensors")
+    w, theirs = stored["w"], {name: stored[f"{bits}.{group}.{name}"] for name in ("weight", "scales", "biases")}
+    q, on_cpu = (affine.as_mlx(w, affine.scheme(bits, group, BRAIN), gpu) for gpu in (True, False))
+    assert torch.equal(pack(q.codes, bits, axis=1, word=torch.int32), theirs["weight"])
+    assert torch.equal(q.scale, theirs["scales"]) and torch.equal(q.zero_point, theirs["biases"])
+    below = w.reshape(len(w), -1, group).amax(-1) < 0
+    assert below.any() and (q.scale != on_cpu.scale)[below].any() and torch.equal(q.scale[~below], on_cpu.scale[~below])
+    assert not torch.equal(q.codes[:7], on_cpu.codes[:7])  # midpoints
+    assert origin_of(w.float(), q).name == origin_of(w.float(), on_cpu).name == makers.MLX
+    moved = dataclasses.replace(q, scale=torch.where(torch.arange(len(w))[:, None] == 0, 1.5 * q.scale, q.scale))
+    assert origin_of(w.float(), moved).name != makers.MLX
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_what_is_read_decodes_to_mlxs_numbers(case):
     w, bits, group, x, theirs = golden(case)

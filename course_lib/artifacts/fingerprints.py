@@ -121,15 +121,20 @@ def same_blocks(w: Tensor, blocks: Blocks, importance: Tensor | None = None) -> 
 
 
 def same_groups(w: Tensor, q: QTensor) -> float:
-    """Share of the groups of an affine QTensor that mlx.core.quantize writes, bit for bit, for w (out, in).
+    """Share of the groups of an affine QTensor that mlx.core.quantize writes, bit for bit, for w (out, in): on a CPU,
+    or on a GPU, where more of them are what it writes there.
 
     >>> w = torch.linspace(-1, 1, 64).reshape(2, 32)
     >>> same_groups(w, affine.as_mlx(w, affine.scheme(4, 32)))
     1.0
     """
-    ours = affine.as_mlx(_checked(w, q, None), q.scheme)
-    codes = (ours.codes == q.codes).reshape(*q.scale.shape, -1).all(-1)
-    return (codes & (ours.scale == q.scale) & (ours.zero_point == q.zero_point)).float().mean().item()
+    w = _checked(w, q, None)
+
+    def same(ours: QTensor) -> float:
+        codes = (ours.codes == q.codes).reshape(*q.scale.shape, -1).all(-1)
+        return (codes & (ours.scale == q.scale) & (ours.zero_point == q.zero_point)).float().mean().item()
+
+    return max(same(affine.as_mlx(w, q.scheme, gpu)) for gpu in (False, True))
 
 
 def row_and_column_factors(w: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:

@@ -18,16 +18,17 @@ BITS, GROUPS = (2, 3, 4, 5, 6, 8), (32, 64, 128)
 EPS = 1e-7  # the least |s| before it is corrected
 
 
-def exact_edge(lo: Tensor, hi: Tensor, bits: int) -> tuple[Tensor, Tensor]:
-    """MLX's scale and bias, float32, of groups of weights in [lo, hi]: one end is hit exactly, and so is 0.
+def exact_edge(lo: Tensor, hi: Tensor, bits: int, rounded=torch.round) -> tuple[Tensor, Tensor]:
+    """MLX's scale and bias, float32, of groups of weights in [lo, hi]: one end is hit exactly, and so is 0 if it lies
+    between them.
 
         s = max((hi - lo) / (2^bits - 1), 1e-7), negative where |hi| >= |lo|    codes start from the end farther from 0
         e = that end,   k = round(e / s)                                        steps from there to 0, made whole
         s = e / k, b = e;   s as it is and b = 0 where k = 0
 
     Source: `affine_quantize` in mlx/ops.cpp and `quantize` in mlx/backend/cpu/quantized.cpp of MLX 0.32. What k gains
-    by rounding the other end, s·(2^bits - 1) + b, loses: up to (2^bits - 1) / 2k of a step, half a step where all
-    weights have one sign, nearly a whole one where both ends are about as far, as in Q4_0. What lies beyond is cut.
+    by rounding the other end, s·(2^bits - 1) + b, loses: up to (2^bits - 1) / 2k of the first s, half of it where all
+    weights have one sign, nearly all where both ends are about as far, as in Q4_0. What lies beyond is cut.
 
     >>> s, b = exact_edge(torch.tensor(-0.98), torch.tensor(1.0), 4)  # marks at 1, 7/8 … -7/8: -0.98 is cut
     >>> s.item(), b.item()
@@ -36,7 +37,7 @@ def exact_edge(lo: Tensor, hi: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     far = lo.abs() > hi.abs()
     scale = ((hi - lo) / (2**bits - 1)).clamp(min=EPS)
     scale, edge = torch.where(far, scale, -scale), torch.where(far, lo, hi)
-    steps = torch.round(edge / scale)
+    steps = rounded(edge / scale)
     whole = steps != 0
     return torch.where(whole, edge / steps, scale), torch.where(whole, edge, 0.0)
 
@@ -83,12 +84,25 @@ def scheme(bits: int, group: int = 64, dtype: torch.dtype = torch.float16) -> Sc
     return Scheme(f"affine{bits}", (1, group), False, dtype, zero_dtype=dtype)
 
 
-def as_mlx(w: Tensor, scheme: Scheme) -> QTensor:
+def away(x: Tensor) -> Tensor:
+    """x rounded to whole numbers, halves away from 0, as C's round does.
+
+    >>> away(torch.tensor([-2.5, -0.4, 0.5, 1.5])).tolist()
+    [-3.0, 0.0, 1.0, 2.0]
+    """
+    whole = x.trunc()
+    return whole + torch.where((x - whole).abs() >= 0.5, x.sign(), 0.0)
+
+
+def as_mlx(w: Tensor, scheme: Scheme, gpu: bool = False) -> QTensor:
     """What mlx.core.quantize makes of w (out, in) in the dtype of its scales, code for code and scale for scale.
 
     w is rounded to scheme.scale_dtype first. Unlike `course_lib.quantize(w, scheme)` it then computes codes with s
     before s is rounded, as MLX does; those few that lie near a midpoint differ. It serves as a `method` of
     `quantize_model`. ValueError for a scheme that is not affine.
+
+    gpu  as MLX's kernels for Metal and CUDA have it (metal/kernels/quantized.h, cuda/quantized/affine_quantize.cu):
+         halves go away from 0, on a CPU to even, and hi is at least 0. Weights of 16 bits lie on many midpoints.
 
     >>> w = torch.linspace(-1.0, 0.5, 32)[None]
     >>> q = as_mlx(w, scheme(2, 32))                     # edge -1, s = 0.5: marks at -1, -0.5, 0, 0.5
@@ -100,9 +114,15 @@ def as_mlx(w: Tensor, scheme: Scheme) -> QTensor:
     stored = w.to(scheme.scale_dtype)
     grid = quantize_blocks(stored, scheme)  # its complaints about w are the ones to hear
     split = split_blocks(stored.float(), scheme.block)
-    scale, bias = exact_edge(*torch.aminmax(gather_blocks(split), dim=-1), scheme.bits)
-    codes = scheme.codec.encode(split, spread(scale), spread(bias)).reshape(w.shape)
-    return QTensor(codes, grid.scale, grid.zero_point, scheme, tuple(w.shape))
+    lo, hi = torch.aminmax(gather_blocks(split), dim=-1)
+    if not gpu:
+        scale, bias = exact_edge(lo, hi, scheme.bits)
+        codes = scheme.codec.encode(split, spread(scale), spread(bias)).reshape(w.shape)
+        return QTensor(codes, grid.scale, grid.zero_point, scheme, tuple(w.shape))
+    scale, bias = exact_edge(lo, hi.clamp(min=0), scheme.bits, away)
+    codes = away((split - spread(bias)) / spread(scale)).clamp_(0, 2**scheme.bits - 1).to(torch.uint8)
+    scale, bias = (_stored(t, scheme.scale_dtype) for t in (scale, bias))
+    return QTensor(codes.reshape(w.shape), scale, bias, scheme, tuple(w.shape))
 
 
 def stepwise(q: QTensor) -> Tensor:
