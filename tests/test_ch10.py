@@ -18,6 +18,7 @@ from course_lib import Scheme, quantize
 from course_lib.checks import pieces
 from course_lib.checks.ch10 import cheapest, fp8_rows, mx_block, nearest, nvfp4, value, warmup
 from course_lib.checks.ch10 import mine as recipe
+from course_lib.checks.verdict import PASS
 from course_lib.formats import microscaling, minifloat
 from course_lib.viz import explorers
 from course_lib.viz.explorers import ch10_comparer, ch10_toggler
@@ -83,6 +84,14 @@ def test_nvfp4_is_the_library_s():
     t, s, codes = nvfp4.reference(w)
     q = microscaling.quantize(w, "nvfp4")
     assert torch.equal(t, q.tensor_scale) and torch.equal(s, q.scale.float()) and torch.equal(codes, q.codes)
+
+
+def test_a_format_whose_size_is_no_int_is_judged_as_the_listed_one():
+    def floats(x, formats, budget):
+        found = cheapest.EXERCISE.reference(x, formats, budget)
+        return found and (found[0], float(found[1]))
+
+    assert cheapest.EXERCISE.judge(floats).state == PASS
 
 
 def test_cheapest_looks_at_every_format():
