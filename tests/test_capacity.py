@@ -46,7 +46,6 @@ def test_traffic_is_not_speed():
 def test_gpt_oss_120b():
     parts = [(114.71e9, 4.25), (2.12e9, 16)]
     assert f"{c.gib(c.mixed_bytes(parts)):.1f}" == "60.7"
-    assert c.effective_bits(parts) == pytest.approx(8 * c.mixed_bytes(parts) / 116.83e9)
 
 
 def test_published_parameter_counts(tmp_path):
@@ -100,18 +99,6 @@ def test_metadata_adds_up(params, bits, group):
     total = c.weight_bytes(params, bits, group=group, zero_bits=4)
     assert total == c.weight_bytes(params, bits) + c.metadata_bytes(params, group, zero_bits=4)
     assert 0 <= total - params * c.bits_per_weight(bits, group, zero_bits=4) / 8 <= 5 + 1e-12 * total
-
-
-@given(capacity=st.integers(10, 10**12), bits=st.sampled_from([2, 3, 4, 4.9, 16]))
-def test_max_params_is_the_most_that_fits(capacity, bits):
-    n = c.max_params(capacity, bits)
-    assert c.weight_bytes(n, bits) <= capacity
-    assert 8 * capacity - bits * n < bits * (1 + 1e-9)
-
-
-def test_effective_bits_lie_between_the_widths():
-    assert c.effective_bits([(1, 4), (1, 16)]) == 10
-    assert c.effective_bits([(10, 4.25)]) == 4.25
 
 
 # ------------------------------------------------------------------ devices and roofline

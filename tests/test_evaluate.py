@@ -285,7 +285,7 @@ def test_a_model_that_has_learnt_the_task(tok):
     found = ev.task_accuracy(tiny.trained(), tok, tiny.EXAMPLES)
     assert (found.exact, found.token_accuracy, found.json_valid, found.n) == (1, 1, 1, 3)
     assert found.replies == tuple(e.answer for e in tiny.EXAMPLES) and found.correct == (True,) * 3
-    assert found.exact_stderr == 0 and found.exact_interval[0] < 0.5
+    assert found.exact_interval[0] < 0.5
 
 
 def test_token_accuracy_is_counted_with_the_right_answer_given(tok):
@@ -308,7 +308,6 @@ def test_a_reply_with_another_action_is_not_exact(tok):
         tiny.trained(), tok, [tiny.Example(first.prompt, {"do": "refund", "eur": 13}, first.answer), *rest]
     )
     assert found.correct == (False, True, True) and found.json_valid == 1
-    assert found.exact_stderr == pytest.approx(math.sqrt(2 / 27))
 
 
 def test_a_broken_model_gives_no_json(tok):
@@ -397,10 +396,7 @@ def test_cluster_error_is_the_spread_over_new_documents():
     assert errors.mean().item() == pytest.approx(ratios.std().item(), rel=0.05)
 
 
-def test_pairing_cancels_what_items_share():
-    base = torch.randn(200) * 100
-    mean, error = ev.paired_difference(base, base + 0.5)
-    assert mean == pytest.approx(0.5, abs=1e-4) and error < 1e-4
+def test_the_error_of_one_value_is_not_a_number():
     assert math.isnan(ev.mean_stderr([1.0])[1])
 
 
@@ -423,7 +419,6 @@ def test_pairing_cancels_what_items_share():
         (lambda m, t: ev.task_accuracy(m, t, ["mug"]), ValueError, "examples"),
         (lambda m, t: ev.wilson(3, 2), ValueError, "successes"),
         (lambda m, t: ev.wilson(1, 2, confidence=95), ValueError, "confidence"),
-        (lambda m, t: ev.paired_difference([1, 2], [1]), ValueError, "same items"),
     ],
 )
 def test_bad_input_is_one_clear_sentence(model, tok, call, kind, names):

@@ -364,11 +364,23 @@ def test_a_learner_s_rounding_that_fails_is_said_and_nothing_breaks(tiny):
 # palette, axes, words
 
 
+def contrast(first, second):
+    """Contrast ratio of two hex colours after WCAG 2."""
+
+    def luminance(color):
+        channels = (int(color[i : i + 2], 16) / 255 for i in (1, 3, 5))
+        red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    darker, lighter = sorted(map(luminance, (first, second)))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
 def test_palette_is_legible_on_both_papers():
     for table in (palette.LIGHT, palette.DARK):
         for name in ("ink", "muted", "blue", "red", "green", "purple"):
             for ground in ("paper", "card"):
-                assert palette.contrast(table[name], table[ground]) >= 4.4, (name, ground)
+                assert contrast(table[name], table[ground]) >= 4.4, (name, ground)
 
 
 def test_axis_and_number():
@@ -389,13 +401,10 @@ def test_axis_and_number():
 
 
 PLOTS = {
-    "ruler": lambda: plots.ruler(0.73, 0.1, 8),
-    "histogram": lambda: plots.histogram(torch.randn(1000), marks=np.linspace(-3, 3, 15)),
     "compare_histograms": lambda: plots.compare_histograms({"a": np.arange(9.0), "b": np.ones(4)}),
     "sqnr_by_bits": lambda: plots.sqnr_by_bits([2, 3, 4], {"one": [4, 11, 17], "two": [7, 14, 20]}),
     "footprints": lambda: plots.footprints({"FP16": 140, "INT4": 35}, limit=80),
     "roofline": lambda: plots.roofline("h100-sxm", [("batch 1", 1)]),
-    "granularity": lambda: plots.granularity([("tensor", 4.01, 9.0), ("row", 4.25, 15.0)]),
     "ladder": lambda: plots.ladder(
         [dict(name="8", kl=1e-4, top1=0.99, task=1.0), dict(name="2", kl=1.3, top1=0.3, task=0)]
     ),
@@ -428,8 +437,8 @@ def test_show_insists_on_a_description_and_on_a_picture():
 
 
 def test_a_plot_refuses_nan_by_name():
-    with pytest.raises(ValueError, match="values must hold finite numbers"):
-        plots.histogram([1.0, float("nan")])
+    with pytest.raises(ValueError, match="w must hold finite numbers"):
+        plots.compare_histograms({"w": [1.0, float("nan")]})
 
 
 def test_names_in_a_crowd_hide_neither_each_other_nor_a_point():

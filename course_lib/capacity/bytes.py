@@ -92,16 +92,6 @@ def mixed_bytes(parts: Iterable[tuple[float, float]]) -> int:
     return sum(_ceil_bytes(_count(params), _bits(bits, "bits")) for params, bits in _parts(parts))
 
 
-def effective_bits(parts: Iterable[tuple[float, float]]) -> float:
-    """Bits per weight of a mixed model: sum(params * bits) / sum(params).
-
-    >>> round(effective_bits([(114.71e9, 4.25), (2.12e9, 16)]), 3)        # an "MXFP4" model is not a 4-bit model
-    4.463
-    """
-    parts = _parts(parts)
-    return float(sum(_count(p) * _bits(b, "bits") for p, b in parts) / sum(_count(p) for p, _ in parts))
-
-
 def usable(capacity: float, reserve: float = 0.2) -> float:
     """What is left of a memory of `capacity` (any unit) when a share `reserve` is kept for cache and runtime.
 
@@ -111,15 +101,6 @@ def usable(capacity: float, reserve: float = 0.2) -> float:
     if not 0 <= reserve < 1:
         raise ValueError(f"reserve must be a share from 0 up to, but not including, 1, got {reserve!r}")
     return capacity * (1 - reserve)
-
-
-def max_params(capacity_bytes: float, bits: float) -> int:
-    """The most weights of `bits` bits that fit into `capacity_bytes`: floor(8 * capacity / bits).
-
-    >>> max_params(6.4 * GB, 4)
-    12800000000
-    """
-    return math.floor(Fraction(str(capacity_bytes)) * 8 / _bits(bits, "bits"))
 
 
 def _scheme_bytes(params: float | Sequence[int], scheme: Scheme) -> int:

@@ -14,8 +14,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from course_lib.capacity.bytes import GIB
 from course_lib.capacity.devices import Device, device
 
@@ -141,24 +139,6 @@ def plan(needs: Needs, gpus: Sequence[str | Device | float], margin: float = MAR
         shares.append(_share(needs, name, memory, first, end, margin))
         end = first
     return Plan(needs, tuple(reversed(shares)))
-
-
-def devices_of(layers: int, ngl: int, split: Sequence[float]) -> list[int | None]:
-    """llama.cpp's own placement: for each of layers + 1 slots the number of its GPU, None for RAM.
-
-    Slot i is on GPU d, the first whose cumulated share of `split` exceeds (i - start) / ngl, in float32.
-
-    >>> devices_of(layers=4, ngl=3, split=[1, 2])
-    [None, None, 0, 1, 1]
-    """
-    if not split or not sum(split) > 0:
-        raise ValueError(f"split must be shares of the GPUs, one of them above 0; got {list(split)!r}")
-    on_gpu = min(max(0, ngl), layers + 1)
-    start = layers + 1 - on_gpu
-    edges = np.cumsum(np.asarray(split, np.float32), dtype=np.float32)
-    edges /= edges[-1]
-    at = (np.arange(on_gpu, dtype=np.float32) / np.float32(max(on_gpu, 1))).astype(np.float32)
-    return [None] * start + np.searchsorted(edges, at, side="right").tolist()
 
 
 def advice(found: Plan, context: int = 0, kv_bits: float = 16) -> str:

@@ -5,7 +5,7 @@ from course_lib.evaluate.compare import Comparison, Reference, compare, kl_diver
 from course_lib.evaluate.decode import generate, generate_many, one_thread
 from course_lib.evaluate.language import LanguageScore, bits_per_byte, perplexity, score
 from course_lib.evaluate.noise import Noise, noise_floor
-from course_lib.evaluate.stats import cluster_ratio, mean_stderr, paired_difference, share_stderr, wilson
+from course_lib.evaluate.stats import cluster_ratio, mean_stderr, wilson
 from course_lib.evaluate.task import TaskResult, is_exact, task_accuracy
 
 __all__ = [
@@ -26,11 +26,9 @@ __all__ = [
     "mean_stderr",
     "noise_floor",
     "one_thread",
-    "paired_difference",
     "perplexity",
     "reply_from_cache",
     "score",
-    "share_stderr",
     "task_accuracy",
     "wilson",
 ]

@@ -1,4 +1,4 @@
-"""How sure a number is: standard errors of paired differences, of ratios over documents, and of shares."""
+"""How sure a number is: standard errors of means and of ratios over documents, and the interval of a share."""
 
 from __future__ import annotations
 
@@ -18,18 +18,6 @@ def mean_stderr(values: Tensor | Sequence[float]) -> tuple[float, float]:
     """
     values = torch.as_tensor(values, dtype=torch.float64)
     return values.mean().item(), _std(values) / math.sqrt(len(values))
-
-
-def paired_difference(base: Tensor | Sequence[float], other: Tensor | Sequence[float]) -> tuple[float, float]:
-    """Mean of other - base and its standard error, item by item: what both share cancels, so small changes show.
-
-    >>> paired_difference([1, 5, 9], [2, 6, 10])
-    (1.0, 0.0)
-    """
-    base, other = (torch.as_tensor(values, dtype=torch.float64) for values in (base, other))
-    if base.shape != other.shape:
-        raise ValueError(f"base and other must hold the same items, got {tuple(base.shape)} and {tuple(other.shape)}")
-    return mean_stderr(other - base)
 
 
 def cluster_ratio(numerator: Tensor, denominator: Tensor, cluster: Tensor) -> tuple[float, float]:
@@ -70,15 +58,6 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, flo
     centre = (successes + z * z / 2) / (n + z * z)
     half = z / (n + z * z) * math.sqrt(successes * (n - successes) / n + z * z / 4)
     return (centre - half if successes else 0.0), (centre + half if successes < n else 1.0)
-
-
-def share_stderr(share: float, n: int) -> float:
-    """Standard error of a share of n independent items: sqrt(p (1 - p) / n); 0 at both ends, where `wilson` is better.
-
-    >>> share_stderr(0.5, 100)
-    0.05
-    """
-    return math.sqrt(share * (1 - share) / n)
 
 
 def _std(values: Tensor) -> float:

@@ -13,7 +13,7 @@ from torch import nn
 
 from course_lib.evaluate import corpus
 from course_lib.evaluate.decode import generate_many, prompt_tokens
-from course_lib.evaluate.stats import share_stderr, wilson
+from course_lib.evaluate.stats import wilson
 from course_lib.progress import bar
 
 
@@ -21,7 +21,7 @@ from course_lib.progress import bar
 class TaskResult:
     """Share of replies that are exactly right, and why the others may not be.
 
-    exact, exact_stderr  the reply parses and the action equals the wanted one (keys in any order, types alike)
+    exact                the reply parses and the action equals the wanted one (keys in any order, types alike)
     token_accuracy       share of the right answer's tokens that the model would have chosen, given those before
     json_valid           share of replies that parse as a JSON object
     schema_valid         share that also has the keys, types and words that a program expects (models.task.SCHEMA)
@@ -29,7 +29,6 @@ class TaskResult:
     """
 
     exact: float
-    exact_stderr: float
     token_accuracy: float
     json_valid: float
     schema_valid: float
@@ -74,7 +73,6 @@ def task_accuracy(
     actions = [action for reply in replies if (action := _parse(reply)) is not None]
     return TaskResult(
         exact,
-        share_stderr(exact, n),
         math.nan if replies_only else _token_accuracy(model, tokenizer, examples, answers, progress),
         len(actions) / n,
         sum(map(fits_schema, actions)) / n,

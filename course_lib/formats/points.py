@@ -22,7 +22,8 @@ def bound(bits: float) -> float:
 def water_level(power: Tensor, bits: float) -> float:
     """The level θ with mean(max(0, ½·log2(power / θ))) = bits: what the best code leaves wherever it spends any.
 
-    Independent Gaussians of variance power (n,), `bits` each on average: no code leaves less than sum(min(power, θ)).
+    Independent Gaussians of variance power (n,), `bits` each on average: no code leaves less than sum(min(power, θ)),
+    whether its words have one length or many. Others of the same variances may be left with less, never with more.
     Kolmogorov (1956), "reverse water-filling"; Cover and Thomas, Elements of Information Theory, theorem 10.3.3. For a
     layer, power is the weights' variance times the eigenvalues of H. ValueError where bits or a power is negative.
 

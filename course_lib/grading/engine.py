@@ -132,8 +132,3 @@ class Batch:
     def graded_folder(self) -> Path:
         """Where nbgrader looks for graded notebooks."""
         return self.course.beside(self.gradebook) / "autograded"
-
-
-def assignment_of(course: Course, wanted: str) -> str:
-    """The folder name of a set named ps01, or by its whole name."""
-    return course.sets([wanted])[0]

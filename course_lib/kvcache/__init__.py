@@ -2,7 +2,7 @@
 
 from course_lib.kvcache.format import KVFormat, stored_bytes
 from course_lib.kvcache.layers import Layer, layers
-from course_lib.kvcache.paging import block_bytes, blocks_in, paged_bytes, reconcile, sequences_in
+from course_lib.kvcache.paging import block_bytes, paged_bytes, sequences_in
 from course_lib.kvcache.pool import PagePool
 from course_lib.kvcache.published import MODELS
 from course_lib.kvcache.sizing import bytes_per_token, crossover_tokens, kv_bytes
@@ -16,13 +16,11 @@ __all__ = [
     "PagePool",
     "QuantizedKVCache",
     "block_bytes",
-    "blocks_in",
     "bytes_per_token",
     "crossover_tokens",
     "kv_bytes",
     "layers",
     "paged_bytes",
-    "reconcile",
     "sequences_in",
     "state_bytes",
     "stored_bytes",

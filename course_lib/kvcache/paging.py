@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from course_lib.kvcache.layers import Layer, layers
-from course_lib.kvcache.sizing import bits, bytes_per_token, count
+from course_lib.kvcache.sizing import bits, count
 
 
 def block_bytes(config: Mapping[str, Any] | str | Path | Any, block: int = 16, dtype_bits: float = 16) -> int:
@@ -26,18 +26,6 @@ def block_bytes(config: Mapping[str, Any] | str | Path | Any, block: int = 16, d
     """
     grown = sum(layer.elements for layer in layers(config) if layer.cap is None)
     return int(count(block, "block") * grown * bits(dtype_bits) / 8)
-
-
-def blocks_in(
-    config: Mapping[str, Any] | str | Path | Any, memory_bytes: int, block: int = 16, dtype_bits: float = 16
-) -> int:
-    """Whole blocks that fit into a memory: floor(memory / block_bytes).
-
-    >>> llama = dict(num_hidden_layers=32, num_attention_heads=32, num_key_value_heads=8, hidden_size=4096)
-    >>> blocks_in(llama, 4_093_640_704)              # vLLM prints these bytes as 3.81 GiB
-    1952
-    """
-    return count(memory_bytes, "memory_bytes", 0) // block_bytes(config, block, dtype_bits)
 
 
 def paged_bytes(
@@ -88,15 +76,3 @@ def _blocks(layer: Layer, lengths: Sequence[int], block: int, common: int) -> in
     spans = [((n - layer.tokens(n)) // block, -(-n // block)) for n in lengths]  # first block kept, one past the last
     private = sum(end - max(begin, common) for begin, end in spans)
     return private + max((common - begin for begin, _ in spans if begin < common), default=0)
-
-
-def reconcile(config: Mapping[str, Any] | str | Path | Any, printed_gib: float, blocks: int, block: int = 16) -> bool:
-    """Whether an engine's log agrees with the config: its blocks take the memory that it printed, to two decimals.
-
-    >>> llama = dict(num_hidden_layers=32, num_attention_heads=32, num_key_value_heads=8, hidden_size=4096)
-    >>> reconcile(llama, 3.81, 1952), reconcile(llama, 2.89, 1478), reconcile(llama, 3.81, 1478)
-    (True, True, False)
-    """
-    lowest, highest = (printed_gib + half for half in (-0.005, 0.005))
-    one = block * bytes_per_token(config) / 2**30
-    return lowest <= (blocks + 1) * one and blocks * one <= highest

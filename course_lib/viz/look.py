@@ -70,16 +70,11 @@ def new_figure(height=3.4, width=WIDTH, columns=1, **options):
     return figure, figure.subplots(1, columns, **options)
 
 
-_PLACES = {
-    "right": (9, -4, 0),
-    "below": (5, -17, 0),
-    "above": (5, 9, 0),
-    "left": (-9, -4, 1),
-}  # dx, dy, share to the left
+_PLACES = [(9, -4, 0), (5, -17, 0), (5, 9, 0), (-9, -4, 1)]  # right, below, above, left: dx, dy, share to the left
 _FAR = [(14 if left == 0 else -14, -reach, left) for reach in (30, 46, 62, 78) for left in (0, 1)]
 
 
-def label_points(axes, points, first="right"):
+def label_points(axes, points):
     """Write each name beside its point, at the first of right, below, above, left that hides no point and no name.
 
     In a crowd a name goes further down, on a line to its point.
@@ -92,7 +87,7 @@ def label_points(axes, points, first="right"):
     unit = figure.dpi / 72
     spots = [tuple(axes.transData.transform((x, y)) / unit) for _, x, y in points]
     taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in spots]
-    order = [_PLACES[first], *(place for name, place in _PLACES.items() if name != first), *_FAR]
+    order = [*_PLACES, *_FAR]
     for (name, x, y), (px, py) in zip(points, spots, strict=True):
         boxes = [_label_box(name, px, py, *place) for place in order]
         clear = next((k for k, box in enumerate(boxes) if not any(_overlap(box, other) for other in taken)), 0)

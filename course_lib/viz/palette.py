@@ -44,15 +44,3 @@ def css():
     rules = (";".join(f"--q-{name}:{value}" for name, value in table.items()) for table in (LIGHT, DARK))
     day, night = rules
     return f".q-pic{{{day}}}body[data-jp-theme-light=false] .q-pic,body.vscode-dark .q-pic{{{night}}}"
-
-
-def contrast(first, second):
-    """Contrast ratio of two hex colours after WCAG 2: `contrast("#000000", "#ffffff") == 21.0`."""
-    lighter, darker = sorted((_luminance(first), _luminance(second)), reverse=True)
-    return (lighter + 0.05) / (darker + 0.05)
-
-
-def _luminance(color):
-    channels = (int(color[i : i + 2], 16) / 255 for i in (1, 3, 5))
-    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue

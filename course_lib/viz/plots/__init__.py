@@ -1,18 +1,15 @@
-"""Static plots: one message each, numbers in, a figure out; `viz.show(plots.histogram(w), alt="…")` displays it.
+"""Static plots: one message each, numbers in, a figure out; `viz.show(plots.footprints(sizes), alt="…")` displays it.
 
-Most return a matplotlib figure, `ruler` and `pipeline` a Scene, which also follows a dark theme; `show` takes either.
+Most return a matplotlib figure, `pipeline` a Scene, which also follows a dark theme; `show` takes either.
 """
 
 from course_lib.lazy import names
 
 _NAMES = {
-    "ruler": "numbers",
-    "histogram": "numbers",
     "compare_histograms": "numbers",
     "sqnr_by_bits": "numbers",
     "footprints": "sizes",
     "roofline": "sizes",
-    "granularity": "sizes",
     "ladder": "quality",
     "my_curve": "quality",
     "pipeline": "pipeline",

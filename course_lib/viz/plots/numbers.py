@@ -6,32 +6,6 @@ from course_lib.viz.look import new_figure, styled
 from course_lib.viz.palette import light
 
 
-def ruler(w, s, bits):
-    """The picture of chapter 01's explorer, standing still: one weight, its grid, its error (a Scene)."""
-    from course_lib.viz.explorers.ch01_ruler import Ruler, round_trip
-
-    return Ruler().draw(round_trip(w, s, bits))
-
-
-@styled
-def histogram(values, marks=None, title="", xlabel="value", bins=80):
-    """How `values` (any shape) are spread; `marks` (n,) draws the levels of a grid below them."""
-    values = _flat("values", values)
-    figure, axes = new_figure(2.9)
-    _bars(axes, values, bins)
-    if marks is not None:
-        marks = _flat("marks", marks)
-        axes.plot(
-            marks, np.zeros(len(marks)), "|", color=light("blue"), markersize=16, markeredgewidth=2.2, clip_on=False
-        )
-        ends = f"{len(marks)} marks"
-        axes.annotate(ends, (marks.max(), 0), (8, 8), textcoords="offset points", color=light("blue"), weight="bold")
-    axes.set(title=title, xlabel=xlabel, yticks=[])
-    axes.spines["left"].set_visible(False)
-    _tell_extremes(axes, values)
-    return figure
-
-
 @styled
 def compare_histograms(sets, title="", xlabel="value", bins=80, share_axis=False):
     """Several spreads, one above the other: `sets` maps a name to its values; each keeps its own axis unless shared."""

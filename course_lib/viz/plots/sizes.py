@@ -3,7 +3,7 @@
 import numpy as np
 
 from course_lib.viz.axis import number
-from course_lib.viz.look import label_points, new_figure, styled
+from course_lib.viz.look import new_figure, styled
 from course_lib.viz.palette import light
 
 
@@ -32,21 +32,6 @@ def footprints(sizes, unit="GB", limit=None, limit_name="memory", title=""):
     axes.title.set_y(1.06 if limit is not None else 1.0)
     axes.spines[["bottom"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
-    return figure
-
-
-@styled
-def granularity(points, ylabel="SQNR (dB)", title="Smaller groups buy accuracy with metadata"):
-    """What finer scales give against what they cost: `points` is a list of (name, bits per weight, figure of merit)."""
-    figure, axes = new_figure(3.4)
-    names, bits, merit = zip(*points, strict=True)
-    axes.plot(bits, merit, "-o", color=light("blue"))
-    spread = max(merit) - min(merit) or 1
-    axes.set(title=title, xlabel="stored bits per weight, scales included", ylabel=ylabel)
-    axes.set_ylim(min(merit) - 0.14 * spread, max(merit) + 0.1 * spread)
-    axes.set_xlim(min(bits) - 0.03 * (max(bits) - min(bits)), max(bits) + 0.1 * (max(bits) - min(bits)))
-    axes.grid(axis="y")
-    label_points(axes, [(str(name), x, y) for name, x, y in points], first="below")
     return figure
 
 
