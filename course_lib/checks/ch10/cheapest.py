@@ -161,6 +161,11 @@ def cheapest(x, formats, budget):
             "You took the most bits.",
         ),
         Wrong(
+            "max in place of min",
+            _choose(lambda q, error, k: (-q.bits_per_weight, -error)),
+            "You took the most bits, and of equals the one that errs more: that is max where min belongs.",
+        ),
+        Wrong(
             "the smallest of all",
             _choose(_bits, fits=lambda *_: True),
             "The budget was not asked. A format that errs too much is out, however small.",

@@ -113,6 +113,12 @@ def mx_block(x):
             "thirds of the codes stay unused.",
         ),
         Wrong(
+            "1 taken off",
+            _with(lambda top: floor(log2(top)) - 1),
+            "You took 1 off the exponent. E2M1's largest power of two is 2² (6 = 1.5 · 2²): take 2 off, or the upper half "
+            "of the codes stays unused.",
+        ),
+        Wrong(
             "nothing may clip",
             _with(lambda top: ceil(log2(top / 6))),
             "That is the rule rceil. OCP's takes the floor of log2 max|x|, and lets numbers above 6 scales clip.",
