@@ -115,8 +115,8 @@ def mx_block(x):
         Wrong(
             "1 taken off",
             _with(lambda top: floor(log2(top)) - 1),
-            "You took 1 off the exponent. E2M1's largest power of two is 2² (6 = 1.5 · 2²): take 2 off, or the upper half "
-            "of the codes stays unused.",
+            "You took 1 off the exponent. E2M1's largest power of two is 2² (6 = 1.5 · 2²): take 2 off, or the largest "
+            "code, 6, is never used.",
         ),
         Wrong(
             "nothing may clip",
