@@ -286,7 +286,7 @@ def test_what_a_file_lacks_is_named(bundled, folder):
 
     with pytest.raises(GGUFError, match="llama.block_count must be a positive int, got None"):
         load(without("block_count"))
-    with pytest.raises(GGUFError, match="general.architecture must be one of llama, qwen2, qwen3, got None"):
+    with pytest.raises(GGUFError, match="general.architecture must be one of llama, qwen2, .*, got None"):
         load(without("architecture"))
     file = read(path)
     parts = [Part(i.name, i.shape, i.type_id, lambda n=i.name: file.data(n)) for i in file.tensors.values()]

@@ -89,7 +89,7 @@ def test_a_scale_of_another_shape_is_refused(bundled, folder, shape, values):  #
     with pytest.raises(GGUFError, match="blk.0.ffn_up.scale must be one F32, got F32 of the shape"):
         load(write(folder / "bad.gguf", file.fields, [*parts, beside]))
     alone = Part("blk.0.ffn_xyz.scale", (1,), 0, lambda: np.float32([1]))
-    with pytest.raises(GGUFError, match="blk.0.ffn_xyz.scale is no tensor of a Llama model"):
+    with pytest.raises(GGUFError, match="blk.0.ffn_xyz.scale is no tensor of a llama model"):
         load(write(folder / "bad.gguf", file.fields, [*parts, alone]))
 
 

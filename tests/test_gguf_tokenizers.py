@@ -73,26 +73,39 @@ def split(pattern):
     return [cut.Split(Regex(pattern), "isolated"), cut.ByteLevel(add_prefix_space=False, use_regex=False)]
 
 
-def pieces(prefix=True, metaspace=False):
-    """A tokenizer as transformers leaves SentencePiece's: all merges among its tokens, ▁ for a space, bytes."""
+RUNS = [what * n for what in ("▁", "\t", "\n") for n in range(2, 12)]
+
+
+def pieces(prefix=True, metaspace=False, gemma=False):
+    """A tokenizer as transformers leaves SentencePiece's: all merges among its tokens, ▁ for a space, bytes.
+
+    gemma=True: also runs of spaces, tabs and line ends, whose merges are mixed, some of them added tokens; a cut where
+    there is nothing to cut; a tab in the place of its byte.
+    """
     special = ["<unk>", "<s>", "</s>", *BYTES]
+    if gemma:
+        special = [*special[:12], "\t", *special[13:], "\n", *RUNS]
     raw = Tokenizer(bpe.BPE())
     raw.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     raw.pre_tokenizer = cut.Metaspace(prepend_scheme="never")
     raw.train_from_iterator(corpus(), BpeTrainer(vocab_size=1000, special_tokens=special, show_progress=False,
                                                  limit_alphabet=70))  # fmt: skip
     vocabulary = raw.get_vocab()
-    merges = generate_merges(vocabulary, {token: -number for token, number in vocabulary.items()}, special)
+    scores = {token: 1 if token in RUNS else -number for token, number in vocabulary.items()}
+    merges = generate_merges(vocabulary, scores, ["<unk>", "<s>", "</s>", *BYTES])
     made = Tokenizer(bpe.BPE(vocab=vocabulary, merges=merges, byte_fallback=True, fuse_unk=True, unk_token="<unk>"))
     if metaspace:
         made.pre_tokenizer = cut.Metaspace(prepend_scheme="first" if prefix else "never", split=False)
+    elif gemma:
+        made.normalizer, made.pre_tokenizer = normalizers.Replace(" ", "▁"), cut.Split(" ", "merged_with_previous")
     else:
         first = [normalizers.Prepend("▁")] if prefix else []
         made.normalizer = normalizers.Sequence([*first, normalizers.Replace(" ", "▁")])
     last = [decoders.Strip(" ", 1, 0)] if prefix else []
     made.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), *last])
     made.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
-    made.add_tokens([AddedToken("<tool>", normalized=False)])
+    more = [run for run in RUNS if "\t" not in run and len(run) < 6] if gemma else []
+    made.add_tokens([AddedToken(token, normalized=False) for token in ("<tool>", *more)])
     return PreTrainedTokenizerFast(tokenizer_object=made, unk_token="<unk>", bos_token="<s>", eos_token="</s>",
                                    clean_up_tokenization_spaces=False)  # fmt: skip
 
@@ -107,6 +120,7 @@ FAMILIES = {
     "default, first": lambda: pieces(metaspace=True),
     "default, none": lambda: pieces(prefix=False),
     "default, never": lambda: pieces(prefix=False, metaspace=True),
+    "default, gemma": lambda: pieces(prefix=False, gemma=True),
 }
 
 
@@ -143,6 +157,8 @@ def test_llama_cpp_and_the_tokenizer_read_back_cut_the_same(written, name):
     keys = read(path).metadata
     assert keys["tokenizer.ggml.pre"] == name.split(",")[0]
     texts = TEXTS if name.endswith("first") else TEXTS + SPACE_FIRST + ADDED
+    if name.endswith("gemma"):
+        texts = texts + [f"a{' ' * n}b{chr(9) * n}c{chr(10) * (n + 1)}▁▁d" for n in range(1, 40)]
     want = ids(tokenizer, texts)
     assert in_llama_cpp(path, texts) == want
     again = load(path)[1]
@@ -236,10 +252,33 @@ def test_other_tokenizers_are_refused(written, name, change, words):
         llama.tokenizer_keys(changed(written(name)[0], change))
 
 
+def test_runs_are_from_the_left_and_share_a_score(written):
+    tokenizer, path = written("default, gemma")
+    keys = read(path).metadata
+    scores = dict(zip(keys["tokenizer.ggml.tokens"], keys["tokenizer.ggml.scores"], strict=True))
+    assert {scores[run] for run in RUNS if len(run) > 2} == {0.0} and -4 < scores["▁▁"] < 0  # one merge makes two
+    described = json.loads(tokenizer.backend_tokenizer.to_str())
+    merges = described["model"]["merges"]
+    merges[: 3 * 55] = merges[: 3 * 55][::-1]  # the longest right part first
+    with pytest.raises(ValueError, match="merges to a token in a row, as SentencePiece does, got"):
+        llama.tokenizer_keys(changed(tokenizer, lambda d: d.update(described)))
+
+
+def test_a_token_of_pictures_without_a_row_is_left_out():
+    tokenizer = FAMILIES["default"]()
+    size = len(tokenizer)
+    tokenizer.add_tokens(["<image_soft_token>"], special_tokens=True)
+    assert len(llama.tokenizer_keys(tokenizer, size)["tokenizer.ggml.tokens"]) == size
+    assert llama.tokenizer_keys(tokenizer)["tokenizer.ggml.tokens"][-1] == "<image_soft_token>"
+    tokenizer.add_tokens(["<call>"], special_tokens=True)
+    with pytest.raises(ValueError, match="tokenizer must have at most"):
+        llama.tokenizer_keys(tokenizer, size)
+
+
 def test_a_byte_without_a_token_is_refused(written):
     described = json.loads(written("default")[0].backend_tokenizer.to_str())
-    tokens = [token for token in described["model"]["vocab"] if token != "<0x41>"]
-    with pytest.raises(ValueError, match="a token for each byte, as llama.cpp expects, <0x41> is missing"):
+    tokens = [token for token in described["model"]["vocab"] if token != "<0xC3>"]
+    with pytest.raises(ValueError, match="a token for each byte, as llama.cpp expects, <0xC3> is missing"):
         sentencepiece.keys(described, tokens, np.ones(len(tokens), np.int32), 0)
 
 

@@ -1,12 +1,14 @@
 """Which models a GGUF file holds: llama.cpp's names of architectures and tensors, and the order of q's and k's rows.
 
 llama.cpp turns pairs of neighbours in the "llama" architecture, numbers half a head apart in the others, as Hugging
-Face does. So the rows of q and k move in "llama" files, and in no other. Source: llama.cpp's conversion/llama.py,
-conversion/qwen.py and llama-arch.cpp; names as in the gguf package's TensorNameMap.
+Face does. So the rows of q and k move in "llama" files, and in no other. Gemma multiplies by 1 + its norms' weights,
+and a file holds the sums. Source: llama.cpp's conversion/llama.py, qwen.py and gemma.py, llama-arch.cpp and src/models;
+names as in the gguf package's TensorNameMap.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from torch import Tensor
@@ -31,6 +33,14 @@ class Architecture(NamedTuple):
     biases      roles of the linears that may have one
     head_norms  q and k are normalized head by head before they are turned
     rope        kinds of rotary scaling (transformers' rope_type) that llama.cpp computes for it
+    activation  transformers' name of the feed-forward part's
+    own_head    whether the output layer may be another matrix than the embedding
+    shift       what a file adds to the weights of norms
+    windows     of so many layers the last attends to all tokens, the others to a window of them; 0: no windows
+    local       layers with a window turn by a rotary base of their own, unscaled
+    caps        soft caps (names as in a config) that it has: True where there must be one
+    wide        of so many layers it divides scores by √(width / heads), not by √head_dim: the largest of a family
+    names       roles of tensors that other architectures call otherwise
     """
 
     name: str
@@ -38,6 +48,19 @@ class Architecture(NamedTuple):
     biases: tuple[str, ...]
     head_norms: bool
     rope: tuple[str, ...]
+    activation: str = "silu"
+    own_head: bool = True
+    shift: float = 0.0
+    windows: int = 0
+    local: bool = False
+    caps: Mapping[str, bool] = {}
+    wide: int = 0
+    names: Mapping[str, str] = {}
+
+    @property
+    def model_type(self) -> str:
+        """transformers' name of a model that a file of it becomes."""
+        return {"gemma3": "gemma3_text"}.get(self.name, self.name)
 
     def heads(self, config) -> dict[str, int]:
         """Role -> heads of the linears whose rows are permuted."""
@@ -47,37 +70,62 @@ class Architecture(NamedTuple):
     def holds(self, name: str) -> bool:
         """Whether llama.cpp reads a tensor of this name, such as "blk.0.attn_q.bias"."""
         role, leaf = name.split(".")[-2:]
-        return role in self.biases if leaf == "bias" else self.head_norms or role not in HEAD_NORMS
+        if leaf == "bias":
+            return role in self.biases
+        return (self.head_norms or role not in HEAD_NORMS) and (self.own_head or role != "output")
+
+    def shift_of(self, name: str) -> float:
+        """What the file adds to a tensor of this name."""
+        return self.shift if name.endswith("norm.weight") else 0.0
 
 
 _QKV, _REST = ("attn_q", "attn_k", "attn_v"), ("attn_output", "ffn_gate", "ffn_up", "ffn_down")
+_GEMMA = dict(permuted=False, biases=(), rope=("default", "linear"), activation="gelu_pytorch_tanh", shift=1.0)
+_FOUR_NORMS = {"post_attention_layernorm": "post_attention_norm", "pre_feedforward_layernorm": "ffn_norm",
+               "post_feedforward_layernorm": "post_ffw_norm"}  # fmt: skip
 ARCHITECTURES = {
     a.name: a for a in (
         Architecture("llama", True, (*_QKV, *_REST), False, ("default", "linear", "yarn", "llama3")),
         Architecture("qwen2", False, _QKV, False, ("default", "linear", "yarn")),
         Architecture("qwen3", False, (), True, ("default", "linear", "yarn")),
+        Architecture("gemma", head_norms=False, own_head=False, **_GEMMA),
+        Architecture("gemma2", head_norms=False, own_head=False, windows=2, wide=46, names=_FOUR_NORMS,
+                     caps={"attn_logit_softcapping": True, "final_logit_softcapping": True}, **_GEMMA),
+        Architecture("gemma3", head_norms=True, windows=6, local=True, wide=62, names=_FOUR_NORMS,
+                     caps={"final_logit_softcapping": False}, **_GEMMA),
     )
 }  # fmt: skip
-OF_MODEL_TYPE = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
+OF_MODEL_TYPE = {a.model_type: name for name, a in ARCHITECTURES.items()} | {"mistral": "llama"}
 
 
 def of_config(config) -> Architecture:
     """The architecture of a transformers config; ValueError for one that is not written, or not as it is configured."""
     if config.model_type not in OF_MODEL_TYPE:
         raise ValueError(f"model must be one of {', '.join(OF_MODEL_TYPE)}, got model_type {config.model_type!r}")
-    if getattr(config, "hidden_act", "silu") != "silu":
-        raise ValueError(f"model must have the activation silu, as llama.cpp computes it, got {config.hidden_act!r}")
-    if "sliding_attention" in (getattr(config, "layer_types", None) or ()):
+    found = ARCHITECTURES[OF_MODEL_TYPE[config.model_type]]
+    activation = getattr(config, "hidden_activation", None) or getattr(config, "hidden_act", "silu")
+    if activation != found.activation:
+        raise ValueError(f"model must have the activation {found.activation}, as llama.cpp computes it,"
+                         f" got {activation!r}")  # fmt: skip
+    if not found.windows:
+        _check_windows(config)
+    return found
+
+
+def _check_windows(config) -> None:
+    """ValueError for windows where llama.cpp has none."""
+    kinds, window = getattr(config, "layer_types", None) or (), getattr(config, "sliding_window", None)
+    if "sliding_attention" in kinds:
         raise ValueError("model must attend to all tokens, as llama.cpp computes it, got layers of sliding_attention")
-    window, context = getattr(config, "sliding_window", None), config.max_position_embeddings
-    if not getattr(config, "layer_types", None) and window is not None and window < context:  # as in Mistral 7B v0.1
-        raise ValueError("model must attend to all tokens, as llama.cpp computes it,"
-                         f" got a sliding_window of {window} in a context of {context}")  # fmt: skip
-    return ARCHITECTURES[OF_MODEL_TYPE[config.model_type]]
+    context = config.max_position_embeddings
+    if not kinds and window is not None and window < context:  # as in Mistral 7B v0.1
+        raise ValueError("model must attend to all tokens, as llama.cpp computes it, got a sliding_window of"
+                         f" {window} in a context of {context}: with max_position_embeddings of {window} in its"
+                         " config.json it does")  # fmt: skip
 
 
-def gguf_name(name: str) -> str:
-    """llama.cpp's name of a parameter; ValueError for one that it does not know.
+def gguf_name(name: str, architecture: Architecture = ARCHITECTURES["llama"]) -> str:
+    """llama.cpp's name of a parameter; ValueError for one that it does not know. (Linears have one name everywhere.)
 
     >>> gguf_name("model.layers.3.self_attn.q_proj.weight")
     'blk.3.attn_q.weight'
@@ -86,21 +134,23 @@ def gguf_name(name: str) -> str:
     if stem in OUTSIDE:
         return f"{OUTSIDE[stem]}.{leaf}"
     parts = stem.split(".", 3)
-    if len(parts) == 4 and parts[:2] == ["model", "layers"] and parts[3] in INSIDE:
-        return f"blk.{int(parts[2])}.{INSIDE[parts[3]]}.{leaf}"
-    raise ValueError(f"{name} has no counterpart in a llama GGUF file: only Llama-like dense models are written")
+    inside = INSIDE | architecture.names
+    if len(parts) == 4 and parts[:2] == ["model", "layers"] and parts[3] in inside:
+        return f"blk.{int(parts[2])}.{inside[parts[3]]}.{leaf}"
+    raise ValueError(f"{name} has no counterpart in a {architecture.name} GGUF file: only dense models are written")
 
 
-def hf_name(name: str) -> str:
+def hf_name(name: str, architecture: Architecture = ARCHITECTURES["llama"]) -> str:
     """The way back from gguf_name."""
     stem, _, leaf = name.rpartition(".")
     outside = {ours: theirs for theirs, ours in OUTSIDE.items()}
     if stem in outside:
         return f"{outside[stem]}.{leaf}"
-    parts, inside = stem.split("."), {ours: theirs for theirs, ours in INSIDE.items()}
+    inside = {ours: theirs for names in (INSIDE, architecture.names) for theirs, ours in names.items()}
+    parts = stem.split(".")
     if len(parts) == 3 and parts[0] == "blk" and parts[1].isdecimal() and parts[2] in inside:
         return f"model.layers.{int(parts[1])}.{inside[parts[2]]}.{leaf}"
-    raise ValueError(f"{name} is no tensor of a Llama model")
+    raise ValueError(f"{name} is no tensor of a {architecture.name} model")
 
 
 def permute(w: Tensor, heads: int) -> Tensor:

@@ -1,6 +1,6 @@
 """A checkpoint of Hugging Face as GGUF, as llama.cpp's converter and quantizer would leave it: keys and tensors.
 
-Llama, Mistral, Qwen2 and Qwen3; `architectures` says what they differ in.
+Llama, Mistral, Qwen2, Qwen3 and Gemma 1 to 3 (text); `architectures` says what they differ in.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from course_lib.artifacts.gguf import architectures, mixes, rope
+from course_lib.artifacts.gguf import architectures, attention, mixes, rope
 from course_lib.artifacts.gguf.architectures import ROPE_FREQS, gguf_name, hf_name, permute, unpermute
 from course_lib.artifacts.gguf.tensors import FLOATS, type_id
 from course_lib.artifacts.gguf.tokenizer import tokenizer_keys
@@ -98,11 +98,17 @@ def _in_the_file(config, weights) -> Iterator[tuple[str, tuple, Callable]]:
     for theirs, (shape, read) in weights.items():
         if theirs == "lm_head.weight" and config.tie_word_embeddings or theirs.endswith("rotary_emb.inv_freq"):
             continue
-        name = gguf_name(theirs)
+        name = gguf_name(theirs, architecture)
         if not architecture.holds(name):
             raise ValueError(f"{theirs} has no counterpart in a GGUF file of the architecture {architecture.name}")
         n = heads.get(name.split(".")[-2])
-        yield name, shape, (lambda read=read, n=n: permute(read(), n)) if n else read
+        yield name, shape, functools.partial(_in_ggmls_order, read, n, architecture.shift_of(name))
+
+
+def _in_ggmls_order(read: Callable, heads: int | None, shift: float) -> Tensor:
+    """A weight as the file has it: rows permuted where it has heads, a norm's shift added in float32."""
+    w = permute(read(), heads) if heads else read()
+    return w.float() + shift if shift else w
 
 
 def _part(name: str, shape: tuple, read: Callable, mix: str, model: mixes.Model, imatrix: Mapping) -> Part:
@@ -140,6 +146,7 @@ def keys(config, mix: str, vocabulary: int) -> dict:
         f"{name}.attention.value_length": head_dim,
         f"{name}.attention.layer_norm_rms_epsilon": float(config.rms_norm_eps),
         f"{name}.rope.dimension_count": head_dim,
+        **attention.keys(config, architecture, head_dim),
         **rope.keys(config, architecture),
     }
 

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from course_lib.artifacts.gguf import rope, scales
+from course_lib.artifacts.gguf import attention, rope, scales
 from course_lib.artifacts.gguf.architectures import ARCHITECTURES, ROPE_FREQS, Architecture, hf_name, unpermute
 from course_lib.artifacts.gguf.reader import GGUFError, GGUFFile, read
 from course_lib.artifacts.gguf.tokenizer import token_id, tokenizer_of
@@ -33,10 +33,11 @@ def load(path, blocks: bool = False):
 
 def keeping_blocks(model, file: GGUFFile):
     """The model of a file with QuantLinears over the file's blocks, moved to a GPU if there is one."""
-    heads = architecture_of(file).heads(model.config)
+    architecture = architecture_of(file)
+    heads = architecture.heads(model.config)
     for name in _weights(file):
         info, role = file.tensors[name], name.split(".")[-2]
-        ours = _known(name).removesuffix(".weight")
+        ours = _known(name, architecture).removesuffix(".weight")
         if info.type not in TYPES or name.endswith(".bias") or scales.scale(file, name) is not None:
             continue
         linear = model.get_submodule(ours)
@@ -85,14 +86,19 @@ def config_of(file: GGUFFile):
         for name, role in (("attention_bias", "attn_q"), ("mlp_bias", "ffn_up")):
             config[name] = f"blk.0.{role}.bias" in file.tensors
     _check_sizes(config, keys, file, arch)
+    config |= attention.parameters(keys, architecture, config)
     config["rope_parameters"] = _rope(file, architecture, head_dim)
-    return AutoConfig.for_model(arch, **config)
+    return AutoConfig.for_model(architecture.model_type, **config)
 
 
 def _rope(file: GGUFFile, architecture: Architecture, head_dim: int) -> dict:
     base = _number(file.metadata, f"{architecture.name}.rope.freq_base", float, rope.ROPE_BASE)
     given = torch.from_numpy(file.tensor(ROPE_FREQS)) if ROPE_FREQS in file.tensors else None
-    return rope.parameters(file.metadata, architecture, base, given, head_dim)
+    found = rope.parameters(file.metadata, architecture, base, given, head_dim)
+    if not architecture.local:
+        return found
+    local = _number(file.metadata, f"{architecture.name}.{rope.WINDOWS_BASE}", float, rope.ROPE_BASE)
+    return {"full_attention": found, "sliding_attention": {"rope_type": "default", "rope_theta": local}}
 
 
 def _vocabulary_size(keys: dict, arch: str) -> int:
@@ -139,23 +145,27 @@ def model_of(file: GGUFFile):
     wanted = {name: tuple(p.shape) for name, p in model.state_dict().items()}
     if config.tie_word_embeddings:
         del wanted["lm_head.weight"]
+    architecture = architecture_of(file)
     for name in _weights(file):
         info = file.tensors[name]
-        if wanted.pop(_known(name), None) != info.shape:
+        if not architecture.holds(name) or wanted.pop(_known(name, architecture), None) != info.shape:
             raise GGUFError(f"{name} has the shape {info.shape}, which the keys do not describe")
     if wanted:
         raise GGUFError(f"{len(wanted)} tensors are missing, {min(wanted)} among them")
-    heads, state = architecture_of(file).heads(config), {}
+    heads, state = architecture.heads(config), {}
     for name in _weights(file):
         w, role = torch.from_numpy(file.tensor(name)), name.split(".")[-2]
         factor = scales.scale(file, name)
         w = w if factor is None else w * factor
-        state[_known(name)] = unpermute(w, heads[role]).contiguous() if role in heads else w
+        w = w - shift if (shift := architecture.shift_of(name)) else w
+        state[_known(name, architecture)] = unpermute(w, heads[role]).contiguous() if role in heads else w
     if config.tie_word_embeddings:
         state["lm_head.weight"] = state["model.embed_tokens.weight"]
     model.load_state_dict(state, assign=True)
     model.tie_weights()
     model.model.rotary_emb = type(model.model.rotary_emb)(config)  # its frequencies are in no file
+    if hasattr(model.model.embed_tokens, "scalar_embed_scale"):  # nor is Gemma's factor of the embedding
+        model.model.embed_tokens.embed_scale = torch.tensor(model.model.embed_tokens.scalar_embed_scale)
     return model.eval()
 
 
@@ -164,8 +174,8 @@ def _weights(file: GGUFFile) -> list[str]:
     return [name for name in scales.weights(file) if name != ROPE_FREQS]
 
 
-def _known(name: str) -> str:
+def _known(name: str, architecture: Architecture) -> str:
     try:
-        return hf_name(name)
+        return hf_name(name, architecture)
     except ValueError as error:
         raise GGUFError(str(error)) from None

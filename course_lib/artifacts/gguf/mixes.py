@@ -24,7 +24,7 @@ class Model(NamedTuple):
     @property
     def is_70b(self) -> bool:
         """llama.cpp's type "70B": 80 layers; of a llama also query heads that share their key/value heads."""
-        return self.layers == 80 and {"llama": self.gqa > 1, "qwen2": True, "qwen3": False}[self.architecture]
+        return self.layers == 80 and {"llama": self.gqa > 1, "qwen2": True}.get(self.architecture, False)
 
 
 BASE = {  # mix: (base type, llama.cpp's number in general.file_type)

@@ -18,6 +18,7 @@ from course_lib.artifacts.gguf.architectures import Architecture
 from course_lib.artifacts.gguf.values import GGUFError
 
 ROPE_BASE = 10_000.0  # what llama.cpp takes where the key is missing
+WINDOWS_BASE = "rope.freq_base_swa"  # Gemma 3's layers with a window turn by another base, and are not scaled
 _PUBLISHED = (1.0, 4.0, 8192)  # low_freq_factor, high_freq_factor and original context of every Llama 3.1, 3.2 and 3.3
 _CLOSE = 1e-5  # relative: what float32 loses between a parameter and the tensor
 _NEEDED = {"default": (), "linear": ("factor",), "yarn": ("factor", "original_max_position_embeddings"),
@@ -27,6 +28,12 @@ _NEEDED = {"default": (), "linear": ("factor",), "yarn": ("factor", "original_ma
 def of_config(config, architecture: Architecture) -> dict:
     """`rope_parameters` of a transformers config; ValueError for a scaling that llama.cpp does not compute."""
     rope = getattr(config, "rope_parameters", None) or {"rope_theta": getattr(config, "rope_theta", ROPE_BASE)}
+    if "full_attention" in rope:
+        local, rope = rope["sliding_attention"], rope["full_attention"]
+        if local.get("rope_type", "default") != "default":
+            raise ValueError("model must have unscaled rotary positions in layers with a window, as llama.cpp computes"
+                             f" them, got rope_type {local['rope_type']!r}")  # fmt: skip
+        rope = rope | {"local_theta": local.get("rope_theta")}
     kind = rope.get("rope_type", "default")
     if kind not in architecture.rope:
         raise ValueError(f"model must have rotary positions of a kind that llama.cpp computes for {architecture.name}"
@@ -36,7 +43,7 @@ def of_config(config, architecture: Architecture) -> dict:
         if rope.get(name) not in usual:
             raise ValueError(f"model must have rotary positions without a {name} of its own, which llama.cpp does not"
                              f" compute, got {rope[name]!r}")  # fmt: skip
-    for name in ("rope_theta", *_NEEDED[kind]):
+    for name in ("rope_theta", *_NEEDED[kind], *(("local_theta",) if "local_theta" in rope else ())):
         if type(rope.get(name)) not in (int, float) or not 0 < rope[name] < math.inf:
             raise ValueError(f"model must have a positive number as {name} of its {kind} positions,"
                              f" got {rope.get(name)!r}")  # fmt: skip
@@ -47,6 +54,8 @@ def keys(config, architecture: Architecture) -> dict:
     """The keys of ARCHITECTURE.rope.*, without dimension_count."""
     rope, name = of_config(config, architecture), f"{architecture.name}.rope"
     found = {f"{name}.freq_base": float(rope["rope_theta"])}
+    if "local_theta" in rope:
+        found[f"{architecture.name}.{WINDOWS_BASE}"] = float(rope["local_theta"])
     if rope.get("rope_type") in ("linear", "yarn"):
         found |= {f"{name}.scaling.type": rope["rope_type"], f"{name}.scaling.factor": float(rope["factor"])}
     if rope.get("rope_type") == "yarn":

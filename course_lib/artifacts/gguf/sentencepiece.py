@@ -1,16 +1,18 @@
 """SentencePiece's tokenizers in a GGUF file (tokenizer.ggml.model "llama"): tokens with scores instead of merges.
 
-Llama 2, TinyLlama and Mistral write a space as ▁, and a character without a token as its bytes, <0x00> to <0xFF>.
+Llama 2, TinyLlama, Mistral and Gemma write a space as ▁, a character without a token as its bytes, <0x00> to <0xFF>.
 llama.cpp joins the two neighbours whose join is the token of the highest score, the leftmost of equals; tokenizer.json
 has merges in an order instead. Both do the same where every way to make a token from two others is a merge, and the
-merges that make one token follow each other. transformers' conversion from SentencePiece leaves them so.
+merges that make one token follow each other. transformers' conversion from SentencePiece leaves them so, but for tokens
+of one score: Gemma's runs of spaces, tabs and line ends, whose merges are mixed, the longest left part first. A run of
+one character grows from its left in either order.
 Source: llm_tokenizer_spm in llama-vocab.cpp. (llama.cpp's converter reads scores from tokenizer.model. Where only
 tokenizer.json is left, it gives every token the same, which joins in another order.)
 """
 
 from __future__ import annotations
 
-from itertools import groupby
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -36,9 +38,11 @@ def keys(described: dict, tokens: list[str], kinds: np.ndarray, unknown: int | N
     ▁ before the first word only, or not before a space, llama.cpp puts it before every stretch of text.
     """
     places, kinds = {token: number for number, token in enumerate(tokens)}, kinds.copy()
-    if missing := [byte for byte in BYTES if byte not in places]:
+    here = [byte for byte in BYTES if byte in places]
+    itself = [byte for number, byte in enumerate(BYTES[:128]) if chr(number) in places]  # such as Gemma 2's tab
+    if missing := [byte for byte in BYTES if byte not in {*here, *itself}]:
         raise ValueError(f"tokenizer must have a token for each byte, as llama.cpp expects, {missing[0]} is missing")
-    kinds[[places[byte] for byte in BYTES]] = BYTE
+    kinds[[places[byte] for byte in here]] = BYTE
     if unknown is not None:
         kinds[unknown] = UNKNOWN
     return {
@@ -56,13 +60,7 @@ def _pairs(merges: list) -> list[tuple[str, str]]:
 
 def _scores(merges: list[tuple[str, str]], tokens: list[str], kinds: np.ndarray) -> np.ndarray:
     """float32: 0, -1, -2 … of the tokens in the order in which merges make them; those that none makes come last."""
-    made = [token for token, _ in groupby("".join(pair) for pair in merges)]
-    rank = {token: place for place, token in enumerate(made)}
-    if len(rank) < len(made):
-        again = next(token for place, token in enumerate(made) if rank[token] != place)
-        raise ValueError(
-            f"tokenizer must have the merges to a token in a row, as SentencePiece does, got {again!r} twice"
-        )
+    rank = {"".join(pair): place for place, row in enumerate(_rows(merges)) for pair in row}
     normal = {token for token, kind in zip(tokens, kinds, strict=True) if kind == NORMAL}
     known = set(merges)
     for token in normal:
@@ -71,6 +69,28 @@ def _scores(merges: list[tuple[str, str]], tokens: list[str], kinds: np.ndarray)
                 raise ValueError(f"tokenizer must merge any two tokens that make a third, as SentencePiece's does,"
                                  f" got no merge of {pair[0]!r} and {pair[1]!r}")  # fmt: skip
     return np.array([-rank.get(token, len(rank)) for token in tokens], np.float32)
+
+
+def _rows(merges: list[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
+    """Stretches of merges that make one token, or several runs that grow from the left; ValueError for others."""
+    last, start = {"".join(pair): place for place, pair in enumerate(merges)}, 0
+    while start < len(merges):
+        end = place = start
+        while place <= end:
+            end, place = max(end, last["".join(merges[place])]), place + 1
+        row, start = merges[start : end + 1], end + 1
+        made = ["".join(pair) for pair in row]
+        from_the_left = all(len(a[0]) >= len(b[0]) for a, b in zip(row, row[1:], strict=False))
+        if len(set(made)) > 1 and not (from_the_left and all(is_run(token) for token in made)):
+            again = next(token for k, token in enumerate(made) if token in made[:k] and token != made[k - 1])
+            raise ValueError("tokenizer must have the merges to a token in a row, as SentencePiece does,"
+                             f" got {again!r} twice")  # fmt: skip
+        yield row
+
+
+def is_run(token: str) -> bool:
+    """Whether a token is one character again and again."""
+    return len(set(token)) == 1
 
 
 def _splits(token: str, vocabulary) -> list[tuple[str, str]]:
@@ -83,9 +103,11 @@ def _prefix(described: dict) -> bool:
     """Whether ▁ stands before text; ValueError unless spaces become ▁ and nothing else happens before the merges."""
     normalizer, cut = described.get("normalizer"), described.get("pre_tokenizer")
     steps = normalizer.get("normalizers", [normalizer]) if normalizer else []
+    spaces = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE}
+    if spaces in steps and cut and cut["type"] == "Split" and cut["pattern"] == {"String": " "}:
+        cut = None  # Gemma's: no space is left where it would cut
     if cut and not steps and cut["type"] == "Metaspace" and cut["replacement"] == SPACE and not cut.get("split", True):
         return cut["prepend_scheme"] != "never"
-    spaces = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE}
     for before, prefix in (([{"type": "Prepend", "prepend": SPACE}], True), ([], False)):
         if steps == [*before, spaces] and not cut:
             return prefix
@@ -96,8 +118,9 @@ def _prefix(described: dict) -> bool:
 def build(keys: dict, tokens: list[str]):
     """The `tokenizers.Tokenizer` of a file with tokenizer.ggml.model "llama", without its special tokens.
 
-    Its merges are all ways to make a token from two others, the highest score first; of tokens with one score the first
-    in the list, where llama.cpp takes the leftmost in the text. GGUFError for scores that do not go with the tokens.
+    Its merges are all ways to make a token from two others, the highest score first; of tokens with one score runs from
+    the left, else the first in the list, where llama.cpp takes the leftmost in the text. GGUFError for scores that do
+    not go with the tokens.
     """
     from tokenizers import Tokenizer, decoders, models, normalizers
 
@@ -108,7 +131,9 @@ def build(keys: dict, tokens: list[str]):
     vocabulary, merges = {token: number for number, token in enumerate(tokens)}, []
     for score, token in zip(scores, tokens, strict=True):
         if len(token) <= LONGEST:
-            merges += [(-score, vocabulary[token], len(merges), pair) for pair in _splits(token, vocabulary)]
+            run = is_run(token)
+            for pair in _splits(token, vocabulary):
+                merges.append((-score, -len(pair[0]) * run, vocabulary[token], len(merges), pair))
     pairs = [pair for *_, pair in sorted(merges)]
     bpe = Tokenizer(models.BPE(vocab=vocabulary, merges=pairs, byte_fallback=True, fuse_unk=True))
     spaces, first = normalizers.Replace(" ", SPACE), [normalizers.Prepend(SPACE)] if prefix is not False else []

@@ -9,6 +9,9 @@ import numpy as np
 from course_lib.artifacts.gguf import pre_tokenizers, sentencepiece
 from course_lib.artifacts.gguf.values import GGUFError
 
+NO_ROW = (
+    "<image_soft_token>",
+)  # Gemma 3's text models have this token of a picture, and no row of the embedding for it
 SPECIAL = {"bos": "bos", "eos": "eos", "pad": "padding", "unk": "unknown"}  # transformers' name of a token: ggml's
 
 
@@ -23,6 +26,7 @@ def tokenizer_keys(tokenizer, size: int | None = None) -> dict:
         raise ValueError(f"tokenizer must be a byte-level BPE, got {described['model']['type']}")
     known = {number: token for token, number in tokenizer.get_vocab().items()}
     size = size or max(known) + 1
+    known = {number: token for number, token in known.items() if number < size or token not in NO_ROW}
     if max(known) >= size:
         raise ValueError(f"tokenizer must have at most {size} tokens, as the embedding has rows, got {max(known) + 1}")
     of = dict.fromkeys(known, 1) | {t["id"]: 3 if t["special"] else 4 for t in described["added_tokens"]}
