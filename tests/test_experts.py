@@ -6,7 +6,7 @@ from test_calibrate_pipeline import tokens
 
 from course_lib import Scheme, artifacts, quantize
 from course_lib.calibrate import hessian, quantize_model
-from course_lib.calibrate.experts import Experts, unfused
+from course_lib.calibrate.experts import Experts, hearing_all, unfused
 from course_lib.calibrate.gptq import gptq
 
 INT4 = Scheme.int(4, "full", 16, scale_dtype=torch.float16)
@@ -75,6 +75,50 @@ def test_gptq_measures_each_expert_on_the_tokens_that_it_gets():
     want, got = gptq(w, H, INT4), result.qtensors["model.layers.0.mlp.experts.2.gate_proj"]
     assert (got.codes == want.codes).float().mean() > 0.99
     assert (got.codes == gptq(w, hessian(seen["x"]), INT4).codes).float().mean() < 0.99  # all tokens: other codes
+
+
+def test_with_all_experts_each_hears_everybody_and_the_model_stays_the_same():
+    """The experts of layer 0 read what attention gives; its H over all tokens is one for all of them."""
+    model, ids = mixtral(), tokens(8, 24, vocabulary=50)
+    apart = unfused(model)
+    with hearing_all(apart):
+        torch.testing.assert_close(logits(apart, ids), logits(model, ids), rtol=1e-4, atol=1e-5)
+    assert not any(module.hear_all for module in apart.modules() if isinstance(module, Experts))
+    result = quantize_model(model, INT4, "gptq", [ids], all_experts=True)
+    first = quantize_model(model, INT4, "gptq", [ids], skip=("lm_head", "experts", r".*layers\.1\..*"))
+    seen = {}
+    first.model.layers[0].mlp.experts.register_forward_pre_hook(lambda _, args: seen.update(x=args[0]))
+    logits(first, ids)
+    x, fused = seen["x"], model.model.layers[0].mlp.experts
+    for i in range(4):
+        part = result.get_submodule(f"model.layers.0.mlp.experts.{i}")
+        for name, linear in (("gate", part.gate_proj), ("up", part.up_proj)):
+            w = fused.gate_up_proj[i].chunk(2)[name == "up"]
+            assert (linear.qtensor.codes == gptq(w, hessian(x), INT4).codes).float().mean() > 0.99
+        inner = part.act_fn(part.gate_proj(x)) * part.up_proj(x)  # behind the rounded gate and up
+        assert (
+            part.down_proj.qtensor.codes == gptq(fused.down_proj[i], hessian(inner), INT4).codes
+        ).float().mean() > 0.99
+
+
+def test_an_expert_that_no_token_was_sent_to_may_be_rounded_to_nearest():
+    """Three tokens, two experts each: most of sixteen stay unheard, in both layers."""
+    model, ids = mixtral(experts=16), tokens(1, 3, vocabulary=50)
+    result = quantize_model(model, INT4, "gptq", [ids], unheard="nearest")
+    assert len(result.qtensors) == 2 * (4 + 16 * 3)
+    chosen = {}
+    plain = quantize_model(model, INT4, "gptq", [ids], skip=("lm_head", "experts", r".*layers\.1\..*"))
+    plain.model.layers[0].mlp.experts.register_forward_pre_hook(lambda _, args: chosen.update(i=args[1]))
+    logits(plain, ids)
+    fused = model.model.layers[0].mlp.experts
+    same = [torch.equal(result.qtensors[f"model.layers.0.mlp.experts.{i}.down_proj"].codes,
+                        quantize(fused.down_proj[i], INT4).codes) for i in range(16)]  # fmt: skip
+    unheard = [i not in chosen["i"].flatten().tolist() for i in range(16)]
+    assert same == unheard and 10 <= sum(unheard) < 16
+    everybody = quantize_model(model, INT4, "gptq", [ids], all_experts=True)  # then nobody is unheard
+    assert len(everybody.qtensors) == len(result.qtensors)
+    with pytest.raises(ValueError, match="unheard must be 'error' or 'nearest', got 'skip'"):
+        quantize_model(model, INT4, "gptq", [ids], unheard="skip")
 
 
 def test_an_expert_without_tokens_is_named():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -23,16 +24,35 @@ class Expert(nn.Module):
 
 
 class Experts(nn.ModuleList):
-    """What transformers' fused experts compute: y = Σ p_k · expert_k(x) over the experts that a token was sent to."""
+    """What transformers' fused experts compute: y = Σ p_k · expert_k(x) over the experts that a token was sent to.
+
+    hear_all    every expert also runs on the tokens of the others; what it makes of them is thrown away
+    """
+
+    hear_all = False
 
     def forward(self, hidden_states: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
         out = torch.zeros_like(hidden_states)  # (tokens, hidden)
         for i, expert in enumerate(self):
             token, place = torch.where(top_k_index == i)
+            heard = expert(hidden_states) if self.hear_all else None
             if len(token):
-                y = expert(hidden_states[token]) * top_k_weights[token, place, None]
-                out.index_add_(0, token, y.to(out.dtype))
+                y = expert(hidden_states[token]) if heard is None else heard[token]
+                out.index_add_(0, token, (y * top_k_weights[token, place, None]).to(out.dtype))
         return out
+
+
+@contextmanager
+def hearing_all(model: nn.Module, all_experts: bool = True) -> Iterator[None]:
+    """Inside the `with`, every expert of `model` hears all tokens, if `all_experts`; the model computes the same."""
+    apart = [module for module in model.modules() if isinstance(module, Experts)]
+    for module in apart:
+        module.hear_all = all_experts
+    try:
+        yield
+    finally:
+        for module in apart:
+            module.hear_all = False
 
 
 def unfused(model: nn.Module, keep: Callable[[str], bool] = lambda name: False) -> nn.Module:

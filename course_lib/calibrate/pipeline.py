@@ -63,8 +63,9 @@ def quantize_model(
                  head tied to the embedding, if not skipped, gets a weight of its own
     activations  Scheme of every quantized linear's inputs (see QuantLinear), or None
     options      of the method: for "gptq" those of `gptq` (act_order=True …) or solve=your (w, H, scheme) -> QTensor,
-                 for "awq" those of `awq` (alpha_grid, clip, duo), for "autoround" those of `autoround.learn` (iters,
-                 rate) and quantized_input, for "qat" those of `qat.train` (steps, rate), for "hqq" those of `hqq`
+                 and for experts all_experts=True, unheard="nearest" (see `sequential.gptq_block`); for "awq" those of
+                 `awq` (alpha_grid, clip, duo), for "autoround" those of `autoround.learn` (iters, rate) and
+                 quantized_input, for "qat" those of `qat.train` (steps, rate), for "hqq" those of `hqq`
 
     The copy has `.qtensors` (name -> QTensor) and `.quantized_fraction` (share of the parameters). A quantized copy
     may be quantized again: linears skipped the first time get the second scheme, which is how mixes are made.

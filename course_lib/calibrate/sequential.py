@@ -11,6 +11,7 @@ from course_lib.calibrate import autoround
 from course_lib.calibrate.awq import rescale
 from course_lib.calibrate.blocks import Flow, blocks_of, inputs_of, plan_of
 from course_lib.calibrate.calibration import batches_for
+from course_lib.calibrate.experts import hearing_all
 from course_lib.calibrate.gptq import gptq
 from course_lib.calibrate.rtn import rtn
 from course_lib.calibrate.solve import named, own, round_in_place
@@ -23,18 +24,32 @@ from course_lib.qtensor import QTensor
 OneBlock = Callable[..., dict[str, QTensor]]
 
 
-def gptq_block(flow: Flow, inside: dict[str, nn.Linear], scheme, solve=None, **options) -> dict[str, QTensor]:
+def gptq_block(
+    flow: Flow, inside: dict[str, nn.Linear], scheme, solve=None, all_experts=False, unheard="error", **options
+) -> dict[str, QTensor]:
     """GPTQ in true-sequential order: H of o is measured behind the quantized q, k, v, and so on.
 
     options are those of `gptq`; solve is a function (w, H, scheme) -> QTensor, such as your own, to use instead.
+    all_experts measures each expert's H on all tokens, not on its own (llm-compressor's default). A linear that never
+    ran, an expert that no token was sent to, is named in a ValueError; unheard="nearest" rounds it to nearest instead.
     """
+    if unheard not in ("error", "nearest"):
+        raise ValueError(f"unheard must be 'error' or 'nearest', got {unheard!r}")
+    with hearing_all(flow.block, all_experts):
+        return _gptq_block(flow, inside, scheme, solve, unheard == "nearest", options)
+
+
+def _gptq_block(flow, inside, scheme, solve, may_be_silent, options) -> dict[str, QTensor]:
     done: dict[str, QTensor] = {}
     order, again, silent = plan_of(inside, flow.block, flow.shapes()) if inside else ([], set(), {})
     for group in order:
         once = again.isdisjoint(group)
         found = inputs_of(group, flow.block, flow.calls(), lambda: Running(sample_rows=0), once)
-        require_all(found, group)
-        done |= _solved(group, {name: running.H for name, running in found.items()}, scheme, solve, **options)
+        deaf = {name: linear for name, linear in group.items() if may_be_silent and name not in found}
+        heard = {name: linear for name, linear in group.items() if name not in deaf}
+        require_all(found, heard)
+        done |= _solved(heard, {name: running.H for name, running in found.items()}, scheme, solve, **options)
+        done |= _rounded(deaf, scheme)
         if not again and not silent:
             flow.finish(_finished(flow.block, inside, done))
     return done
