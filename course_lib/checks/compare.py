@@ -5,7 +5,7 @@ What is accepted for what:
 | expected | accepted |
 |---|---|
 | tensor | a torch tensor of that shape and dtype; a numpy array of that shape and kind (float64 as float32) |
-| tensor with no axes | also a Python number, or numpy's |
+| tensor with no axes | also a Python number, numpy's, or torch's of another dtype |
 | number | also a tensor or array with no axes; 7.0 counts as the integer 7 |
 | bytes | bytes |
 | tuple or list | either, of that length |
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from course_lib.checks import lacking
 from course_lib.checks.shorten import describe, number
 
 
@@ -53,7 +54,7 @@ def fit(got, expected, where: str = ""):
         return _fit_tensor(got, expected, where)
     if isinstance(expected, AnyShape):
         same = isinstance(got, torch.Tensor) and got.dtype == expected.dtype
-        return got if same else _mismatch(got, expected, where, more=_how_to_write(got, expected.dtype))
+        return got if same else _mismatch(got, expected, where, more=lacking.how_to_write(got, expected.dtype))
     if isinstance(expected, (tuple, list)):
         return _fit_sequence(got, expected, where)
     if isinstance(expected, dict):
@@ -74,16 +75,6 @@ def fit(got, expected, where: str = ""):
 def _mismatch(got, expected, where: str, kind=Mismatch, more: str = ""):
     place = f" as {where}" if where else ""
     raise kind(f"expected {wanted(expected)}{place}, got {describe(got)}{more}")
-
-
-def _how_to_write(got, dtype: torch.dtype) -> str:
-    """How a tensor of the learner's own would get its dtype: torch reads a type off how its numbers are written."""
-    if isinstance(got, (list, tuple)):
-        return f"; write torch.tensor(…{'' if dtype == torch.float32 else f', dtype={dtype}'})"
-    if not isinstance(got, torch.Tensor):
-        return ""
-    whole = dtype == torch.float32 and got.dtype == torch.int64
-    return "; write 1.0 for 1" if whole else f"; add dtype={dtype}"
 
 
 def wanted(expected) -> str:
@@ -122,17 +113,20 @@ def _holds(dtype: torch.dtype, array: np.ndarray) -> bool:
 
 
 def _fit_tensor(got, expected: torch.Tensor, where: str):
-    if expected.ndim == 0 and isinstance(got, (int, float)) and not isinstance(got, bool):
-        if _kind(expected.dtype) == "f" or _integral(got):
-            return torch.tensor(got, dtype=torch.float64).to(expected.dtype)
+    one = _unwrap(got)
+    if expected.ndim == 0 and isinstance(one, (int, float)) and not isinstance(one, bool):
+        if _kind(expected.dtype) == "f" or _integral(one):
+            return torch.tensor(one, dtype=torch.float64).to(expected.dtype)
     if isinstance(got, np.ndarray):
         same_kind = _kind(torch.from_numpy(got).dtype) == _kind(expected.dtype)
         if got.shape == tuple(expected.shape) and same_kind and _holds(expected.dtype, got):
             return torch.from_numpy(got).to(expected.dtype)
-    if not isinstance(got, torch.Tensor) or got.dtype != expected.dtype:
-        _mismatch(got, expected, where)
+    if not isinstance(got, torch.Tensor):
+        _mismatch(got, expected, where, more=lacking.how_to_make(got, expected.dtype))
+    if got.dtype != expected.dtype:
+        _mismatch(got, expected, where, more=lacking.how_to_mend(got, expected))
     if got.shape != expected.shape:
-        _mismatch(got, expected, where, OtherSize)
+        _mismatch(got, expected, where, OtherSize, more=lacking.how_to_mend(got, expected))
     return got
 
 

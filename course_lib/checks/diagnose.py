@@ -1,6 +1,10 @@
 """Name the likely mistake: the known wrong answer that behaves as this one does, everywhere or wherever it is wrong."""
 
+import math
+from collections.abc import Iterator
 from typing import NamedTuple
+
+import torch
 
 from course_lib.checks import compare, run
 from course_lib.checks.runner import Runner
@@ -28,14 +32,32 @@ class Diagnosis(NamedTuple):
                 " in the rest something else is wrong.)")  # fmt: skip
 
 
-def diagnose(exercise, runner: Runner, shown: str = "") -> Diagnosis | None:
-    """The first `Wrong` that behaves as the answer does on every case; else the one that explains most of its failures.
+class Two(NamedTuple):
+    """Two mistakes that together explain every case in which the answer fails."""
+
+    wrong: object
+    second: object
+
+    @property
+    def whole(self) -> bool:
+        """Never: neither of the two explains all."""
+        return False
+
+    def __str__(self) -> str:
+        first, second = (f"{each.name}. {each.diagnosis}" for each in self)
+        return f"Perhaps two mistakes at once: {first} And: {second}"
+
+
+def diagnose(exercise, runner: Runner, shown: str = "") -> "Diagnosis | Two | None":
+    """The first `Wrong` that behaves as the answer does on every case; else two, or one that explains a part.
 
     shown    the name of the case that the learner sees as the counter-example
 
-    Two mistakes at once behave like neither. One of them is named where the answer does as it does in every case in
-    which it differs from the reference, the shown case among them, and where these are at least half of the cases in
-    which the answer fails. Of several the one that differs in most cases is taken.
+    Two mistakes at once behave like neither. A mistake is surely made where the answer does as it does in every result,
+    or entry of a result, in which it differs from the reference. Two such that leave nothing unexplained are named
+    together. Else one is, if the case that is shown and at least half of those in which the answer fails are its.
+    Where one mistake spoils what the other does, one is named that explains three such cases and a third of them,
+    unless what they have in common says little, as a word or a small number does.
     """
     if runner.clock.left() <= 0:
         return None
@@ -49,21 +71,88 @@ def diagnose(exercise, runner: Runner, shown: str = "") -> Diagnosis | None:
         if all(_same(runner, other, case) for case in runner.cases):
             return Diagnosis(wrong, 1, 1)
         others.append((wrong, other))
-    return _part(runner, others, shown) if exercise.takes_function else None
+    if not exercise.takes_function:
+        return None
+    clock = run.Clock(SECONDS)
+    return _two(runner, others, clock) or _part(runner, others, shown, clock)
 
 
-def _part(runner: Runner, others: list[tuple[object, Runner]], shown: str) -> Diagnosis | None:
+def _two(runner: Runner, others: list[tuple[object, Runner]], clock) -> Two | None:
+    failing = {entry for case in runner.cases for entry in _entries(runner, runner, case) if not entry.right}
+    failing, made = {entry.name for entry in failing}, []
+    for wrong, other in others:
+        if clock.left() <= 0:
+            return None
+        explained = _explained(runner, other)
+        made += [(wrong, explained)] if explained and explained != failing else []
+    pairs = [(len(x & y), a, b) for k, (b, y) in enumerate(made) for a, x in made[:k] if x | y == failing]
+    return Two(*min(pairs, key=lambda pair: pair[0])[1:]) if pairs else None
+
+
+def _explained(runner: Runner, other: Runner) -> set:
+    """The names of the entries in which a known wrong answer is wrong, if the answer is so in all; else none."""
+    found = set()
+    for case in runner.cases:
+        for entry in _entries(runner, other, case):
+            if not entry.right:
+                if not entry.same:
+                    return set()
+                found.add(entry.name)
+    return found
+
+
+class _Entry(NamedTuple):
+    """One entry of a result: whether another answer has there what the reference has, and what the answer has."""
+
+    name: tuple
+    right: bool
+    same: bool
+
+
+def _entries(runner: Runner, other: Runner, case) -> Iterator[_Entry]:
+    """What another answer does on a case, entry by entry where both give dicts or tuples of the right form."""
+    mine, theirs, expected = runner.outcome(case), other.outcome(case), runner.expected(case)
+    values = [_fitted(outcome.value, expected) if outcome.kind == "value" else None for outcome in (mine, theirs)]
+    keys = list(expected) if isinstance(expected, dict) else range(len(expected)) if isinstance(expected, tuple) else []
+    if not keys or any(type(v) is not type(expected) or len(v) != len(expected) for v in values):
+        yield _Entry((case.name, None), _right(runner, other, case), _same(runner, other, case, touched=False))
+        return
+    near = runner.exercise.alike
+    for key in keys:
+        a, b, e = (v[key] for v in (*values, expected))
+        yield _Entry((case.name, key), _near(b, e, e, near), _near(a, b, e, near))
+
+
+def _part(runner: Runner, others: list[tuple[object, Runner]], shown: str, clock) -> Diagnosis | None:
     failing = [case for case in runner.cases if not _right(runner, runner, case)]
     first = [case for case in failing if case.name == shown][:1]
-    best, most, clock = None, max(0, len(failing) - 1) // 2, run.Clock(SECONDS)
+    best, most, loose, found = None, max(0, len(failing) - 1) // 2, None, max(2, (len(failing) - 1) // 3)
     for wrong, other in others:
         if clock.left() <= 0:
             break
         if all(_same(runner, other, case, touched=False) for case in first):
             differs = [case for case in runner.cases if not _right(runner, other, case)]
-            if len(differs) > most and all(_same(runner, other, case, touched=False) for case in differs):
-                best, most = Diagnosis(wrong, len(differs), len(failing)), len(differs)
-    return best
+            made = [case for case in differs if _same(runner, other, case, touched=False)]
+            if len(made) == len(differs) > most:
+                best, most = Diagnosis(wrong, len(made), len(failing)), len(made)
+            if first and len(made) > found and all(_telling(runner.outcome(case)) for case in first):
+                loose, found = Diagnosis(wrong, len(made), len(failing)), len(made)
+    return best or loose
+
+
+def _telling(outcome: run.Outcome) -> bool:
+    """Whether two answers hardly have this in common by chance: some number in it is not whole, or not small."""
+    return outcome.kind == "value" and any(n != int(n) or abs(n) >= 100 for n in _numbers(outcome.value))
+
+
+def _numbers(value) -> list[float]:
+    if isinstance(value, torch.Tensor):
+        value = [] if value.is_complex() else value.double().flatten()[:100].tolist()
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        return [n for item in value for n in _numbers(item)]
+    return [value] if isinstance(value, (int, float)) and math.isfinite(value) else []
 
 
 def _right(runner: Runner, other: Runner, case) -> bool:

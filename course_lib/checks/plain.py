@@ -50,7 +50,10 @@ def plain(value, depth: int = 0):
         return _array(value)
     if isinstance(value, (tuple, list, dict)):
         return _container(value, depth)
-    raise Unreadable(f"an object of type {type(value).__name__}")
+    name = type(value).__name__
+    if name in ("generator", "set", "map", "filter", "zip", "dict_keys", "dict_values", "range"):
+        raise Unreadable(f"a {name}; list(…) makes a list of it")
+    raise Unreadable(f"an object of type {name}")
 
 
 def _number(value):

@@ -9,7 +9,7 @@ import linecache
 import os
 from dataclasses import dataclass
 
-from course_lib.checks import limit, plain
+from course_lib.checks import errors, limit, plain
 
 MAX_PRINTED = 2000  # characters of the learner's own prints that are kept
 
@@ -78,7 +78,7 @@ def _same(before, after) -> bool:
 
 
 def sentence(err: BaseException, fn=None) -> str:
-    """One sentence: what was raised, why, and on which line of the learner's code."""
+    """What was raised, why, on which line of the learner's code, and what helps if that is known; no full stop."""
     name = type(err).__name__
     if isinstance(err, RecursionError):
         what = "RecursionError (it calls itself without an end)"
@@ -87,7 +87,8 @@ def sentence(err: BaseException, fn=None) -> str:
     else:
         reason = _reason(err)
         what = f"{name}: {reason}" if reason else name
-    return f"raised {what}{_line(err, fn)}"
+    helps = errors.remark(what)
+    return f"raised {what}{_line(err, fn)}" + (f". What helps: {helps}" if helps else "")
 
 
 def _reason(err: BaseException) -> str:

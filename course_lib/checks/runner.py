@@ -57,7 +57,8 @@ class Runner:
     def _checked(self, outcome, args, kwargs, expected, name, part):
         what, answer = "", {}
         if outcome.kind == "unreadable":
-            what = f"has the wrong type: expected {compare.wanted(expected)}, got {outcome.error}"
+            kind = "returns the wrong kind of result" if self.exercise.takes_function else "is of the wrong kind"
+            what = f"{kind}: expected {compare.wanted(expected)}, got {outcome.error}"
         elif outcome.kind != "value":
             what = outcome.error
         else:

@@ -32,10 +32,13 @@ def number(value, other=None) -> str:
 def _float(value: float, digits: int) -> str:
     if not math.isfinite(value):
         return {math.inf: "inf", -math.inf: "-inf"}.get(value, "nan")
-    text = f"{value:.{digits}g}"
-    if any(c in text for c in ".en"):
-        return text
-    return f"{text}.0" if float(text) == value else repr(value)  # 3091.28 must not look whole
+    for more in (digits, 6, 9, 12):
+        text = f"{value:.{max(digits, more)}g}"
+        if any(c in text for c in ".en"):
+            return text
+        if float(text) == value:
+            return f"{text}.0"
+    return repr(value)  # 3091.28 must not look whole
 
 
 def shorten(value) -> str:

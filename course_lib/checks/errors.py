@@ -1,0 +1,59 @@
+"""What helps against the errors that people new to torch meet most often: one remark for each, found by its text."""
+
+import re
+
+_KNOWN = (
+    (
+        r"Boolean value of Tensor with more than one value",
+        "`if`, `and` and `or` need one truth value: choose number by number with `torch.where` and `&`, "
+        "or ask `.any()` or `.all()`",
+    ),
+    (
+        r"torch\.return_types\.|only integer tensors of a single element can be converted to an index",
+        "`max`, `min`, `sort` and `topk` along an axis give a pair: take `.values` or `.indices` of it",
+    ),
+    (
+        r"tensors used as indices must be",
+        "an index is made of whole numbers: `.long()`; and of what `sort` and `topk` give it is `.indices`",
+    ),
+    (r"cannot be converted to Scalar|only one element tensors", "`float()`, `int()` and `.item()` take one number"),
+    (
+        r"The size of tensor a .* must match|match the broadcast shape|shape mismatch: value tensor",
+        "axes are matched from the last one backwards: `keepdim=True` or `[:, None]` keeps one for the rows",
+    ),
+    (
+        r"shapes cannot be multiplied|size mismatch, got input",
+        "in `a @ b` the columns of a meet the rows of b: is a `.T` missing, or one too many?",
+    ),
+    (
+        r"to have the same dtype|scalar type .* but found",
+        "`@` wants one dtype on both sides: `.float()` or `.int()` first",
+    ),
+    (r"can't be cast to the desired output type", "`w /= s` keeps the dtype of w: write `w = w / s`"),
+    (
+        r"(minimum|maximum)\(\): argument .* must be Tensor",
+        "`torch.minimum` and `torch.maximum` compare two tensors: `.clamp(min=…)` and `.clamp(max=…)` take a number",
+    ),
+    (
+        r"shift.* not implemented for '|bitwise.* not implemented for '",
+        "bits are those of whole numbers: `.long()` first",
+    ),
+    (r"for \^:", "in Python a power is written `**`"),
+    (r"ellipsis", "a `...` of the stub is still there"),
+)
+_IMPORTS = {"np": "import numpy as np", "F": "import torch.nn.functional as F"}
+_MODULES = ("math", "torch", "numpy", "struct", "hashlib", "random", "itertools", "statistics", "functools")
+
+
+def remark(said: str) -> str:
+    """What helps against an error, given as "Type: text"; "" where nothing is known.
+
+    >>> remark("NameError: name 'math' is not defined")
+    'write `import math` into this cell'
+    """
+    missing = re.match(r"NameError: name '(\w+)' is not defined", said)
+    if missing:
+        name = missing[1]
+        line = _IMPORTS.get(name) or (f"import {name}" if name in _MODULES else "")
+        return f"write `{line}` into this cell" if line else ""
+    return next((help_ for pattern, help_ in _KNOWN if re.search(pattern, said)), "")
