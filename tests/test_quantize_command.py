@@ -136,7 +136,7 @@ def test_every_method_with_every_mix_is_refused_in_one_sentence(checkpoint, tmp_
         (("--gguf", "Q4_0", "--samples", "4"), "--samples needs --calibration"),
         *(
             (("--gguf", mix), f"--gguf {mix} needs an importance matrix: give --calibration prose, or --imatrix FILE")
-            for mix in ("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M", "IQ3_XXS", "IQ3_XS")
+            for mix in ("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M", "IQ3_XXS", "IQ3_XS", "Q2_K_S")
         ),
     ],
 )

@@ -60,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--iters", type=int, help=f"autoround: steps of descent a block (default: {DEFAULTS['iters']})")
     gguf = result.add_argument_group("GGUF, instead of --method, --bits, --group and --layout")
     gguf.add_argument("--gguf", metavar="MIX", help=f"write a GGUF file: {', '.join(mixes.WRITTEN)}")
-    wanted = "importance matrix, which IQ3_XS and less need; --calibration makes one from text"
+    wanted = "importance matrix, which Q2_K_S and IQs up to IQ3_XS need; --calibration makes one from text"
     gguf.add_argument("--imatrix", metavar="FILE", help=wanted)
     return result
 

@@ -38,7 +38,8 @@ BASE = {  # mix: (base type, llama.cpp's number in general.file_type)
     "TQ1_0": ("TQ1_0", 36), "TQ2_0": ("TQ2_0", 37),
 }  # fmt: skip
 WRITTEN = tuple(mix for mix, (base, _) in BASE.items() if not base.startswith("IQ") or base in ggml.WRITTEN)
-NEED_IMATRIX = tuple(mix for mix in BASE if mix.startswith(("IQ1", "IQ2", "IQ3_X")))  # llama-quantize refuses without
+NEED_IMATRIX = tuple(mix for mix in BASE if mix.startswith(("IQ1", "IQ2", "IQ3_X")) or mix == "Q2_K_S")
+# llama-quantize refuses these without one: tensor_requires_imatrix in llama-quant.cpp
 FALLBACK = {"Q2_K": "Q4_0", "Q3_K": "Q4_0", "Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0", "TQ1_0": "Q4_0",
             "TQ2_0": "Q4_0"}  # fmt: skip
 FALLBACK |= dict.fromkeys((name for name in ggml.TYPES if name.startswith("IQ") and name != "IQ4_NL"), "IQ4_NL")
