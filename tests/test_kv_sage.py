@@ -149,6 +149,17 @@ def test_a_whole_model_attends_so(padded):
     assert torch.equal(again, base), "the model itself is untouched"
 
 
+@pytest.mark.parametrize("family, more", [("gemma2", {"attn_logit_softcapping": 2.0}), ("gpt_oss", {})])
+def test_attention_with_more_to_it_than_softmax_is_refused(family, more):
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    sizes = dict(hidden_size=32, intermediate_size=32, num_hidden_layers=2, num_attention_heads=4, head_dim=8,
+                 num_key_value_heads=2, vocab_size=40, bos_token_id=0, eos_token_id=0, pad_token_id=0)  # fmt: skip
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **sizes | more)).eval()
+    with torch.no_grad(), pytest.raises(ValueError, match="by softmax of its scores and nothing else, got s"):
+        sage.attending(model, Sage())(torch.arange(1, 9)[None])
+
+
 def test_it_writes_a_reply_from_a_cache():
     model = tiny.llama(seed=3)
     ids = torch.randint(model.config.vocab_size, (1, 12), generator=torch.Generator().manual_seed(1))

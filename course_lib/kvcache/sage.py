@@ -114,11 +114,16 @@ def attending(model: nn.Module, way: Sage, shift: float = 0.0) -> nn.Module:
     """A copy of a transformers model, whose attention everywhere runs this way.
 
     shift    is added to every key's first number after it was turned: a planted mean, that changes no share
+
+    When it runs: ValueError for a model whose scores have a soft cap (Gemma 2) or whose shares have a sink of their own
+    (GPT-OSS), which this leaves out.
     """
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import eager_mask
 
     def forward(module, query, key, value, attention_mask, scaling=None, dropout=0.0, **more):
+        if found := [name for name in ("softcap", "s_aux") if more.get(name) is not None]:
+            raise ValueError(f"model must attend by softmax of its scores and nothing else, got {found[0]}")
         groups = query.shape[1] // key.shape[1]
         key, value = (x.repeat_interleave(groups, 1) for x in (key, value))
         if shift:
