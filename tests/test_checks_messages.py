@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from course_lib.checks import Case, Wrong, check, equals_reference, errors, lacking
+from course_lib.checks import Case, Wrong, check, equals_reference, errors, lacking, namespace, plain
 from course_lib.checks.shorten import number
 from course_lib.checks.verdict import FAIL, PASS
 from tests import toys
@@ -118,6 +118,28 @@ def test_one_number_counts_in_any_form_and_dtype():
 
 def step(w, b):
     return w.abs().max().item() / (2 ** (b - 1) - 1) or 1.0
+
+
+def converted(value, dtype, other):
+    if isinstance(value, torch.Tensor):
+        return value.to(other) if value.dtype == dtype else value
+    if isinstance(value, (list, tuple)):
+        return type(value)(converted(item, dtype, other) for item in value)
+    return value
+
+
+CHOICES = [e for e in namespace.every() if e.kind in ("measure", "design") and e.takes_function]
+
+
+@pytest.mark.parametrize("exercise", CHOICES, ids=lambda exercise: exercise.id)
+def test_who_chooses_the_best_chooses_the_same_in_float64(exercise):
+    """The best of a case is the best by more than rounding: a right answer in float64 must not lose a race of ulps."""
+
+    def doubled(*args):
+        given = converted(plain.fresh(args), torch.float32, torch.float64)
+        return converted(exercise.reference(*given), torch.float64, torch.float32)
+
+    assert exercise.judge(doubled).state == PASS
 
 
 def test_a_set_and_a_generator_are_told_to_become_a_list():

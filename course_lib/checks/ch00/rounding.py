@@ -71,9 +71,9 @@ def rounding(w, s):
             "`ceil` goes up even from 7.1. `torch.round` takes the nearest whole number.",
         ),
         Wrong(
-            "rounded to one decimal place",
+            "a step of 0.1, whatever s is",
             lambda w, s: torch.round(w, decimals=1),
-            "One decimal place is a step of 0.1, whatever s is. Count in steps first: w / s.",
+            "One decimal place is a step of 0.1. Here s says how long a step is. Count in steps of s first: w / s.",
         ),
         Wrong(
             "rounded the weight itself",
@@ -94,6 +94,16 @@ def rounding(w, s):
             "nothing rounded",
             lambda w, s: w * 1.0,
             "These are the weights as they came. Round the number of steps, w / s, before you go back.",
+        ),
+        Wrong(
+            "the sign lost",
+            lambda w, s: s * torch.round(w.abs() / s),
+            "`abs` takes the sign off, and nothing brings it back. Steps are counted below zero as well as above.",
+        ),
+        Wrong(
+            "no more than seven steps",
+            lambda w, s: s * torch.clip(torch.round(w / s), -7, 7),
+            "Seven steps are all that four bits can count: chapter 01. Here any whole number of steps is allowed.",
         ),
     ],
     hints=[

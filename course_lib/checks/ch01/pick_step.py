@@ -111,6 +111,11 @@ def pick_step(top, target):
             lambda top, target: (2.0 * target, max(2, math.ceil(math.log2(top / (2 * target) - 0.5) + 1))),
             "You let q go up to 2^(b−1). The symmetric grid stops at 2^(b−1) − 1, one mark earlier.",
         ),
+        Wrong(
+            "bits before the step",
+            lambda top, target: pick_step(top, target)[::-1],
+            "The step comes first, then the bits: return s, b.",
+        ),
     ],
     hints=[
         "Which step makes half a step exactly the target? Then: how far does the ruler reach with b bits?",

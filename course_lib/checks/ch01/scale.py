@@ -135,6 +135,11 @@ def scale(w, b):
             lambda w, b: _one_if_zero((2 ** (b - 1) - 1) / _top(w), w),
             "That is the number of steps per unit, 1/s. The step itself is max|w| / qmax.",
         ),
+        Wrong(
+            "only whole steps",
+            lambda w, b: _one_if_zero(_top(w) // (2 ** (b - 1) - 1), w),
+            "`//` drops everything behind the point, and a step is rarely a whole number. Divide with `/`.",
+        ),
     ],
     hints=[
         "The largest weight in size must get the code qmax: max|w| / s = qmax. Solve for s. And if every weight is 0?",

@@ -55,6 +55,13 @@ def _lopsided(w, b, c):
     return (s * torch.clip(torch.round(w / s), -qmax, qmax - 1) - w).square().mean().item()
 
 
+def _upwards(w, b):
+    """From the smallest clip up, and no code is clipped."""
+    top, qmax = w.abs().max().item(), 2 ** (b - 1) - 1
+    clips = [top * i / 100 for i in range(1, 101)]
+    return min(clips, key=lambda c: (_rounded(w, c / qmax) - w).square().mean().item())
+
+
 def _in_range(got, w, b):
     top = w.abs().max().item()
     return 0 < got <= top * (1 + 1e-5) or f"The clip must lie above 0 and not beyond max|w| = {top:.4g}; got {got:.4g}."
@@ -174,6 +181,16 @@ def best_clip(w, b):
             "a percentage, not the clip",
             lambda w, b: 100 * best_clip(w, b) / w.abs().max().item(),
             "You found how many percent of max|w| are best. Return the clip itself, in the units of w.",
+        ),
+        Wrong(
+            "the codes not limited",
+            _upwards,
+            "The smallest clips win in yours. Clip the codes to ±qmax, or a smaller step always looks better.",
+        ),
+        Wrong(
+            "the least error, not its clip",
+            lambda w, b: _error(w, b, best_clip(w, b)),
+            "That is how small the error gets. Asked is the clip with which it gets so small.",
         ),
     ],
     hints=[

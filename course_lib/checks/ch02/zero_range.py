@@ -157,6 +157,11 @@ def group_parameters(w, b):
             lambda w, b: _plain(-w.abs().amax(1), w.abs().amax(1), b, _or_one),
             "−max|w| … max|w| holds 0, but for one-sided groups it is twice as wide as it must be.",
         ),
+        Wrong(
+            "one question for all groups",
+            lambda w, b: _plain(*_ends(w), b, lambda s: 1.0 if s == 0 else s),
+            "`if s == 0` asks one question for all groups. `torch.where(s > 0, s, 1.0)` asks each of them.",
+        ),
     ],
     hints=[
         "Do for every row what your repaired grid did for one tensor. Which rows still end with s = 0?",

@@ -122,7 +122,7 @@ def best_alpha(x, w, alphas, b):
         Case("a loud channel", *_layer(0, 2, 3, 2, loud=50.0), [0.0, 0.5, 1.0], 8),
         Case("a loud channel of small weights", *_layer(1, 3, 3, 2, loud=64.0, small=1 / 64), [0.0, 0.25, 0.5, 1.0], 8),
         Case("4 bits", *_layer(2, 3, 4, 2, loud=10.0), [0.0, 0.25, 0.5, 0.75, 1.0], 4),
-        Case("large weights in one channel", *_layer(3, 3, 4, 2, small=30.0), [0.0, 0.25, 0.5, 0.75, 1.0], 4),
+        Case("large weights in one channel", *_layer(41, 3, 4, 2, small=30.0), [0.0, 0.25, 0.5, 0.75, 1.0], 4),
         Case("nothing loud", *_layer(4, 4, 4, 3), [0.2, 0.4, 0.6, 0.8], 4),
         Case("alphas in another order", *_layer(5, 4, 5, 3, loud=20.0), [1.0, 0.3, 0.7, 0.0, 0.5], 4),
         Case("one large error or many small ones", *_layer(138, 3, 3, 2, loud=8.0), [0.0, 0.25, 0.5, 0.75, 1.0], 4),
@@ -203,6 +203,11 @@ def best_alpha(x, w, alphas, b):
             "always one half",
             lambda x, w, alphas, b: min(alphas, key=lambda a: abs(a - 0.5)),
             "One half is a good first guess. Measure: which of the alphas leaves the least error?",
+        ),
+        Wrong(
+            "the error of the weights",
+            _measured(lambda x, w, xs, ws, b: (_rounded(ws, b, rows=True) * w / ws - w).square().sum()),
+            "You compare weights, and the inputs are rounded, too. What counts is the error of x @ w.T.",
         ),
     ],
     hints=[

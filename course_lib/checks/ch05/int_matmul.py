@@ -144,6 +144,11 @@ def int_matmul(qx, zx, qw, zw):
             lambda qx, zx, qw, zw: (qx - zx) @ (qw - zw).T,
             "Codes are uint8: q − z cannot go below 0 and wraps around, and so does the sum. Say .int() first.",
         ),
+        Wrong(
+            "everything in 8 bits",
+            lambda qx, zx, qw, zw: ((qx - zx) @ (qw - zw).T).int(),
+            "The codes are uint8: differences, products and sums wrap around at 256. `.int()` comes too late.",
+        ),
     ],
     hints=[
         "Multiply (qx − zx)·(qw − zw) out on paper and sum over the channels. How many terms? What shape has each?",

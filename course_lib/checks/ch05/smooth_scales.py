@@ -166,6 +166,11 @@ def smooth_scales(x, w, alpha):
             _only_inputs_guarded,
             "A channel without *weights* divides by zero as well. There s = 1, too.",
         ),
+        Wrong(
+            "1 − α without its brackets",
+            _with(lambda x_max, w_max, alpha: x_max**alpha / w_max**1 - alpha),
+            "`w ** 1 - alpha` is `(w ** 1) - alpha`: a power binds tighter than a minus. Write `w ** (1 - alpha)`.",
+        ),
     ],
     hints=[
         "One maximum over the tokens, one over the outputs. Then a formula of the two, channel by channel.",

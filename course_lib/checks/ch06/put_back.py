@@ -93,7 +93,7 @@ def put_back(q, order, g):
         Wrong(
             "codes mixed twice",
             lambda q, order, g: (q[:, order], put_back(q, order, g)[1]),
-            "g_idx is right. The codes need the *inverse* order, torch.argsort(order): q[:, order] mixes them again.",
+            "The codes need the *inverse* order, torch.argsort(order): q[:, order] mixes them again.",
         ),
         Wrong(
             "codes left in the order of work",

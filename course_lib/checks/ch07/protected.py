@@ -23,6 +23,11 @@ def _old_step(w, s, b):
     return (torch.round(w * s / step).clamp(-q, q)) * step / s
 
 
+def _old_step_unclipped(w, s, b):
+    step = w.abs().amax(dim=1, keepdim=True) / (2 ** (b - 1) - 1)
+    return torch.round(w * s / step) * step / s
+
+
 def _steps(qmax=lambda b: 2 ** (b - 1) - 1, size=torch.abs, dim=1, to_code=torch.round, back=True):
     """The reference with one thing changed."""
 
@@ -146,6 +151,11 @@ def protected(w, s, b):
             "rounded without a step",
             lambda w, s, b: torch.round(w * s) / s,
             "The integers of b bits have to reach over the row. Divide by the step before rounding, multiply after.",
+        ),
+        Wrong(
+            "the step of the old row, and nothing clips",
+            _old_step_unclipped,
+            "Your step comes from w, and codes of w · s then need more than b bits. Take the largest |w · s|.",
         ),
     ],
     hints=[

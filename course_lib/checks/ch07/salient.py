@@ -109,6 +109,11 @@ def salient(x, k):
             _rows,
             "You ranked tokens. A channel is a *column* of x: take the mean over dim=0.",
         ),
+        Wrong(
+            "the loudest last",
+            lambda x, k: x.abs().mean(0).argsort()[-k:],
+            "Sorted upwards, the last k are the right ones, in the wrong order: descending=True, and then the first k.",
+        ),
     ],
     hints=[
         "One number for each channel: how loud it is on average, whatever the sign. Then the places of the k largest.",

@@ -124,7 +124,7 @@ def search(x, w, b, n):
             "s not taken back, or a sum that goes on",
             _with(_scale_left_in),
             "α = 0 wins every time. Is Q(w · s) divided by s before you compare it with w? Does the error of each α "
-            "begin at 0?",
+            "begin at 0? Is k / n a fraction (k // n is 0)?",
         ),
         Wrong(
             "scaled weights met undivided inputs",

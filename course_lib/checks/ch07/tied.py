@@ -39,6 +39,11 @@ def _tiled(s, heads, kv_heads):
     return shared.flatten(), shared.repeat(heads // kv_heads, 1).flatten()
 
 
+def _each_channel(s, heads, kv_heads):
+    shared = s.reshape(kv_heads, heads // kv_heads, -1).mean(1).flatten()
+    return shared, shared.repeat_interleave(heads // kv_heads)
+
+
 def _same_function(run, s, heads, kv_heads):
     """What v gives, divided by s_v, goes to every head that shares it, and there meets columns times s_o."""
     s_v, s_o = run(s, heads, kv_heads)
@@ -136,6 +141,11 @@ def tied(s, heads, kv_heads):
             "one number a head",
             _one_a_head,
             "Channel c of one head meets channel c of the other. Take the mean over heads only, not over channels.",
+        ),
+        Wrong(
+            "channels repeated, not heads",
+            _each_channel,
+            "repeat_interleave on the flat scales repeats single channels. o needs whole heads, one after another.",
         ),
     ],
     hints=[
