@@ -13,7 +13,7 @@ from course_lib.formats import points
 from course_lib.kvcache import KVFormat, QuantizedKVCache, stored_bytes
 from course_lib.kvcache.turbo import Turbo, levels, random_rotation
 from course_lib.kvcache.turbo_cache import TurboKVCache, TurboStore
-from course_lib.viz.plots import ch11
+from course_lib.viz import plots
 from tests import tiny
 
 # Max, "Quantizing for minimum distortion" (1960), table 1: the positive output levels, and the mean squared error
@@ -326,7 +326,8 @@ def test_bad_input_is_told_in_one_sentence(make, told):
 
 
 def test_the_picture_says_its_numbers_and_a_way_keeps_its_mark():
-    figure = ch11.caches({"3 bits": {"a": (0.02, 0.005), "b": (0.01, 0.02)}, "5 bits": {"b": (0.001, 0.0001)}})
+    found = {"3 bits": {"a": (0.02, 0.005), "b": (0.01, 0.02)}, "5 bits": {"b": (0.001, 0.0001)}}
+    figure = plots.kl_by_way(found, title="At equal bytes")
     axes = figure.axes[0]
     assert [t.get_text() for t in axes.get_yticklabels()] == ["3 bits", "a", "b", "5 bits", "b"]
     assert [t.get_text() for t in axes.texts] == ["0.02", "0.01", "0.001"]

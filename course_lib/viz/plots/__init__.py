@@ -12,6 +12,7 @@ _NAMES = {
     "roofline": "sizes",
     "ladder": "quality",
     "my_curve": "quality",
+    "kl_by_way": "quality",
     "pipeline": "pipeline",
     "gpu_speedup": "gpu",
     "gpu_attention": "gpu",

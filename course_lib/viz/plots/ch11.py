@@ -49,35 +49,3 @@ def axes_of_keys(found, title="Loud keys: a range for each channel does not noti
     axes.set_xlabel("KL to reading without a cache (nats, logarithmic)")
     axes.set_title(title)
     return figure
-
-
-_WAYS = (("blue", "s"), ("red", "o"), ("green", "^"), ("purple", "v"), ("ink", "D"), ("muted", "P"))
-
-
-@styled
-def caches(found, title="At equal bytes: who disturbs the bot less?", base="reading without a cache"):
-    """KL to `base`, with its standard error: found {"3 bits": {"KIVI": (0.03, 0.005), …}, …}, a mark for each way."""
-    names = list(dict.fromkeys(name for ways in found.values() for name in ways))
-    figure, axes = new_figure(1.0 + 0.34 * (sum(map(len, found.values())) + len(found)))
-    low, high, y, ticks = float("inf"), 0.0, 0, {}
-    for group, ways in found.items():
-        ticks[y] = group
-        y += 1
-        for name, (kl, stderr) in ways.items():
-            color, marker = _WAYS[names.index(name) % len(_WAYS)]
-            shown = light(color)
-            axes.errorbar(kl, y, xerr=[[min(stderr, 0.9 * kl)], [stderr]], marker=marker, color=shown, capsize=3)
-            axes.annotate(f"{number(kl, 2)}", (kl + stderr, y), (8, -4), textcoords="offset points")
-            ticks[y] = name
-            low, high, y = min(low, kl - min(stderr, 0.6 * kl)), max(high, kl + stderr), y + 1
-    axes.set_xscale("log")
-    axes.set_xlim(low / 1.3, high * 2.5)
-    axes.set_ylim(y - 0.4, -0.6)
-    labels = axes.set_yticks(list(ticks), list(ticks.values())) and axes.get_yticklabels()
-    for label in labels:
-        label.set_fontweight("bold" if label.get_text() in found else "normal")
-    axes.grid(axis="x")
-    axes.tick_params(axis="y", length=0)
-    axes.set_xlabel(f"KL to {base} (nats, logarithmic; bars: one standard error)")
-    axes.set_title(title)
-    return figure

@@ -1,4 +1,4 @@
-"""Plots of quality: the ladder of bit widths, and the learner's own curve."""
+"""Plots of quality: the ladder of bit widths, the learner's own curve, and ways side by side with their errors."""
 
 from course_lib.viz.axis import number
 from course_lib.viz.look import label_points, new_figure, styled
@@ -92,4 +92,36 @@ def my_curve(points, budget_bytes=None, metric="task", title="My curve: bytes ag
     axes.set(title=title, xlabel=f"megabytes as stored{note}", ylabel=label)
     axes.grid(axis="y")
     label_points(axes, [(str(p["name"]), p["bytes"] / 1e6, p[metric]) for p in ordered])
+    return figure
+
+
+_WAYS = (("blue", "s"), ("red", "o"), ("green", "^"), ("purple", "v"), ("ink", "D"), ("muted", "P"))
+
+
+@styled
+def kl_by_way(found, title="At equal bytes: who disturbs the bot less?", base="the 16-bit model"):
+    """KL to `base`, with its standard error: found {"3 bits": {"KIVI": (0.03, 0.005), …}, …}, a mark for each way."""
+    names = list(dict.fromkeys(name for ways in found.values() for name in ways))
+    figure, axes = new_figure(1.0 + 0.34 * (sum(map(len, found.values())) + len(found)))
+    low, high, y, ticks = float("inf"), 0.0, 0, {}
+    for group, ways in found.items():
+        ticks[y] = group
+        y += 1
+        for name, (kl, stderr) in ways.items():
+            color, marker = _WAYS[names.index(name) % len(_WAYS)]
+            shown = light(color)
+            axes.errorbar(kl, y, xerr=[[min(stderr, 0.9 * kl)], [stderr]], marker=marker, color=shown, capsize=3)
+            axes.annotate(f"{number(kl, 2)}", (kl + stderr, y), (8, -4), textcoords="offset points")
+            ticks[y] = name
+            low, high, y = min(low, kl - min(stderr, 0.6 * kl)), max(high, kl + stderr), y + 1
+    axes.set_xscale("log")
+    axes.set_xlim(low / 1.3, high * 2.5)
+    axes.set_ylim(y - 0.4, -0.6)
+    labels = axes.set_yticks(list(ticks), list(ticks.values())) and axes.get_yticklabels()
+    for label in labels:
+        label.set_fontweight("bold" if label.get_text() in found else "normal")
+    axes.grid(axis="x")
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlabel(f"KL to {base} (nats, logarithmic; bars: one standard error)")
+    axes.set_title(title)
     return figure
