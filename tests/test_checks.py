@@ -115,7 +115,8 @@ def test_one_of_two_mistakes_is_named_and_said_to_be_one_of_two(wider):
     assert (both.diagnosis.wrong.name, both.diagnosis.explains, both.diagnosis.failing) == ("no limit", 2, 3)
     assert both.mistake is None  # for the log, and for a class' insights, only what explains all counts
     told = str(wider(lambda x, top=10.0: 2 * x + (x == -4)))
-    assert "Perhaps in part: no limit. Clip the result at top. (It explains 2 of the 3 cases that fail;" in told
+    assert "Perhaps in part: no limit. Clip the result at top. (It explains 2 of the 3 cases that fail, not the" in told
+    assert "there is a second mistake, or another one that looks like it." in told
     assert "Perhaps" not in str(wider(lambda x, top=10.0: 2 * x))
     in_place = wider.judge(lambda x, top=10.0: x.mul_(2))  # that the input changes is told apart
     assert in_place.mistake.name == "no limit"

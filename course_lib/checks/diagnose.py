@@ -28,8 +28,8 @@ class Diagnosis(NamedTuple):
         named = f"{self.wrong.name}. {self.wrong.diagnosis}"
         if self.whole:
             return f"Likely mistake: {named}"
-        return (f"Perhaps in part: {named} (It explains {self.explains} of the {self.failing} cases that fail;"
-                " in the rest something else is wrong.)")  # fmt: skip
+        return (f"Perhaps in part: {named} (It explains {self.explains} of the {self.failing} cases that fail, not the"
+                " rest: there is a second mistake, or another one that looks like it.)")  # fmt: skip
 
 
 class Two(NamedTuple):
@@ -53,9 +53,10 @@ def diagnose(exercise, runner: Runner, shown: str = "") -> "Diagnosis | Two | No
 
     shown    the name of the case that the learner sees as the counter-example
 
-    Two mistakes at once behave like neither. A mistake is surely made where the answer does as it does in every result,
-    or entry of a result, in which it differs from the reference. Two such that leave nothing unexplained are named
-    together. Else one is, if the case that is shown and at least half of those in which the answer fails are its.
+    Two mistakes at once behave like neither. A mistake is likely made where the answer does as it does in every result,
+    or entry of a result, in which it differs from the reference. (Not surely: of single changes to the references that
+    were named in part, about half were others.) Two such that leave nothing unexplained are named together. Else one
+    is, if the case that is shown and at least half of those in which the answer fails are its.
     Where one mistake spoils what the other does, one is named that explains three such cases and a third of them,
     unless what they have in common says little, as a word or a small number does.
     """
