@@ -1,5 +1,7 @@
 """ch08.header: the first bytes of a GGUF file, read by hand."""
 
+import struct
+
 from course_lib.checks import Case, Exercise, Wrong, equals_reference, law
 
 
@@ -35,6 +37,14 @@ def _variant(order="little", counts=8, places=(4, 8, 16), name=lambda data, size
         return number(version, 4), number(tensors, counts), number(keys, counts), text
 
     return answer
+
+
+def _native(data):
+    """What struct.unpack makes of "IQQQ" without a "<": eight bytes are aligned to eight."""
+    if data[:4] != b"GGUF":
+        return None
+    version, tensors, keys, size = struct.unpack_from("@IQQQ", data, 4)
+    return version, tensors, keys, data[32 : 32 + size].decode("utf-8", "replace")
 
 
 def _until_zero(data):
@@ -157,6 +167,16 @@ def header(data):
             "the length read as text",
             _variant(name=lambda data, size: data[24 : 24 + size]),
             "Bytes 24 to 31 are the length of the name. The name begins after them, at byte 32.",
+        ),
+        Wrong(
+            "struct with padding",
+            _native,
+            "Without a `<`, struct aligns each number to its size and skips bytes that GGUF does not have: `<IQQQ`.",
+        ),
+        Wrong(
+            "the name as bytes",
+            lambda data: data[:4] == b"GGUF" and (*header(data)[:3], header(data)[3].encode()) or None,
+            "The name is a text: `.decode()` makes one of its bytes.",
         ),
     ],
     hints=[

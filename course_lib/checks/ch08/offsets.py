@@ -43,6 +43,14 @@ def _whole_sum_up(sizes, alignment):
     return [-(-at // alignment) * alignment for at in _cumulated(sizes, alignment)]
 
 
+def _sizes_down(sizes, alignment):
+    return offsets([size // alignment * alignment for size in sizes], alignment)
+
+
+def _sizes_near(sizes, alignment):
+    return offsets([round(size / alignment) * alignment for size in sizes], alignment)
+
+
 def _aligned(got, sizes, alignment):
     for k, at in enumerate(got):
         if at % alignment:
@@ -136,6 +144,22 @@ def offsets(sizes, alignment):
             "sums rounded, not sizes",
             _whole_sum_up,
             "You rounded the sum of the bare sizes. But the paddings before have moved everything: add padded sizes.",
+        ),
+        Wrong(
+            "where the next one begins",
+            lambda sizes, alignment: [*offsets([*sizes, 0], alignment)[1:]],
+            "You note the place after you have moved on. It belongs to the next tensor: append first, then add.",
+        ),
+        Wrong(
+            "every size rounded down",
+            _sizes_down,
+            "`//` drops what does not fill a whole alignment, and the next tensor begins inside this one. Round up.",
+        ),
+        Wrong(
+            "every size rounded to the nearest",
+            _sizes_near,
+            "`round` goes down from 5 / 32, and the next tensor begins inside this one. Round up: -(-size // "
+            "alignment).",
         ),
     ],
     hints=[

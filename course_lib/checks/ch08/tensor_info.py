@@ -1,5 +1,7 @@
 """ch08.tensor_info: the bytes that announce a tensor."""
 
+import struct
+
 from course_lib.checks import Case, Exercise, Wrong, equals_reference, law
 
 
@@ -29,6 +31,14 @@ def _variant(order="little", length=8, dims=4, dim=8, offset_bytes=8, shape_of=l
     return answer
 
 
+def _native(name, shape, type_id, offset):
+    text = name.encode()
+    dims = b"".join(struct.pack("Q", n) for n in reversed(shape))
+    return (
+        struct.pack("Q", len(text)) + text + struct.pack("I", len(shape)) + dims + struct.pack("@IQ", type_id, offset)
+    )
+
+
 def _length(got, name, shape, type_id, offset):
     text = len(name.encode())
     right = 8 + text + 4 + 8 * len(shape) + 4 + 8
@@ -45,7 +55,7 @@ def _fields(got, name, shape, type_id, offset):
         piece, right = got[at : at + size], value if isinstance(value, bytes) else value.to_bytes(size, "little")
         if piece != right:
             shown = repr(name) if isinstance(value, bytes) else value
-            return f"Bytes {at} to {at + size - 1} are the {what}, {shown}: {right.hex(' ')}. Yours: {piece.hex(' ')}."
+            return f"Bytes {at} to {at + size - 1} are the {what} ({shown}): {right.hex(' ')}. Yours: {piece.hex(' ')}."
         at += size
     return True
 
@@ -125,6 +135,16 @@ def tensor_info(name, shape, type_id, offset):
             "always four dimensions",
             _variant(count=lambda shape: 4, shape_of=lambda s: (*s[::-1], 1, 1, 1, 1)[:4]),
             "Old formats filled up with ones. Here the number of dimensions is written, and only those follow.",
+        ),
+        Wrong(
+            "struct with padding",
+            _native,
+            "Without a `<`, struct puts four bytes of padding between a u32 and a u64 behind it. Write `<IQ`.",
+        ),
+        Wrong(
+            "the offset forgotten",
+            lambda name, shape, type_id, offset: tensor_info(name, shape, type_id, offset)[:-8],
+            "The last eight bytes are missing: after the type comes the offset, a u64.",
         ),
     ],
     hints=[

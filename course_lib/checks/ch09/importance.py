@@ -110,6 +110,11 @@ def importance(chunks):
             lambda chunks: chunks[-1].square().mean(0),
             "Only the last chunk is left in yours. Add them up.",
         ),
+        Wrong(
+            "one number for all columns",
+            lambda chunks: torch.cat(chunks).square().mean(),
+            "That is one mean of everything. Each column has one of its own: mean(0) of all tokens.",
+        ),
     ],
     hints=[
         "Two running totals: the sum of x² of each column, and the number of tokens. Divide once, at the end.",

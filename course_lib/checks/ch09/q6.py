@@ -22,6 +22,10 @@ def _high(qh):
     return [qh & 3, qh >> 2 & 3, qh >> 4 & 3, qh >> 6]
 
 
+def _halves(codes):
+    return codes[:, ::2], codes[:, 1::2]
+
+
 def _with(low=_low, high=_high, join=lambda a, b: a | b << 4, off=32, order=lambda parts: torch.cat(parts, dim=1)):
     def variant(ql, qh):
         return (join(order(low(ql)), order(high(qh))).to(torch.int16) - off).to(torch.int8)
@@ -154,6 +158,16 @@ def q6(ql, qh):
             "neighbours side by side",
             _with(order=lambda parts: torch.stack(parts, dim=2).flatten(1)),
             "The four codes of a byte of qh stand k places apart in the block, not side by side: cat, not stack.",
+        ),
+        Wrong(
+            "even and odd bytes",
+            _with(low=lambda ql: [*_halves(ql & 15), *_halves(ql >> 4)]),
+            "You took every second byte of ql. Its two halves are wanted: chunk(2, dim=1).",
+        ),
+        Wrong(
+            "only qh side by side",
+            lambda ql, qh: (torch.cat(_low(ql), 1) | torch.stack(_high(qh), 2).flatten(1) << 4).to(torch.int8) - 32,
+            "The low bits are right. The four numbers of a byte of qh stand k places apart, too: cat, not stack.",
         ),
     ],
     hints=[

@@ -134,6 +134,11 @@ def scales(data):
             _with(sc=lambda f, s, t: t & 15 | (f >> 6 & 1) << 4, m=lambda f, s, t: t >> 4 | (s >> 6 & 1) << 4),
             "Each of the last four lacks two bits, and you brought back one: numbers from 32 on are still wrong.",
         ),
+        Wrong(
+            "+ before the shift",
+            _with(sc=lambda f, s, t: t & 15 + f >> 6 << 4, m=lambda f, s, t: t >> 4 + s >> 6 << 4),
+            "`a >> 6 << 4 + b` is `a >> 6 << (4 + b)`: + binds tighter than shifts and &. Use |, or brackets.",
+        ),
     ],
     hints=[
         "Draw byte 0: bits 0 to 5 are scale 0. Bits 6 and 7 are the top two bits of scale 4, whose other four bits are "

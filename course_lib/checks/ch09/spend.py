@@ -1,5 +1,7 @@
 """ch09.spend: which tensors get more bits, when bytes are short: a mix of one's own."""
 
+import itertools
+
 from course_lib.checks import Case, Exercise, Wrong, equals_reference, law
 
 
@@ -40,6 +42,12 @@ def _afterwards(gains, costs, budget):
             chosen.append(name)
             budget -= costs[name]
     return chosen
+
+
+def _best_set(gains, costs, budget):
+    sets = [names for n in range(len(gains) + 1) for names in itertools.combinations(gains, n)]
+    within = [names for names in sets if sum(costs[name] for name in names) <= budget]
+    return list(max(within, key=lambda names: sum(gains[name] for name in names)))
 
 
 def _within(got, gains, costs, budget):
@@ -156,6 +164,12 @@ def spend(gains, costs, budget):
             "sorted back",
             _with(order="sorted"),
             "The right ones, in the order of the file. Asked is the order in which you chose.",
+        ),
+        Wrong(
+            "the best set",
+            _best_set,
+            "That is the set that gains most, which takes for ever with many tensors. Asked is the simple rule: best "
+            "first.",
         ),
     ],
     hints=[

@@ -158,6 +158,28 @@ def cache_bytes(layers, tokens, batch):
             _first_for_all,
             "You took every layer for a copy of the first. In a hybrid they differ: add them up one by one.",
         ),
+        Wrong(
+            "the return inside the loop",
+            lambda layers, tokens, batch: cache_bytes(layers[:1], tokens, batch),
+            "Your function returns after the first layer. Move the return out of the loop, to the left.",
+        ),
+        Wrong(
+            "the latent part in every head",
+            _variant(mla=lambda x: x["heads"] * x["rank"] + x["rope"]),
+            "The latent vector is there once: each head computes its own keys and values from it.",
+        ),
+        Wrong(
+            "None compared with a number",
+            _variant(kept=lambda n, w: min(n, w)),
+            "`min(tokens, None)` cannot be told. A window of None means that the layer keeps all tokens: ask for it "
+            "first.",
+        ),
+        Wrong(
+            "MLA overlooked",
+            _variant(mla=lambda x: 2 * x["kv_heads"] * x["head_dim"]),
+            'An MLA layer has no "kv_heads": it keeps rank + rope numbers a token. `if "rank" in layer` tells it '
+            "apart.",
+        ),
     ],
     hints=[
         "How many numbers does one layer keep of one token? How many tokens does it keep? Multiply, add the layers up, "

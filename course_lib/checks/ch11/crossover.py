@@ -97,6 +97,16 @@ def crossover(matrices, bits, numbers, kv_bits):
             _variant(lambda m, b, n, k: _up(m / n)),
             "That compares how many numbers there are. A step moves bits: multiply both sides by theirs.",
         ),
+        Wrong(
+            "always one more",
+            _variant(lambda m, b, n, k: int(m * b // (n * k)) + 1),
+            "Where it comes out even, that is a token too many: 160 bits are as many as 160. Round up, do not add 1.",
+        ),
+        Wrong(
+            "rounded to the nearest",
+            _variant(lambda m, b, n, k: round(m * b / (n * k))),
+            "To the nearest is down in half of all cases, and then the cache is still the smaller. Round up.",
+        ),
     ],
     hints=[
         "A step reads every weight once for the whole batch, and each sequence's own cache. At how many tokens are "

@@ -200,6 +200,16 @@ def leave(recent, window, block):
             _dropped,
             "Exactly `window` tokens stay, so those between the last block and the window are lost. They have to stay.",
         ),
+        Wrong(
+            "the window cut off the end",
+            lambda recent, window, block: (leave(recent, window, block)[0], recent[-window:]),
+            "recent[-window:] is the bare window. What does not fill a block stays, too: recent[n:].",
+        ),
+        Wrong(
+            "staying before leaving",
+            lambda recent, window, block: leave(recent, window, block)[::-1],
+            "The right two parts, the wrong way round: what leaves comes first.",
+        ),
     ],
     hints=[
         "How many tokens are there beyond the window? How many whole blocks is that?",

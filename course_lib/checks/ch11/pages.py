@@ -148,6 +148,17 @@ def pages(lengths, shared, block):
             _one_more,
             "n // block + 1 is one too many where n fills its blocks exactly: 32 tokens are two blocks of 16.",
         ),
+        Wrong(
+            "counted once too often",
+            lambda lengths, shared, block: _no_sharing(lengths, shared, block) - shared // block,
+            "With three sequences the common blocks are there once, not twice: take them off len(lengths) − 1 times.",
+        ),
+        Wrong(
+            "private tokens counted from their own start",
+            lambda lengths, shared, block: -(-shared // block) + _rest_alone(lengths, shared, block) - shared // block,
+            "Blocks begin at multiples of the block, not where the texts part: count whole sequences, less the common"
+            " blocks.",
+        ),
     ],
     hints=[
         "There are two faults, and both are a rounding. Which way does a half-filled block go at the end of a "
