@@ -83,6 +83,11 @@ def parameters(lo, hi, b):
             "In Python `^` compares bits, and 2 ^ 4 is 6. A power is written `**`: `2**b - 1`.",
         ),
         Wrong(
+            "twice b, not two to the b",
+            lambda lo, hi, b: ((hi - lo) / (2 * b - 1), round(-lo * (2 * b - 1) / (hi - lo))),
+            "`2 * b` is twice b. b bits have `2**b` codes: each bit doubles their number.",
+        ),
+        Wrong(
             "15 gaps whatever b is",
             lambda lo, hi, b: ((hi - lo) / 15, round(-lo * 15 / (hi - lo))),
             "15 gaps belong to 4 bits. With b bits there are 2^b marks, and one gap fewer.",

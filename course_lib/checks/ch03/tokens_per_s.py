@@ -1,6 +1,6 @@
 """ch03.tokens_per_s: how fast a token can come when every weight is read for it, and other work takes its time."""
 
-from course_lib.checks import Case, Exercise, Wrong, equals_reference, law, relation
+from course_lib.checks import Case, Exercise, Wrong, compare, equals_reference, law, relation
 
 
 def tokens_per_s(params, bits, gb_per_s, other_ms=0):
@@ -50,8 +50,9 @@ def tokens_per_s(params, bits, gb_per_s, other_ms=0):
             "no faster than the other work", _not_faster_than_the_rest, "It takes its time even with no bytes to read."
         ),
         relation("twice the bandwidth, twice the tokens", _twice_the_bandwidth, "The same bytes in half the time."),
-        equals_reference(rtol=1e-9, why="Two divisions, a sum and a reciprocal."),
+        equals_reference(rtol=1e-6, why="Two divisions, a sum and a reciprocal."),
     ],
+    alike=compare.Tolerance(rtol=1e-5),  # a tiny rate is no other tiny rate
     wrong=[
         Wrong(
             "bits taken for bytes",
@@ -109,6 +110,16 @@ def tokens_per_s(params, bits, gb_per_s, other_ms=0):
             "giga forgotten",
             lambda params, bits, gb_per_s, other_ms=0: 1 / (_read_s(params, bits, gb_per_s) * 1e9 + other_ms / 1000),
             "gb_per_s counts 10⁹ bytes a second, and your weights are counted in single bytes.",
+        ),
+        Wrong(
+            "giga the wrong way",
+            lambda params, bits, gb_per_s, other_ms=0: 1 / (_read_s(params, bits, gb_per_s, 1e-9) + other_ms / 1000),
+            "You divided by 10⁹: 1000 GB/s are 10¹² bytes a second, not a millionth of one.",
+        ),
+        Wrong(
+            "bytes times bandwidth",
+            lambda params, bits, gb_per_s, other_ms=0: 1 / (params * bits / 8 * gb_per_s * 1e9 + other_ms / 1000),
+            "You multiplied the bytes by the bandwidth. The time is the bytes *over* the bytes a second.",
         ),
         Wrong(
             "two bytes a weight, whatever the bits",
