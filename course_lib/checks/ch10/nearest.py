@@ -98,6 +98,11 @@ def _is_nearest(got, x, values):
 FP4 = torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6])
 E3M2, E2M3 = (torch.from_numpy(minifloat.get(name).magnitudes).float() for name in ("e3m2", "e2m3"))
 
+
+def _no_abs(x, values):
+    return (nearest(x.clamp(min=0), values) + len(values) * (x < 0)).to(torch.uint8)
+
+
 EXERCISE = Exercise(
     id="ch10.nearest",
     title="The nearest code",
@@ -194,6 +199,16 @@ def nearest(x, values):
             "beyond the largest becomes zero",
             _lost_above,
             "What lies beyond the largest number saturates: it gets the largest number's code.",
+        ),
+        Wrong(
+            "zero counted as negative",
+            lambda x, values: (nearest(x, values) + len(values) * (x == 0)).to(torch.uint8),
+            "`x <= 0` gives 0 the sign bit: that is the code of −0. A number is negative where x < 0.",
+        ),
+        Wrong(
+            "negative ones not turned positive",
+            _no_abs,
+            "For x = −1.5 the nearest of your values is 0. Look for the nearest to |x|; the sign bit comes afterwards.",
         ),
     ],
     hints=[

@@ -80,6 +80,11 @@ def _rising(run, code, e, m, bias):
     return a < b or told
 
 
+def _whole_fraction(code, e, m, bias):
+    sign, exponent = (-1.0 if code >> (e + m) else 1.0), code >> m & (2**e - 1)
+    return 0.0 if exponent == 0 else sign * 2.0 ** (exponent - bias)
+
+
 EXERCISE = Exercise(
     id="ch10.value",
     title="Any small float",
@@ -185,6 +190,11 @@ def value(code, e, m, bias):
             "two's complement",
             _complement,
             "A negative float is no two's complement: the sign bit is turned over and the others stay.",
+        ),
+        Wrong(
+            "the fraction cut to a whole number",
+            _whole_fraction,
+            "`//` drops what is behind the point, and a mantissa is all behind it. Divide by 2^m with `/`.",
         ),
     ],
     hints=[

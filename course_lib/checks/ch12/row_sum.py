@@ -67,6 +67,11 @@ def row_sum(x, y, k, B: tl.constexpr):
             "other=0.0.",
         ),
         (
+            "nothing stored",
+            [("    tl.store(y + row, total)\n", "")],
+            "y is as it came: full of NaN, since nobody has written it. tl.store puts the total into y[row].",
+        ),
+        (
             "a one for each masked lane",
             [("other=0.0", "other=1.0")],
             "Masked lanes are counted as 1. What may be added without changing a sum?",

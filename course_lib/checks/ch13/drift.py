@@ -32,6 +32,12 @@ def _raw(base, other, share):
     return float(kl.mean()), float(kl.sort().values[math.ceil(share * len(kl)) - 1]), float(flips)
 
 
+def _log_of_softmax(base, other, share):
+    p, q = base.softmax(-1), other.softmax(-1)
+    kl = (p * (p.log() - q.log())).sum(-1)
+    return float(kl.mean()), float(kl.sort().values[math.ceil(share * len(kl)) - 1]), drift(base, other, share)[2]
+
+
 def _count(base, other, share):
     mean, high, flips = drift(base, other, share)
     return mean, high, flips * len(base)
@@ -86,6 +92,7 @@ def drift(base, other, share):
         Case("four fifths of four tokens", *_one_of_four(), 0.8),
         Case("a little noise", *_logits(150, 6, 0.3, 0), 0.99),
         Case("much noise", *_logits(200, 5, 2.0, 1), 0.99),
+        Case("a choice that is next to impossible", torch.tensor([[200.0, 80.0]]), torch.tensor([[100.0, -20.0]]), 0.5),
         Case("nothing changed", *_logits(20, 4, 0.0, 2), 0.99),
     ],
     properties=[
@@ -126,6 +133,11 @@ def drift(base, other, share):
               "You counted the tokens that agree. Flips are the others."),
         Wrong("a count of flips", _count, "You count the flips. Asked is their share: divide by the tokens."),
         Wrong("percent", _wrong(flips=lambda f: 100 * f), "The flips are a share from 0 to 1, not percent."),
+        Wrong(
+            "the logarithm of softmax",
+            _log_of_softmax,
+            "A small probability becomes 0 in float32, its logarithm −inf, and 0 · inf is NaN. Take log_softmax(-1).",
+        ),
     ],
     hints=[
         "log_softmax of both along the last axis. KL of a token is the sum of p · (ln p − ln q) over the choices.",

@@ -53,6 +53,18 @@ def _missing_is_zero(figures, limits):
     return judge(names | figures, limits)
 
 
+def _parts(key):
+    return key.split("_")
+
+
+def _looked_up(figures, limits):
+    return judge({key.rsplit("_", 1)[0]: figures[key.rsplit("_", 1)[0]] for key in limits}, limits)
+
+
+def _split_at_every(figures, limits):
+    return [judge(figures, {f"{name}_{side}": limits[f"{name}_{side}"]}) for name, side in map(_parts, limits)]
+
+
 def _nan_passes(figures, limits):
     shut = []
     for key, limit in limits.items():
@@ -189,6 +201,17 @@ def judge(figures, limits):
         Wrong("names without the side", _names, "The keys are asked, _min or _max included: a figure may have both."),
         Wrong("split at the first _", _split_early,
               'vram_gib_max is the figure "vram_gib" and the side "max": split at the last _.'),
+        Wrong(
+            "every figure taken for measured",
+            _looked_up,
+            "`figures[name]` ends with a KeyError where nobody measured. `figures.get(name)` gives None, which holds "
+            "no limit.",
+        ),
+        Wrong(
+            "split at every _",
+            _split_at_every,
+            'A name may have a _ itself. Only the last one ends it: key.rsplit("_", 1).',
+        ),
     ],
     hints=[
         'key.rsplit("_", 1) gives the figure\'s name and its side. Then ask whether the limit holds; everything else '

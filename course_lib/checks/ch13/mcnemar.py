@@ -42,6 +42,10 @@ def _corrected(lost, won, *_):
     return 1.0 if lost + won == 0 else _normal(max(0, abs(lost - won) - 1) / math.sqrt(lost + won))
 
 
+def _corrected_square(lost, won, *_):
+    return 1.0 if lost + won == 0 else _normal(abs(abs(lost - won) - 1) / math.sqrt(lost + won))
+
+
 def _mid(lost, won, *_):
     n, k = lost + won, min(lost, won)
     return min(1.0, 2 * _tail(n, k) - math.comb(n, k) / 2**n) if n else 1.0
@@ -104,7 +108,7 @@ def mcnemar(base, other):
         law("a probability", _probable, "What happened had some chance, and no chance is above 1."),
         relation("two sides", _swap, "Losing and winning count alike."),
         relation("only flips count", _unchanged, "Items on which both agree are no evidence about a change."),
-        equals_reference(atol=1e-9, why="Whole numbers, one division."),
+        equals_reference(atol=1e-6, why="Whole numbers, one division."),
     ],
     wrong=[
         Wrong("one side", _wrong(lambda b, c, *_: _tail(b + c, min(b, c))),
@@ -132,6 +136,18 @@ def mcnemar(base, other):
               "That is the mid-p: the split that happened counts half. In the exact test it counts whole."),
         Wrong("unpaired", _wrong(_unpaired),
               "That compares two accuracies as if the items were different ones. They are the same: only flips count."),
+        Wrong(
+            "chi-square, corrected beyond 0",
+            _wrong(_corrected_square),
+            "That is the chi-square with a correction, which turns −1 into +1 where lost and won are equal. Few flips"
+            " need the exact sum.",
+        ),
+        Wrong(
+            "exactly this split, twice",
+            _wrong(lambda lost, won, *_: 2 * math.comb(lost + won, lost) / 2 ** (lost + won)),
+            "That is the chance of this very split. Asked is that of one at least as uneven: add the more uneven "
+            "ones.",
+        ),
     ],
     hints=[
         "Count lost and won. Under “no difference” each flip is a coin: the chance of k heads in n throws is "

@@ -36,7 +36,7 @@ def cost(dollars_per_hour, tokens_per_s, busy):
         Case("the same, twice as fast", 2.5, 3000.0, 0.4),
         Case("a laptop", 0.05, 20.0, 0.1),
     ],
-    properties=[equals_reference(rtol=1e-9, why="Two products and a quotient.")],
+    properties=[equals_reference(rtol=1e-6, why="Two products and a quotient.")],
     wrong=[
         Wrong(
             "busy all day",

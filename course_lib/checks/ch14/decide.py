@@ -24,6 +24,10 @@ def _usual(bad, enough):
     return "roll back" if bad else "promote" if enough else "wait"
 
 
+def _late(pairs, planned, may_lose, errors):
+    return "wait" if len(pairs) < planned else decide(pairs, planned, may_lose, errors)
+
+
 OK, LOST, WON, BOTH = (True, True), (False, True), (True, False), (False, False)
 EXERCISE = Exercise(
     id="ch14.decide",
@@ -140,6 +144,16 @@ def decide(pairs, planned, may_lose, errors):
             "never promoted",
             _variant(lambda p, lost, won, n, m, e: "roll back" if e or lost - won > m else "wait"),
             'With all planned pairs there and little lost it is "promote": a canary has to end.',
+        ),
+        Wrong(
+            "waits for all pairs in any case",
+            _late,
+            "What is decided already need not wait: roll back at once, however many pairs are still to come.",
+        ),
+        Wrong(
+            "rollback in one word",
+            lambda *given: decide(*given).replace(" ", ""),
+            'The right decision in another spelling. Other programs compare it with "roll back", in two words.',
         ),
     ],
     hints=[

@@ -181,6 +181,12 @@ def first(weights, cache, room, gpu, fp8):
             _no_offload,
             "Where not even 4 bits and half a cache fit on the GPU, some layers have to go into main memory.",
         ),
+        Wrong(
+            "commas left out",
+            lambda *given: first(*given).replace(",", ""),
+            "The right choice in another spelling. Whoever reads it looks for the names in the docstring, with their "
+            "commas.",
+        ),
     ],
     hints=[
         "Five questions, one after the other, and a return for each. The later ones are only reached if the earlier "

@@ -152,6 +152,11 @@ def sees(user, share):
             _variant(lambda user, share: len(user.encode()) % 10 < 10 * share),
             "Names are not evenly long. A hash spreads whatever they are.",
         ),
+        Wrong(
+            "the last eight bytes",
+            lambda user, share: int.from_bytes(hashlib.sha256(user.encode()).digest()[-8:], "big") < share * 2**64,
+            "[-8:] are the last eight bytes of 32. All routers agreed on the first: [:8].",
+        ),
     ],
     hints=[
         "hashlib.sha256(…).digest() gives 32 bytes, evenly spread. int.from_bytes makes a number of some of them.",

@@ -50,6 +50,17 @@ def _back_to_nothing(state, event, name=None):
     return step(state, event, name)
 
 
+def _canary_stays(state, event, name=None):
+    if event == "roll back" and state["previous"] is None:
+        return dict(state)
+    return _too_far(state, event, name)
+
+
+def _nothing_returned(state, event, name=None):
+    new = step(state, event, name)
+    return None if new == state and event != "roll back" else new
+
+
 def _too_far(state, event, name=None):
     if event == "roll back" and state["previous"] is not None:
         return {"serving": state["previous"], "candidate": None, "previous": None}
@@ -196,6 +207,16 @@ def step(state, event, name=None):
             "no way back after a promotion",
             _only_canary,
             "Roll back without a candidate brings the previous artifact back. That is what it was kept for.",
+        ),
+        Wrong(
+            "a candidate stays when all goes back",
+            _canary_stays,
+            "A roll back takes the candidate away first. You looked only at the previous artifact.",
+        ),
+        Wrong(
+            "nothing returned where nothing changes",
+            _nothing_returned,
+            "Some ways through your function have no return, and None is no state. Return the state as it is there.",
         ),
     ],
     hints=[

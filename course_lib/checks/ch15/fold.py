@@ -141,6 +141,12 @@ def fold(embed, gain, reads, writes, R):
             _variant(r=lambda r, gain, R: r @ R, w=lambda w, gain, R: R.T @ (gain[:, None] * w)),
             "The gains stand in front of the reader, not behind the writer.",
         ),
+        Wrong(
+            "gains on the rows",
+            lambda embed, gain, reads, writes, R: (embed @ R, (reads * gain[:, None]) @ R, R.T @ writes),
+            "Rows of reads are what it puts out. The gains meet its columns: reads * gain, which broadcasts along "
+            "rows.",
+        ),
     ],
     hints=[
         "Follow one number: where does the stream come from, who reads it, who writes to it? Each must speak x·R.",

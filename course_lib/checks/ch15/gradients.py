@@ -43,6 +43,16 @@ def _open_end(w, s, b, g):
     return g * inside, (g * (q - inside * u)).sum(-1, keepdim=True)
 
 
+def _one_number(w, s, b, g):
+    g_w, g_s = gradients(w, s, b, g)
+    return g_w, g_s.sum()
+
+
+def _not_summed(w, s, b, g):
+    q, inside, _, u = _parts(w, s, b)
+    return g * inside, g * (q - inside * u)
+
+
 def _levels(w, s, b, g):
     return gradients(w, s, b + 1, g)
 
@@ -197,6 +207,17 @@ def gradients(w, s, b, g):
             "the other order",
             _swapped,
             "Right numbers, wrong order: first the weights' gradient, then the steps'.",
+        ),
+        Wrong(
+            "the step's gradient in one number",
+            _one_number,
+            "The steps are (rows, 1), one a row, and so are their gradients: sum over the row only, sum(-1, "
+            "keepdim=True).",
+        ),
+        Wrong(
+            "the step's gradient not summed",
+            _not_summed,
+            "One step serves all weights of its row, so their parts add up: sum(-1, keepdim=True).",
         ),
     ],
     hints=[

@@ -82,7 +82,7 @@ def off_by(pairs):
     ],
     properties=[
         relation("units do not matter", _unit_free, "A ratio has no unit."),
-        equals_reference(rtol=1e-9, atol=1e-9, why="A few logarithms in double precision."),
+        equals_reference(rtol=1e-6, atol=1e-6, why="A few logarithms; float32 will do."),
     ],
     wrong=[
         Wrong(
@@ -164,6 +164,17 @@ def off_by(pairs):
             "the other order",
             _order,
             "Right numbers, wrong order: first the factor, then the bias.",
+        ),
+        Wrong(
+            "logarithms to base 10",
+            _variant(log=math.log10),
+            "log10 counts in tens, and 2 to that is no factor of ten. Asked is log2.",
+        ),
+        Wrong(
+            "root mean square",
+            _variant(typical=lambda sizes: math.sqrt(sum(x * x for x in sizes) / len(sizes))),
+            "You averaged the squares of the logarithms and took the root: large misses count more. Asked is the mean"
+            " of |log|.",
         ),
     ],
     hints=[
