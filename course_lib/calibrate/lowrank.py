@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from course_lib.calibrate.linear import QuantLinear
 from course_lib.calibrate.pipeline import quantize_model, quantized
 from course_lib.calibrate.stats import Stats
-from course_lib.calibrate.targets import DEFAULT_SKIP, linears_of
+from course_lib.calibrate.targets import linears_of
 from course_lib.scheme import Scheme
 
 
@@ -88,22 +88,19 @@ def correct(model: nn.Module, rounded: nn.Module, rank: int, stats: dict[str, St
     return _corrected(copy.deepcopy(rounded), pairs)
 
 
-def absorb(
-    model: nn.Module, scheme: Scheme, rank: int, activations: Scheme | None = None, skip=DEFAULT_SKIP, method="rtn"
-) -> nn.Module:
+def absorb(model: nn.Module, scheme: Scheme, rank: int, activations: Scheme | None = None) -> nn.Module:
     """A copy of `model` whose linears are A·B + Q(W - A·B), with A·B the best of rank r for W itself, taken out first.
 
     What is left has smaller numbers and so smaller steps; and what A·B computes, it computes with inputs that are not
     rounded. SVDQuant (Li et al., 2024) does this after `smoothquant` has moved the loud channels into the weights.
-    method  "rtn", "hqq" or a function (w (out, in), scheme) -> QTensor: one that looks at weights only
     """
     rest, pairs = copy.deepcopy(model), {}
     with torch.no_grad():
-        for name in linears_of(model, skip):
+        for name in linears_of(model):
             weight = rest.get_submodule(name).weight
             pairs[name] = A, B = _for(name, weight.float(), None, rank)
             weight.sub_(A.half().float() @ B.half().float())
-    return _corrected(quantize_model(rest, scheme, method, skip=skip, activations=activations, progress=False), pairs)
+    return _corrected(quantize_model(rest, scheme, activations=activations, progress=False), pairs)
 
 
 def _for(name: str, error: Tensor, stats: dict[str, Stats] | None, rank: int) -> tuple[Tensor, Tensor]:

@@ -116,17 +116,14 @@ class Scaled(nn.Module):
 
 
 @torch.no_grad()
-def sinq_stored(model: nn.Module, scheme: Scheme, method="rtn", turns: int = 16) -> nn.Module:
-    """A copy of `model` whose every linear keeps a t of its own beside its codes: 16 / out bits a weight more.
-
-    method  "rtn", "hqq" or a function (w (out, in), scheme) -> QTensor: one that looks at weights only
-    """
+def sinq_stored(model: nn.Module, scheme: Scheme) -> nn.Module:
+    """A copy of `model` whose every linear keeps a t of its own beside its codes: 16 / out bits a weight more."""
     even, scales = copy.deepcopy(model), {}
     group = scheme.block[1] if scheme.block[1] > 0 else None
     for name, linear in linears_of(even).items():
-        scales[name] = column_scales(linear.weight, group, turns).half().to(linear.weight)
+        scales[name] = column_scales(linear.weight, group).half().to(linear.weight)
         linear.weight.div_(scales[name])
-    result = quantize_model(even, scheme, method, progress=False)
+    result = quantize_model(even, scheme, progress=False)
     for name, t in scales.items():
         parent, _, leaf = name.rpartition(".")
         setattr(result.get_submodule(parent), leaf, Scaled(result.get_submodule(name), t))

@@ -31,8 +31,8 @@ def kv_layer_bytes(context: int, kv_heads: int, key: int, value: int, bits: floa
     return round(rows * kv_heads * (key + value) * bits / 8)
 
 
-def compute_bytes(vocabulary: int, hidden: int, ffn: int, context: int, batch: int = BATCH) -> int:
-    """Bytes of a GPU's compute buffer, at most.
+def compute_bytes(vocabulary: int, hidden: int, ffn: int, context: int) -> int:
+    """Bytes of a GPU's compute buffer, at most, with batch = 512 or the context where that is shorter.
 
         4 · batch · (max(vocabulary, 3 · ffn) + 6 · hidden) + 2 · batch · context
 
@@ -40,7 +40,7 @@ def compute_bytes(vocabulary: int, hidden: int, ffn: int, context: int, batch: i
     flash attention, as is llama.cpp's default. Fitted to the buffer sizes that it reports; tests hold it against them.
     """
     rows = -(-context // CONTEXT_STEP) * CONTEXT_STEP
-    batch = min(batch, context)
+    batch = min(BATCH, context)
     return 4 * batch * (max(vocabulary, 3 * ffn) + 6 * hidden) + 2 * batch * rows
 
 

@@ -11,10 +11,10 @@ class Hysteresis:
     [True, True, True, True, True, False, False, True]
     """
 
-    def __init__(self, up: int = 2, down: int = 3, well: bool = True):
+    def __init__(self, up: int = 2, down: int = 3):
         if min(up, down) < 1:
             raise ValueError(f"up and down must be at least 1, got {up} and {down}")
-        self.up, self.down, self.well, self.against = up, down, well, 0
+        self.up, self.down, self.well, self.against = up, down, True, 0
 
     def seen(self, ok: bool) -> bool:
         """Take in one check; returns the opinion after it. `against` counts checks in a row that contradict it."""

@@ -102,10 +102,10 @@ class Server:
             self.kill()
         self.process.stdout.close()
 
-    def last_words(self, lines: int = 1) -> str:
-        """The end of what it wrote to stderr."""
+    def last_words(self) -> str:
+        """The last line that it wrote to stderr."""
         self._log.seek(max(0, self._log.seek(0, os.SEEK_END) - LOG_BYTES))
-        return "\n".join(self._log.read().decode(errors="replace").strip().splitlines()[-lines:])
+        return "".join(self._log.read().decode(errors="replace").strip().splitlines()[-1:])
 
     def record(self) -> dict:
         """What exactly serves: file, bytes, digest of the weights, runtime."""

@@ -141,13 +141,10 @@ class Service:
         else:
             raise ValueError("nothing to roll back: no canary is running and nothing was promoted")
 
-    def ask(
-        self, prompt: str, user: str = "", max_tokens: int | None = None, timeout_s: float = 120
-    ) -> tuple[int, dict]:
+    def ask(self, prompt: str, user: str = "") -> tuple[int, dict]:
         """One request over HTTP, as any client would send it: (status, body)."""
         asked = {"prompt": prompt, "stop": "\n"} | ({"user": user} if user else {})
-        asked |= {} if max_tokens is None else {"max_tokens": max_tokens}
-        return post(f"{self.url}/v1/completions", json.dumps(asked).encode(), timeout_s)
+        return post(f"{self.url}/v1/completions", json.dumps(asked).encode())
 
     def settle(self) -> None:
         """Wait for the comparisons that are still under way."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from course_lib.evaluate.gate import FIGURES, GATES, SIDES, Gate, Verdict, complaint, split_key
 
+TITLE = "May they serve?"
 STYLE = """
 :root { color-scheme: light dark; --bad: light-dark(#a33000, #ff9d6e); --good: light-dark(#00563f, #7fd6b8); }
 body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; }
@@ -20,7 +21,7 @@ th[scope=row], td { white-space: nowrap; }
 """
 
 
-def page(verdicts: Sequence[Verdict], gate: Gate, title: str = "May they serve?") -> str:
+def page(verdicts: Sequence[Verdict], gate: Gate) -> str:
     """The verdicts on some artifacts under one gate."""
     limits = [(name, key, limit) for name in GATES for key, limit in getattr(gate, name).items()]
     head = "".join(f"<th scope=col>{_limit(*limit)}</th>" for limit in limits)
@@ -28,7 +29,7 @@ def page(verdicts: Sequence[Verdict], gate: Gate, title: str = "May they serve?"
     told = "".join(_told(verdict) for verdict in verdicts)
     return (
         f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>{html.escape(title)}</title><style>{STYLE}</style>\n<h1>{html.escape(title)}</h1>\n"
+        f"<title>{TITLE}</title><style>{STYLE}</style>\n<h1>{TITLE}</h1>\n"
         f'<div class="wide"><table><thead><tr><th scope=col>artifact</th><th scope=col>verdict</th>{head}</tr></thead>'
         f"<tbody>{rows}</tbody></table></div>\n{told}</html>\n"
     )

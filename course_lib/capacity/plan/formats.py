@@ -134,8 +134,8 @@ def title(fmt: Format | str) -> str:
     return fmt if isinstance(fmt, str) else fmt.title
 
 
-def stored(config: Mapping[str, Any], fmt: Format | str, base_bits: int = 16) -> list[tuple[Part, Fraction]]:
-    """Every part of the model with its bits; what a Format leaves alone has `base_bits`, in GGUF the mix says it.
+def stored(config: Mapping[str, Any], fmt: Format | str) -> list[tuple[Part, Fraction]]:
+    """Every part of the model with its bits; what a Format leaves alone has 16, in GGUF the mix says it.
 
     >>> tiny = dict(model_type="llama", hidden_size=64, intermediate_size=64, num_hidden_layers=1,
     ...             num_attention_heads=1, vocab_size=64)
@@ -148,10 +148,10 @@ def stored(config: Mapping[str, Any], fmt: Format | str, base_bits: int = 16) ->
         return [(part, _gguf_bits(part, fmt, model)) for part in found]
     if fmt.experts_only and any(part.role == "experts" for part in found):
         fmt = replace(fmt, where=("experts",))
-    return [(part, part.count * one(part, fmt, base_bits)) for part in found]
+    return [(part, part.count * one(part, fmt)) for part in found]
 
 
-def one(part: Part, fmt: Format, base_bits: int = 16) -> Fraction:
+def one(part: Part, fmt: Format) -> Fraction:
     """Bits of one tensor of a part."""
     if not fmt.where:
         return math.prod(part.shape) * fmt.bits
@@ -159,7 +159,7 @@ def one(part: Part, fmt: Format, base_bits: int = 16) -> Fraction:
         if fmt.name == "nf4":
             return _nf4(math.prod(part.shape))
         return fmt.matrix_bits(part.shape)
-    return Fraction(math.prod(part.shape) * base_bits)
+    return Fraction(math.prod(part.shape) * 16)
 
 
 def _nf4(count: int) -> Fraction:

@@ -161,10 +161,10 @@ class Plan:
         """Tokens rounded up to whole blocks."""
         return -(-tokens // self.assume.page) * self.assume.page
 
-    def kv_of(self, tokens: int, batch: int, kv_bits: float | None = None) -> Fraction:
+    def kv_of(self, tokens: int, batch: int) -> Fraction:
         """Bytes of the cache of `batch` sequences of so many tokens, on all GPUs together."""
         numbers = sum(n * (tokens if cap is None else min(tokens, cap)) for cap, n in self._kv_numbers)
-        return batch * numbers * bits(self.kv_bits if kv_bits is None else kv_bits) * Fraction(self.kv_copies) / 8
+        return batch * numbers * bits(self.kv_bits) * Fraction(self.kv_copies) / 8
 
     @functools.cached_property
     def _kv_numbers(self) -> tuple[tuple[int | None, int], ...]:

@@ -7,12 +7,13 @@ from course_lib.viz.palette import light
 
 
 @styled
-def compare_histograms(sets, title="", xlabel="value", bins=80, share_axis=False):
+def compare_histograms(sets, title="", xlabel="value", share_axis=False):
     """Several spreads, one above the other: `sets` maps a name to its values; each keeps its own axis unless shared."""
     sets = {name: _flat(name, values) for name, values in sets.items()}
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.6, 0.5 + 1.25 * len(sets)))
+    bins = 80
     rows = figure.subplots(len(sets), 1, sharex=share_axis, squeeze=False)[:, 0]
     if share_axis:  # bars of one width: a set that lies close together shows as one tall bar
         bins = np.histogram_bin_edges(np.concatenate(list(sets.values())), bins)
@@ -28,7 +29,7 @@ def compare_histograms(sets, title="", xlabel="value", bins=80, share_axis=False
 
 
 @styled
-def sqnr_by_bits(bits, measured, title="Each bit is worth about 6 dB", labels=None):
+def sqnr_by_bits(bits, measured, title="Each bit is worth about 6 dB"):
     """Signal-to-noise ratio in dB against bits, with the line of 6.02 dB a bit through the first point.
 
     `measured` is one list (as long as `bits`), or a dict of lists by name.
