@@ -8,6 +8,7 @@ from course_lib import Scheme, artifacts, quantize
 from course_lib.calibrate import hessian, quantize_model
 from course_lib.calibrate.experts import Experts, hearing_all, unfused
 from course_lib.calibrate.gptq import gptq
+from course_lib.kernels.measure import recorded
 
 INT4 = Scheme.int(4, "full", 16, scale_dtype=torch.float16)
 SIZES = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, vocab_size=50)
@@ -139,3 +140,18 @@ def test_what_cannot_be_taken_apart_or_written_is_refused_by_name(tmp_path):
         artifacts.save(quantize_model(mixtral(), INT4), tmp_path / "out")
     kept = quantize_model(mixtral(), INT4, skip=("lm_head", "experts"))
     assert not [name for name in kept.qtensors if "experts" in name]
+
+
+def test_chapter_06_says_what_is_recorded_of_a_mixture():
+    """Both ways within two errors on letters, a quarter left from 1 to 24 letters, prose no better than nothing."""
+    results = recorded.results("moe")["results"]
+    by, nearest = results["calibrated"], results["nearest"]["letters"]
+    for what in ("1 letters", "2 letters", "4 letters", "8 letters", "24 letters"):
+        one, two = (by[what][way]["letters"] for way in ("own", "all"))
+        assert abs(one["kl"] - two["kl"]) < 2 * (one["stderr"] ** 2 + two["stderr"] ** 2) ** 0.5
+    for way in ("own", "all"):
+        assert 0.2 < by["24 letters"][way]["letters"]["kl"] / by["1 letters"][way]["letters"]["kl"] < 0.33
+        assert by["prose"][way]["letters"]["kl"] > nearest
+    first = by["prose"]["tokens_an_expert"][0]
+    assert first[:3] == [0, 0, 0] and min(first[-2:]) > 0.95 * by["prose"]["tokens"]
+    assert 1400 < by["8 letters"]["tokens"] < 1600 and by["8 letters"]["tokens_an_expert"][0][0] == 1
