@@ -19,7 +19,6 @@ from course_lib.viz.explorers import ch11_requests
 from course_lib.viz.plots import ch11
 
 NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "11-kv-cache.ipynb"
-SEEDS = range(40)
 
 
 def randn(seed, *shape):

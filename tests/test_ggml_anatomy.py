@@ -8,8 +8,6 @@ from course_lib.formats import ggml
 from course_lib.formats.ggml import anatomy, layouts, native
 from tests import ggml_oracle
 
-BLOCKS = 256  # every byte has each of its values once
-
 
 def blocks_of(name):
     """Random blocks whose shared numbers are finite and not zero."""

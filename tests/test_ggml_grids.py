@@ -14,7 +14,7 @@ NAMES = ("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S")
 COLS = 768  # three blocks a row
 
 
-def kinds(n=16, seed=3):
+def kinds(n=6, seed=3):
     """Rows (n, COLS) of many kinds, by name."""
     rng = np.random.default_rng(seed)
     gauss = rng.standard_normal((n, COLS)).astype(np.float32)

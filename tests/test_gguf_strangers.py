@@ -166,10 +166,6 @@ def test_the_steps_are_bounded_by_the_bytes(data):
     assert steps(read) < 2000 + 20 * len(data)
 
 
-def key(name, kind, body):
-    return struct.pack("<Q", len(name)) + name.encode() + struct.pack("<I", kind) + body
-
-
 def test_a_negative_count_of_entries_is_no_empty_matrix():
     with pytest.raises(GGUFError, match="no entry"):
         imatrix.from_legacy(struct.pack("<i", -5))

@@ -26,7 +26,6 @@ FAMILIES = {
     "comparison", "damage", "floods", "imports", "liars", "links", "network", "outlive", "pipe", "reading", "scripts",
     "writing",
 }  # fmt: skip
-FORMULA = r"<p>$\href{javascript:XSS()}{x}$</p>"
 MEMORY = (
     "disk", "gifts_to_pipes", "headless_children", "hidden_children", "kernel_buffers", "mapped_zeros",
     "mappings_of_children", "memory", "memory_files", "semaphores", "shared_memory_disk", "shared_memory_of_children",
