@@ -172,6 +172,37 @@ def test_arguments_that_only_a_later_case_gives_are_missed_before_the_first_call
     )
 
 
+def huge(x, top=10.0):
+    return torch.zeros(10**14)
+
+
+def leaves(x, top=10.0):
+    raise SystemExit
+
+
+@pytest.mark.parametrize(
+    "answer, said",
+    [
+        (
+            lambda x, top=10.0: 10**5000,
+            "expected a float32 tensor of shape (1,), got a whole number of 16,610 bits, too l",
+        ),
+        (lambda x, top=10.0: [-(10**5000)], "got a whole number of 16,610 bits, too large to check."),
+        (lambda x, top=10.0: 10**300, "got the integer 1.0000e+300."),
+        (huge, "raised MemoryError (it asked for more memory than there is), on line"),
+        (leaves, "raised SystemExit (it asked Python to end), on line"),
+        (lambda x, top=10.0: ONE, "got a float32 tensor without axes; an axis of length 1 is missing"),
+    ],
+)
+def test_strange_answers_get_one_clear_sentence(answer, said):
+    assert said in message(toys.exercise(), answer)
+
+
+def test_a_number_too_large_for_a_float_is_no_crash_where_one_is_asked():
+    for answer in (lambda w, b: 10**5000, lambda w, b: 10**300, lambda w, b: -(2**1000)):
+        assert check.ch01.scale.judge(answer).state == FAIL
+
+
 W = torch.ones(2, 3)
 RAISED = {
     "need one truth value": lambda: 1 if W > 0 else 2,

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 MAX_NUMBERS = 2**24  # 16.8 million numbers; no exercise needs more
+MAX_BITS = 1000  # of a whole number, so that it is still a float
 
 
 class Unreadable(Exception):
@@ -57,6 +58,8 @@ def plain(value, depth: int = 0):
 
 
 def _number(value):
+    if isinstance(value, int) and value.bit_length() > MAX_BITS:
+        raise Unreadable(f"a whole number of {value.bit_length():,} bits, too large to check")
     return int(value) if isinstance(value, int) else float(value)
 
 

@@ -82,8 +82,10 @@ def sentence(err: BaseException, fn=None) -> str:
     name = type(err).__name__
     if isinstance(err, RecursionError):
         what = "RecursionError (it calls itself without an end)"
-    elif isinstance(err, MemoryError):
+    elif isinstance(err, MemoryError) or "can't allocate memory" in _reason(err):  # torch's is a RuntimeError
         what = "MemoryError (it asked for more memory than there is)"
+    elif isinstance(err, SystemExit):
+        what = "SystemExit (it asked Python to end)"
     else:
         reason = _reason(err)
         what = f"{name}: {reason}" if reason else name

@@ -91,7 +91,8 @@ def describe(value) -> str:
     if value is Ellipsis:
         return "nothing (...)"
     if isinstance(value, torch.Tensor):
-        return f"{_article(str(value.dtype).removeprefix('torch.'))} tensor of shape {tuple(value.shape)}"
+        form = f"of shape {tuple(value.shape)}" if value.ndim else "without axes"
+        return f"{_article(str(value.dtype).removeprefix('torch.'))} tensor {form}"
     if isinstance(value, np.ndarray):
         return f"a numpy {value.dtype} array of shape {value.shape}"
     if isinstance(value, bool):
