@@ -38,6 +38,12 @@ def _half(s):
 NAMES = ("a bfloat16 value stays as it is", "the result is a bfloat16 value, not below s",
          "and the smallest such value", "the edges: carries, and very large or small scales")  # fmt: skip
 
+
+def _one_up(s):
+    near = s.bfloat16()
+    return torch.nextafter(near, torch.full_like(near, math.inf)).float()
+
+
 WRONG = [
     Mistake(
         "rounded to nearest",
@@ -68,6 +74,12 @@ WRONG = [
         _half,
         "float16 has 11 binary digits and a small range; bfloat16 has 8 and the range of float32.",
         loses=NAMES[1:],
+    ),
+    Mistake(
+        "rounded, then one step up",
+        _one_up,
+        "Where the nearest value lies above s already, or is s itself, the step up is one too many: ask first.",
+        loses=(NAMES[0], *NAMES[2:]),
     ),
 ]
 

@@ -89,6 +89,12 @@ WRONG = [
         "20·log10 of a ratio of powers promises twice the decibels.",
         loses=(NAMES[0],),
     ),
+    Mistake(
+        "eight instead of None",
+        lambda w, target_db: bits_needed(w, target_db) or 8,
+        "Eight bits do not reach it either; whoever is told 8 believes that they do. The text asks for None.",
+        loses=NAMES[2:],
+    ),
 ]
 
 

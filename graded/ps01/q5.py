@@ -53,6 +53,12 @@ def _silent_zero(got, w, b):
 NAMES = ("weights below zero come back below zero", "0.0 comes back as exactly 0.0",
          "rows that are constant, or on one side of zero", "every weight by the definition")  # fmt: skip
 
+
+def _symmetric(w, b):
+    s = (w.abs().max().item() or 1.0) / (2 ** (b - 1) - 1)
+    return s * torch.round(w / s)
+
+
 WRONG = [
     Mistake(
         "as found",
@@ -107,6 +113,12 @@ WRONG = [
         _signed_codes,
         "int8 ends at 127, and codes of 8 bits go to 255: the upper half turns negative.",
         loses=NAMES[3:],
+    ),
+    Mistake(
+        "a symmetric grid",
+        _symmetric,
+        "That grid has as much room below 0 as above it, and no zero point. Here the range is that of w and 0.",
+        loses=(NAMES[0], *NAMES[2:]),
     ),
 ]
 
