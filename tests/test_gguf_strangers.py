@@ -194,7 +194,7 @@ def test_a_negative_count_of_entries_is_no_empty_matrix():
         ({"llama.rope.scaling.type": ["yarn"]}, "must be 'none', 'linear' or 'yarn', got"),
         ({"split.count": np.uint16(3)}, "one part of several"),
         ({"llama.attention.layer_norm_rms_epsilon": float("inf")}, "must be a positive float, got inf"),
-        ({"general.architecture": ["llama"] * 100}, "general.architecture must be one of llama, qwen2, qwen3, got "),
+        ({"general.architecture": ["llama"] * 100}, "general.architecture must be one of llama, qwen2, .*, got "),
         ({"tokenizer.ggml.tokens": 7}, "tokenizer.ggml.tokens must be a list of strings"),
         ({"tokenizer.ggml.tokens": ["a"] * 7}, "must differ from each other"),
         ({"tokenizer.ggml.tokens": ["\udc80", *gguf_toys.TOKENS[1:]]}, "a list of strings in UTF-8"),

@@ -39,10 +39,18 @@ LLAMA_3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?
 QWEN_2 = LLAMA_3.replace(r"\p{N}{1,3}", r"\p{N}")
 
 
+GPT_4O = (r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"
+          r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"
+          r"\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")  # fmt: skip
+TEKKEN = GPT_4O.replace("(?i:'s|'t|'re|'ve|'m|'ll|'d)?", "").replace("{1,3}", "")
+MARKS = ["ÉCOLE", "नमस्ते"]  # an accented capital, vowel signs
+
+
 def corpus():
     texts = [t[:1500] for domain in ("prose", "code") for t in models.texts.train(domain)[:40]]
     lines = [line for text in texts for line in text.splitlines(keepends=True)]
-    return lines + ["naïve café 東京 😀 it's I'VE we'll 1234567 22 333 4444 x", "\n\n\n  \t\t  x", "!?!?...;;"] * 20
+    mixed = "naïve café 東京 😀 it's I'VE we'll 1234567 22 333 4444 x"
+    return lines + [mixed, "\n\n\n  \t\t  x", "!?!?...;;"] * 20 + MARKS * 400
 
 
 def byte_level(steps, normalizer=None, whole=False):
@@ -69,8 +77,9 @@ def byte_level(steps, normalizer=None, whole=False):
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|end|>", clean_up_tokenization_spaces=False)
 
 
-def split(pattern):
-    return [cut.Split(Regex(pattern), "isolated"), cut.ByteLevel(add_prefix_space=False, use_regex=False)]
+def split(pattern, behavior="isolated"):
+    step = cut.Split(Regex(pattern), behavior, invert=behavior == "removed")
+    return [step, cut.ByteLevel(add_prefix_space=False, use_regex=False)]
 
 
 RUNS = [what * n for what in ("▁", "\t", "\n") for n in range(2, 12)]
@@ -116,6 +125,8 @@ FAMILIES = {
     "llama-bpe": lambda: byte_level(split(LLAMA_3), whole=True),
     "smaug-bpe": lambda: byte_level(split(LLAMA_3)),
     "qwen2": lambda: byte_level(split(QWEN_2), normalizers.NFC()),
+    "gpt-4o": lambda: byte_level(split(GPT_4O, "removed")),
+    "tekken": lambda: byte_level(split(TEKKEN), whole=True),
     "default": pieces,
     "default, first": lambda: pieces(metaspace=True),
     "default, none": lambda: pieces(prefix=False),
@@ -157,6 +168,8 @@ def test_llama_cpp_and_the_tokenizer_read_back_cut_the_same(written, name):
     keys = read(path).metadata
     assert keys["tokenizer.ggml.pre"] == name.split(",")[0]
     texts = TEXTS if name.endswith("first") else TEXTS + SPACE_FIRST + ADDED
+    if name.startswith(("gpt-4o", "tekken")):
+        texts = [text for text in texts if "नमस्ते" not in text] + ["camelCase HTTPServer iOS XMLHttp's A'S //\r\n/"]
     if name.endswith("gemma"):
         texts = texts + [f"a{' ' * n}b{chr(9) * n}c{chr(10) * (n + 1)}▁▁d" for n in range(1, 40)]
     want = ids(tokenizer, texts)
@@ -168,7 +181,9 @@ def test_llama_cpp_and_the_tokenizer_read_back_cut_the_same(written, name):
 
 
 @pytest.mark.parametrize("name, other", [("smollm", "gpt-2"), ("gpt-2", "smollm"), ("llama-bpe", "smaug-bpe"),
-                                         ("qwen2", "llama-bpe"), ("smaug-bpe", "qwen2")])  # fmt: skip
+                                         ("qwen2", "llama-bpe"), ("smaug-bpe", "qwen2"),
+                                         ("gpt-4o", "tekken"), ("tekken", "gpt-4o"), ("gpt-4o", "smaug-bpe"),
+                                         ("tekken", "llama-bpe")])  # fmt: skip
 def test_another_name_gives_other_tokens(written, tmp_path, name, other):
     """So the texts tell the cuts apart: without this, the test above would show nothing."""
     tokenizer, path = written(name)
@@ -186,7 +201,8 @@ def test_the_order_of_scores_matters(written, tmp_path):
 
 def test_what_llama_cpp_does_otherwise_is_known(written):
     """No NFC; ▁ before a space and behind an added token, where Metaspace has none; what is read back does the same."""
-    for name, texts in (("qwen2", ["e\u0301 E\u0301"]), ("default, first", SPACE_FIRST + ADDED)):
+    for name, texts in (("qwen2", ["e\u0301 E\u0301"]), ("default, first", SPACE_FIRST + ADDED),
+                        ("gpt-4o", MARKS), ("tekken", MARKS)):  # fmt: skip
         tokenizer, path = written(name)
         theirs = in_llama_cpp(path, texts)
         assert all(a != b for a, b in zip(theirs, ids(tokenizer, texts), strict=True))
@@ -298,8 +314,10 @@ def test_scores_that_lie_are_refused(change, words):
 
 
 def test_names_of_cuts_that_mean_the_same():
+    described = json.loads(byte_level(split(GPT_4O)).backend_tokenizer.to_str())
+    assert pre_tokenizers.name_of(described) == "gpt-4o"
     for other, name in pre_tokenizers.ALIKE.items():
         (a, first), (b, second) = pre_tokenizers.build(other), pre_tokenizers.build(name)
         assert str(a) == str(b) and first == second
-    with pytest.raises(GGUFError, match="must be one of gpt-2, .*got 'tekken'"):
-        pre_tokenizers.build("tekken")
+    with pytest.raises(GGUFError, match="must be one of gpt-2, .*got 'bloom'"):
+        pre_tokenizers.build("bloom")

@@ -107,6 +107,24 @@ def test_the_compute_buffer_is_at_most_what_the_formula_says(alone, bundled, tmp
     assert compute <= compute_bytes(vocabulary, hidden, ffn, 1024) <= 1.6 * compute
 
 
+@pytest.mark.parametrize("kind", ["qwen3", "gemma", "phi3"])
+def test_other_dense_configs_need_what_their_files_need(tmp_path, kind):
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    sizes = dict(hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4, vocab_size=1024,
+                 num_key_value_heads=2, head_dim=16, max_position_embeddings=64, pad_token_id=0)  # fmt: skip
+    config = AutoConfig.for_model(kind, **sizes)
+    model = AutoModelForCausalLM.from_config(config)
+    made = read(llama.export(model, models.load("bundled")[1], tmp_path / "x.gguf", "Q4_K_M"))
+    assert needs_of_config(config.to_dict(), "Q4_K_M", 512) == needs_of_file(made, 512)
+
+
+@pytest.mark.parametrize("kind", ["gemma2", "gemma3_text"])
+def test_a_model_with_windows_is_not_planned_as_one_without(kind):
+    with pytest.raises(ValueError, match=f"counts plain attention only, and a {kind[:6]} has windows"):
+        needs_of_config(LLAMA_3_8B | {"model_type": kind}, "Q4_K_M", 8192)
+
+
 def test_a_config_needs_what_its_file_needs(bundled, file):
     config = bundled[0].config.to_dict()
     assert needs_of_config(config, "Q8_0", 512) == needs_of_file(read(file), 512)

@@ -21,6 +21,7 @@ from course_lib.capacity.plan.log import read, reconcile
 from course_lib.capacity.plan.models import config_of, known
 from course_lib.capacity.plan.speed import bound, crossover, figures, first_tokens, read_bytes
 from course_lib.capacity.plan.tensors import parts
+from course_lib.capacity.shapes import DENSE, parameter_shapes
 from course_lib.kvcache import crossover_tokens, kv_bytes
 from course_lib.scheme import Scheme
 from course_lib.viz import explorers
@@ -84,6 +85,9 @@ FAMILIES = {
     "mistral, own head_dim": tiny("mistral", head_dim=24, sliding_window=None),
     "qwen2": tiny("qwen2", use_sliding_window=False),
     "qwen3": tiny("qwen3", head_dim=24, tie_word_embeddings=True),
+    "gemma": tiny("gemma", head_dim=24),
+    "phi3": tiny("phi3", pad_token_id=0),
+    "phi3, tied": tiny("phi3", pad_token_id=0, tie_word_embeddings=True, num_key_value_heads=4),
     "gemma2": tiny("gemma2", head_dim=24, sliding_window=8),
     "gemma3_text": tiny("gemma3_text", head_dim=24, sliding_window=8),
     "mixtral": tiny("mixtral", num_local_experts=6, num_experts_per_tok=2, sliding_window=None),
@@ -108,6 +112,13 @@ def test_parameters_are_those_of_transformers_own_module(name):
     count += sum(b.numel() for name, b in model.named_buffers() if "score_correction" in name)  # stored in the file
     assert sum(part.params for part in parts(FAMILIES[name])) == count
     assert sum(part.params for part in parts(config)) == count
+    if config.model_type in DENSE:  # and every single one
+        wanted = {name: tuple(p.shape) for name, p in model.named_parameters()}
+        for given in (FAMILIES[name], config):
+            assert parameter_shapes(given) == wanted
+    else:
+        with pytest.raises(ValueError, match=f"config must be of one of .* got model_type '{config.model_type}'"):
+            parameter_shapes(config)
 
 
 @pytest.mark.parametrize("layout, weights", [("gptq", "gptq"), ("awq", "awq"), ("compressed-tensors", "w4a16")])

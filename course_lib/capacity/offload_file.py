@@ -48,7 +48,7 @@ def needs_of_file(file: GGUFFile, context: int, kv_bits: float = 16) -> Needs:
     """Needs of an opened GGUF file at a context length; ValueError names what the planner cannot place."""
     keys = file.metadata
     arch = keys.get("general.architecture")
-    other = [key for key in _OTHER_ATTENTION if f"{arch}.{key}" in keys]
+    other = [key for key in _OTHER_ATTENTION if keys.get(f"{arch}.{key}")]
     if other:
         raise ValueError(f"the planner counts plain attention only, and this file has {arch}.{other[0]}")
     layers, hidden = (_whole(keys, f"{arch}.{key}") for key in ("block_count", "embedding_length"))
@@ -68,14 +68,21 @@ def needs_of_file(file: GGUFFile, context: int, kv_bits: float = 16) -> Needs:
 
 
 def needs_of_config(config: Mapping, mix: str, context: int, kv_bits: float = 16) -> Needs:
-    """Needs of a Llama-like config as a GGUF file of this mix would have them, before any file is made."""
-    from course_lib.artifacts.gguf.llama import gguf_name
+    """Needs of a dense config as a GGUF file of this mix would have them, before any file is made.
+
+    ValueError for a model with windows (Gemma 2 and 3), whose cache is not counted here.
+    """
+    from course_lib.artifacts.gguf.architectures import ARCHITECTURES, OF_MODEL_TYPE, gguf_name
     from course_lib.capacity.shapes import parameter_shapes
 
-    shapes = {gguf_name(name): shape for name, shape in parameter_shapes(config).items()}
+    found = parameter_shapes(config)
+    architecture = ARCHITECTURES[OF_MODEL_TYPE[config.get("model_type", "llama")]]
+    if architecture.windows:
+        raise ValueError(f"the planner counts plain attention only, and a {architecture.name} has windows")
+    shapes = {gguf_name(name, architecture): shape for name, shape in found.items()}
     heads = config["num_attention_heads"]
     kv_heads, layers = config.get("num_key_value_heads") or heads, config["num_hidden_layers"]
-    model = Model(layers, heads // kv_heads, "output.weight" not in shapes)
+    model = Model(layers, heads // kv_heads, "output.weight" not in shapes, architecture=architecture.name)
     sizes = _by_place({name: _stored(shape, tensor_type(name, shape, mix, model)) for name, shape in shapes.items()})
     width = config.get("head_dim") or config["hidden_size"] // heads
     return Needs(

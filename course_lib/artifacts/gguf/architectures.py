@@ -2,8 +2,9 @@
 
 llama.cpp turns pairs of neighbours in the "llama" architecture, numbers half a head apart in the others, as Hugging
 Face does. So the rows of q and k move in "llama" files, and in no other. Gemma multiplies by 1 + its norms' weights,
-and a file holds the sums. Source: llama.cpp's conversion/llama.py, qwen.py and gemma.py, llama-arch.cpp and src/models;
-names as in the gguf package's TensorNameMap.
+and a file holds the sums. Phi-3 has q, k and v in one matrix, gate and up in another. Source: llama.cpp's
+conversion/llama.py, qwen.py, gemma.py and phi.py, llama-arch.cpp and src/models; names as in the gguf package's
+TensorNameMap.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ OUTSIDE = {
     "model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output",
 }  # fmt: skip
 INSIDE = {
+    "self_attn.qkv_proj": "attn_qkv", "mlp.gate_up_proj": "ffn_up",  # before those that are not fused: `hf_name`
     "input_layernorm": "attn_norm", "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k",
     "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output", "post_attention_layernorm": "ffn_norm",
     "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
@@ -39,6 +41,7 @@ class Architecture(NamedTuple):
     windows     of so many layers the last attends to all tokens, the others to a window of them; 0: no windows
     local       layers with a window turn by a rotary base of their own, unscaled
     caps        soft caps (names as in a config) that it has: True where there must be one
+    partial     a part of each head may go without positions; a head is then width / heads
     wide        of so many layers it divides scores by √(width / heads), not by √head_dim: the largest of a family
     names       roles of tensors that other architectures call otherwise
     """
@@ -54,6 +57,7 @@ class Architecture(NamedTuple):
     windows: int = 0
     local: bool = False
     caps: Mapping[str, bool] = {}
+    partial: bool = False
     wide: int = 0
     names: Mapping[str, str] = {}
 
@@ -93,6 +97,8 @@ ARCHITECTURES = {
                      caps={"attn_logit_softcapping": True, "final_logit_softcapping": True}, **_GEMMA),
         Architecture("gemma3", head_norms=True, windows=6, local=True, wide=62, names=_FOUR_NORMS,
                      caps={"final_logit_softcapping": False}, **_GEMMA),
+        Architecture("phi3", False, (), False, ("default", "longrope"), partial=True,
+                     names={"mlp.gate_up_proj": "ffn_up"}),
     )
 }  # fmt: skip
 OF_MODEL_TYPE = {a.model_type: name for name, a in ARCHITECTURES.items()} | {"mistral": "llama"}

@@ -46,6 +46,9 @@ def keys(config, architecture: Architecture, head_dim: int) -> dict:
     if given != wanted:
         raise ValueError(f"model must divide its scores by √{wanted}, as llama.cpp does in a {name} of {layers} layers,"
                          f" got query_pre_attn_scalar {given!r}")  # fmt: skip
+    if architecture.partial and config.hidden_size != config.num_attention_heads * head_dim:
+        raise ValueError(f"model must have heads of width / heads, as llama.cpp reads a {name}, got head_dim {head_dim}"
+                         f" of {config.num_attention_heads} heads over a width of {config.hidden_size}")  # fmt: skip
     found = {}
     for cap in CAPS:
         value, needed = getattr(config, cap, None), architecture.caps.get(cap)
@@ -55,7 +58,11 @@ def keys(config, architecture: Architecture, head_dim: int) -> dict:
             asked = "none" if needed is None else "a positive number"
             raise ValueError(f"model must have {asked} as {cap}, as llama.cpp has in a {name}, got {value!r}")
         found[f"{name}.{cap}"] = float(value)
-    return found | (_windows(config, architecture) if architecture.windows else {})
+    if architecture.windows:
+        found |= _windows(config, architecture)
+    elif architecture.partial:  # releases before 2025-05 take a window that they guess unless told otherwise
+        found[f"{name}.attention.sliding_window"] = 0
+    return found
 
 
 def _windows(config, architecture: Architecture) -> dict:

@@ -1,6 +1,6 @@
 """A checkpoint of Hugging Face as GGUF, as llama.cpp's converter and quantizer would leave it: keys and tensors.
 
-Llama, Mistral, Qwen2, Qwen3 and Gemma 1 to 3 (text); `architectures` says what they differ in.
+Llama, Mistral, Qwen2, Qwen3, Gemma 1 to 3 (text) and Phi-3; `architectures` says what they differ in.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from course_lib.artifacts.gguf import architectures, attention, mixes, rope
-from course_lib.artifacts.gguf.architectures import ROPE_FREQS, gguf_name, hf_name, permute, unpermute
+from course_lib.artifacts.gguf.architectures import gguf_name, hf_name, permute, unpermute
 from course_lib.artifacts.gguf.tensors import FLOATS, type_id
-from course_lib.artifacts.gguf.tokenizer import tokenizer_keys
+from course_lib.artifacts.gguf.tokenizer import named, tokenizer_keys
 from course_lib.artifacts.gguf.writer import Part, write
 from course_lib.formats import ggml
 
@@ -38,6 +38,7 @@ def export(model, tokenizer, path, mix: str = "F16", imatrix: Mapping | None = N
         raise ValueError(f"mix must be one of {', '.join(mixes.WRITTEN)}, got {mix!r}")
     config, weights = _weights(model)
     metadata = keys(config, mix, config.vocab_size) | tokenizer_keys(tokenizer, config.vocab_size)
+    metadata["general.name"] = named(metadata["general.name"], tokenizer)
     shape = mixes.Model(
         config.num_hidden_layers,
         config.num_attention_heads // config.num_key_value_heads,
@@ -92,9 +93,9 @@ def _in_the_file(config, weights) -> Iterator[tuple[str, tuple, Callable]]:
     """Name, shape and a function that reads the weight in ggml's order, of each tensor of the file."""
     architecture = architectures.of_config(config)
     heads = architecture.heads(config)
-    divisors = rope.divisors(rope.of_config(config, architecture), head_dim_of(config))
-    if divisors is not None:
-        yield ROPE_FREQS, tuple(divisors.shape), lambda: divisors
+    turning = rope.of_config(config, architecture)
+    for name, divisors in rope.tensors(turning, rope.turned(turning, head_dim_of(config))).items():
+        yield name, tuple(divisors.shape), lambda divisors=divisors: divisors
     for theirs, (shape, read) in weights.items():
         if theirs == "lm_head.weight" and config.tie_word_embeddings or theirs.endswith("rotary_emb.inv_freq"):
             continue
@@ -145,7 +146,7 @@ def keys(config, mix: str, vocabulary: int) -> dict:
         f"{name}.attention.key_length": head_dim,
         f"{name}.attention.value_length": head_dim,
         f"{name}.attention.layer_norm_rms_epsilon": float(config.rms_norm_eps),
-        f"{name}.rope.dimension_count": head_dim,
+        f"{name}.rope.dimension_count": rope.turned(rope.of_config(config, architecture), head_dim),
         **attention.keys(config, architecture, head_dim),
         **rope.keys(config, architecture),
     }

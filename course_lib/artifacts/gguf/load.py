@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from course_lib.artifacts.gguf import attention, rope, scales
+from course_lib.artifacts.gguf import attention, longrope, rope, scales
 from course_lib.artifacts.gguf.architectures import ARCHITECTURES, ROPE_FREQS, Architecture, hf_name, unpermute
 from course_lib.artifacts.gguf.reader import GGUFError, GGUFFile, read
 from course_lib.artifacts.gguf.tokenizer import token_id, tokenizer_of
@@ -15,7 +15,7 @@ from course_lib.formats.ggml import TYPES
 from course_lib.formats.ggml.weight import Blocks
 
 MAX_LAYERS = 512  # as llama.cpp has it
-TENSORS_OF_A_LAYER = 9
+TENSORS_OF_A_LAYER = 6  # at least
 _SPECIAL = {"bos": "bos", "eos": "eos", "pad": "padding"}  # transformers' name of a token: ggml's
 __all__ = ["config_of", "keeping_blocks", "load", "model_of", "tokenizer_of"]
 
@@ -88,13 +88,20 @@ def config_of(file: GGUFFile):
     _check_sizes(config, keys, file, arch)
     config |= attention.parameters(keys, architecture, config)
     config["rope_parameters"] = _rope(file, architecture, head_dim)
+    original = "original_max_position_embeddings"  # Phi-3's config has it twice
+    if original in config["rope_parameters"]:
+        config[original] = config["rope_parameters"][original]
     return AutoConfig.for_model(architecture.model_type, **config)
 
 
 def _rope(file: GGUFFile, architecture: Architecture, head_dim: int) -> dict:
     base = _number(file.metadata, f"{architecture.name}.rope.freq_base", float, rope.ROPE_BASE)
-    given = torch.from_numpy(file.tensor(ROPE_FREQS)) if ROPE_FREQS in file.tensors else None
-    found = rope.parameters(file.metadata, architecture, base, given, head_dim)
+    given = {name: torch.from_numpy(file.tensor(name)) for name in rope.TENSORS if name in file.tensors}
+    if architecture.partial:
+        return longrope.parameters(file.metadata, architecture.name, base, given, head_dim)
+    if set(given) - {ROPE_FREQS}:
+        raise GGUFError(f"rope_factors belong to phi3 files, got one of {architecture.name}")
+    found = rope.parameters(file.metadata, architecture, base, given.get(ROPE_FREQS), head_dim)
     if not architecture.local:
         return found
     local = _number(file.metadata, f"{architecture.name}.{rope.WINDOWS_BASE}", float, rope.ROPE_BASE)
@@ -124,7 +131,8 @@ def _check_sizes(config: dict, keys: dict, file: GGUFFile, arch: str) -> None:
     if hidden % heads or heads % config["num_key_value_heads"] or head_dim % 2:
         raise GGUFError(f"{heads} heads of {head_dim}, {config['num_key_value_heads']} of them with keys, do not"
                         f" share {hidden} channels")  # fmt: skip
-    for key in (f"{arch}.rope.dimension_count", f"{arch}.attention.value_length"):
+    turned = () if ARCHITECTURES[arch].partial else (f"{arch}.rope.dimension_count",)
+    for key in (*turned, f"{arch}.attention.value_length"):
         if keys.get(key, head_dim) != head_dim:
             raise GGUFError(f"{key} must be the keys' length, {head_dim}, got {keys[key]!r:.60}")
     widest = hidden * max(config["vocab_size"], config["intermediate_size"], heads * head_dim)
@@ -171,7 +179,7 @@ def model_of(file: GGUFFile):
 
 def _weights(file: GGUFFile) -> list[str]:
     """Names of the tensors that are parameters of the model."""
-    return [name for name in scales.weights(file) if name != ROPE_FREQS]
+    return [name for name in scales.weights(file) if name not in rope.TENSORS]
 
 
 def _known(name: str, architecture: Architecture) -> str:

@@ -170,5 +170,6 @@ def _ffn_gate_or_up(mix, layer, layers, model):
     return "IQ3_XXS" if mix == "IQ3_XS" and layers // 8 <= layer < 7 * layers // 8 else None
 
 
-_RULES = {"attn_v": _attn_v, "ffn_down": _ffn_down, "attn_output": _attn_output, "attn_q": _attn_q_or_k,
-          "attn_k": _attn_q_or_k, "ffn_gate": _ffn_gate_or_up, "ffn_up": _ffn_gate_or_up}  # fmt: skip
+_RULES = {"attn_v": _attn_v, "attn_qkv": _attn_v, "ffn_down": _ffn_down, "attn_output": _attn_output,
+          "attn_q": _attn_q_or_k, "attn_k": _attn_q_or_k, "ffn_gate": _ffn_gate_or_up,
+          "ffn_up": _ffn_gate_or_up}  # fmt: skip

@@ -3,6 +3,9 @@
 Nothing in a GGUF file describes the cut; llama.cpp knows a list of names. A wrong name gives other tokens without a
 word, so a tokenizer is known by its own regular expression, or refused. Source: llm_tokenizer_bpe and
 llama_vocab::load in llama-vocab.cpp, whose expressions are these (GPT-2's stands inside ByteLevel).
+
+GPT-4o's and Tekken's cut words where a capital follows a small letter. llama.cpp tells A–Z from a–z only and knows no
+marks, so that accented capitals (École) and scripts with vowel signs are cut otherwise there, and come back so.
 """
 
 from __future__ import annotations
@@ -14,14 +17,30 @@ _WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+"
 LLAMA_3 = _WORDS + r"|\p{N}{1,3}" + _END  # digits by three
 QWEN_2 = _WORDS + r"|\p{N}" + _END  # digits one by one
 
+_SHORT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+_AHEAD, _REST = r"[^\r\n\p{L}\p{N}]?", r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+
+
+def _cased(capital: str, small: str, short: str, digits: str) -> str:
+    """A word of capitals and then small letters, at least one of the small ones, or else of the capitals."""
+    return f"{_AHEAD}{capital}*{small}+{short}|{_AHEAD}{capital}+{small}*{short}|{digits}{_REST}"
+
+
+_PUBLISHED = (r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]")  # of the families' tokenizer.json
+_LLAMA_CPP = (r"(?:(?=\p{L})[^a-z])", r"(?:(?=\p{L})[^A-Z])")
+GPT_4O, TEKKEN = (_cased(*_LLAMA_CPP, *more) for more in ((_SHORT, r"\p{N}{1,3}"), ("", r"\p{N}")))
+KNOWN = {_cased(*_PUBLISHED, _SHORT, r"\p{N}{1,3}"): GPT_4O, _cased(*_PUBLISHED, "", r"\p{N}"): TEKKEN}
+
 CUTS = {  # name: (steps, whether a piece that is a token is taken whole, without its merges)
     "gpt-2": ((("ByteLevel", True),), False),
     "smollm": ((("Digits", True), ("ByteLevel", True)), False),
     "llama-bpe": ((("Split", LLAMA_3), ("ByteLevel", False)), True),
     "smaug-bpe": ((("Split", LLAMA_3), ("ByteLevel", False)), False),  # Llama 3's cut in SmolLM3 and others
     "qwen2": ((("Split", QWEN_2), ("ByteLevel", False)), False),
+    "gpt-4o": ((("Split", GPT_4O), ("ByteLevel", False)), False),  # Phi-4-mini's
+    "tekken": ((("Split", TEKKEN), ("ByteLevel", False)), True),  # Mistral Nemo's
 }
-ALIKE = {"llama3": "llama-bpe", "llama-v3": "llama-bpe", "deepseek-r1-qwen": "qwen2"}  # more names of the same
+ALIKE = {"llama3": "llama-bpe", "llama-v3": "llama-bpe", "deepseek-r1-qwen": "qwen2", "llama4": "gpt-4o"}  # the same
 
 
 def name_of(described: dict) -> str:
@@ -47,8 +66,11 @@ def name_of(described: dict) -> str:
 def _step(step: dict) -> tuple:
     """(kind, what matters about it) of one step; a kind that no cut has where it is not usual in any other way."""
     kind = step["type"]
+    pattern = step["pattern"].get("Regex", step["pattern"]) if kind == "Split" else None
+    if kind == "Split" and (step["behavior"], step["invert"]) == ("Removed", True) and pattern in KNOWN:
+        return kind, KNOWN[pattern]  # what does not match goes, but these match everything
     if kind == "Split" and step["behavior"] == "Isolated" and not step["invert"]:
-        return kind, step["pattern"].get("Regex", step["pattern"])
+        return kind, KNOWN.get(pattern, pattern) if isinstance(pattern, str) else pattern
     if kind == "ByteLevel" and not step["add_prefix_space"]:
         return kind, step.get("use_regex", True)
     if kind == "Digits":

@@ -1,9 +1,9 @@
-"""Scaled rotary positions in a GGUF file: keys for "linear" and "yarn", a tensor of divisors for "llama3".
+"""Scaled rotary positions in a GGUF file: keys for "linear" and "yarn", divisors for "llama3" and "longrope".
 
 A rotary pair j turns by position · base^(-2j/dim). "linear" divides all those frequencies by a factor, "yarn" the slow
 ones, with a ramp between. Llama 3.1's rule divides each by its own number, and llama.cpp takes these numbers as they
-are: `rope_freqs.weight`. Sources: TextModel.set_gguf_parameters and LlamaModel.generate_extra_tensors of llama.cpp's
-converter; transformers' modeling_rope_utils.
+are: `rope_freqs.weight`. Of Phi-3's there are two sets: see `longrope`. Sources: TextModel.set_gguf_parameters,
+LlamaModel and Phi3MiniModel.generate_extra_tensors of llama.cpp's converter; transformers' modeling_rope_utils.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from course_lib.artifacts.gguf.architectures import Architecture
+from course_lib.artifacts.gguf import longrope
+from course_lib.artifacts.gguf.architectures import ROPE_FREQS, Architecture
 from course_lib.artifacts.gguf.values import GGUFError
 
 ROPE_BASE = 10_000.0  # what llama.cpp takes where the key is missing
@@ -22,7 +23,9 @@ WINDOWS_BASE = "rope.freq_base_swa"  # Gemma 3's layers with a window turn by an
 _PUBLISHED = (1.0, 4.0, 8192)  # low_freq_factor, high_freq_factor and original context of every Llama 3.1, 3.2 and 3.3
 _CLOSE = 1e-5  # relative: what float32 loses between a parameter and the tensor
 _NEEDED = {"default": (), "linear": ("factor",), "yarn": ("factor", "original_max_position_embeddings"),
-           "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")}  # fmt: skip
+           "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
+           "longrope": ("original_max_position_embeddings",)}  # fmt: skip
+TENSORS = (ROPE_FREQS, *longrope.TENSORS)
 
 
 def of_config(config, architecture: Architecture) -> dict:
@@ -38,7 +41,8 @@ def of_config(config, architecture: Architecture) -> dict:
     if kind not in architecture.rope:
         raise ValueError(f"model must have rotary positions of a kind that llama.cpp computes for {architecture.name}"
                          f" ({', '.join(architecture.rope)}), got rope_type {kind!r}")  # fmt: skip
-    for name, usual in (("partial_rotary_factor", (None, 1)), ("beta_fast", (None, 32)), ("beta_slow", (None, 1)),
+    part = rope.get("partial_rotary_factor") if architecture.partial else None
+    for name, usual in (("partial_rotary_factor", (part, None, 1)), ("beta_fast", (None, 32)), ("beta_slow", (None, 1)),
                         ("mscale", (None,)), ("mscale_all_dim", (None,)), ("truncate", (None, True))):  # fmt: skip
         if rope.get(name) not in usual:
             raise ValueError(f"model must have rotary positions without a {name} of its own, which llama.cpp does not"
@@ -58,11 +62,29 @@ def keys(config, architecture: Architecture) -> dict:
         found[f"{architecture.name}.{WINDOWS_BASE}"] = float(rope["local_theta"])
     if rope.get("rope_type") in ("linear", "yarn"):
         found |= {f"{name}.scaling.type": rope["rope_type"], f"{name}.scaling.factor": float(rope["factor"])}
+    if rope.get("rope_type") == "longrope":
+        found |= longrope.keys(rope, config.max_position_embeddings, name)
     if rope.get("rope_type") == "yarn":
         found[f"{name}.scaling.original_context_length"] = int(rope["original_max_position_embeddings"])
         if rope.get("attention_factor"):
             found[f"{name}.scaling.attn_factor"] = rope["attention_factor"] / _mscale(rope["factor"])
     return found
+
+
+def turned(rope: Mapping, head_dim: int) -> int:
+    """Numbers of a head that are turned; the others go without positions. ValueError for an odd one."""
+    dim = int(head_dim * (rope.get("partial_rotary_factor") or 1))
+    if not 0 < dim <= head_dim or dim % 2:
+        raise ValueError(f"model must turn an even part of a head of {head_dim}, got {dim}")
+    return dim
+
+
+def tensors(rope: Mapping, dim: int) -> dict[str, Tensor]:
+    """The divisors of a scaling by their names in the file, none for most."""
+    if rope.get("rope_type") == "longrope":
+        return longrope.tensors(rope, dim)
+    found = divisors(rope, dim)
+    return {} if found is None else {ROPE_FREQS: found}
 
 
 def divisors(rope: Mapping, dim: int) -> Tensor | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from course_lib.artifacts.gguf.values import GGUFError
 NO_ROW = (
     "<image_soft_token>",
 )  # Gemma 3's text models have this token of a picture, and no row of the embedding for it
+PHI_3, KEEPING = re.compile("phi-?3", re.IGNORECASE), ("<unk>", "<s>", "<|endoftext|>")
 SPECIAL = {"bos": "bos", "eos": "eos", "pad": "padding", "unk": "unknown"}  # transformers' name of a token: ggml's
 
 
@@ -40,6 +42,16 @@ def tokenizer_keys(tokenizer, size: int | None = None) -> dict:
                "tokenizer.ggml.token_type": kinds, "tokenizer.ggml.merges": merges}  # fmt: skip
     head = {f"tokenizer.ggml.{key}": own[f"tokenizer.ggml.{key}"] for key in ("model", "pre")}
     return head | {"tokenizer.ggml.tokens": tokens} | own | _special(tokenizer)
+
+
+def named(name: str, tokenizer) -> str:
+    """general.name. Where it says phi-3 or phi3, llama.cpp swallows white space behind special tokens but for KEEPING,
+    and refuses a vocabulary without them and </s>. So only a tokenizer that does this has such a name.
+    """
+    added = json.loads(tokenizer.backend_tokenizer.to_str())["added_tokens"]
+    if any(t["rstrip"] for t in added) and {"</s>", *KEEPING} <= set(tokenizer.get_vocab()):
+        return name if PHI_3.search(name) else f"Phi-3 {name}"
+    return PHI_3.sub("Phi 3", name)
 
 
 def _special(tokenizer) -> dict:
@@ -79,8 +91,11 @@ def _finished(bpe, tokens: list[str], keys: dict, first: bool):
     from tokenizers import AddedToken, processors
     from transformers import PreTrainedTokenizerFast
 
+    strips = PHI_3.search(str(keys.get("general.name")))
     for kind, add in ((2, bpe.add_special_tokens), (3, bpe.add_special_tokens), (4, bpe.add_tokens)):
-        add([AddedToken(t, special=kind < 4, normalized=False) for t in _of_kind(tokens, keys, kind)])
+        more = [AddedToken(t, special=kind < 4, normalized=False, rstrip=bool(strips) and t not in KEEPING)
+                for t in _of_kind(tokens, keys, kind)]  # fmt: skip
+        add(more)
     given = {f"{ours}_token": token_id(keys, theirs, len(tokens)) for ours, theirs in SPECIAL.items()}
     if keys.get("tokenizer.ggml.add_bos_token", first) is True and given["bos_token"] is not None:
         bos = tokens[given["bos_token"]]

@@ -14,10 +14,10 @@ from typing import Any
 
 from course_lib.kvcache.config import released, whole
 
-FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "mixtral", "qwen3_moe", "gpt_oss",
-            "deepseek_v2", "deepseek_v3")  # fmt: skip
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "phi3", "mixtral", "qwen3_moe",
+            "gpt_oss", "deepseek_v2", "deepseek_v3")  # fmt: skip
 EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
-TIED = ("gemma2", "gemma3_text")  # the head is the embedding unless the config says otherwise
+TIED = ("gemma", "gemma2", "gemma3_text")  # the head is the embedding unless the config says otherwise
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def _outside(c: Mapping[str, Any], family: str) -> Iterator[Part]:
     if not tied(c):
         yield Part("lm_head.weight", "head", (vocab, hidden))
     names = ["input_layernorm", "post_attention_layernorm"]
-    if family.startswith("gemma"):
+    if family in ("gemma2", "gemma3_text"):
         names += ["pre_feedforward_layernorm", "post_feedforward_layernorm"]
     for name in names:
         yield Part(f"{name}.weight", "small", (hidden,), layers)
@@ -95,6 +95,11 @@ def _attention(c: Mapping[str, Any], family: str) -> Iterator[Part]:
         return
     kv_heads = c.get("num_key_value_heads") or heads
     head_dim = c.get("head_dim") or hidden // heads
+    if family == "phi3":
+        out = (heads + 2 * kv_heads) * head_dim
+        yield Part("self_attn.qkv_proj.weight", "attention", (out, hidden), layers)
+        yield Part("self_attn.o_proj.weight", "attention", (hidden, heads * head_dim), layers)
+        return
     for name, out, into in (
         ("q_proj", heads * head_dim, hidden), ("k_proj", kv_heads * head_dim, hidden),
         ("v_proj", kv_heads * head_dim, hidden), ("o_proj", hidden, heads * head_dim),
@@ -128,7 +133,11 @@ def _feed_forward(c: Mapping[str, Any], family: str) -> Iterator[Part]:
     hidden, layers = whole(c, "hidden_size"), _layers(c)
     sparse = _sparse_layers(c, family, layers)
     dense = tuple(i for i in layers if i not in set(sparse))
-    if dense:
+    if family == "phi3":
+        ffn = whole(c, "intermediate_size")
+        yield Part("mlp.gate_up_proj.weight", "mlp", (2 * ffn, hidden), layers)
+        yield Part("mlp.down_proj.weight", "mlp", (hidden, ffn), layers)
+    elif dense:
         yield from _gated("mlp", "mlp", hidden, whole(c, "intermediate_size"), dense)
         if c.get("mlp_bias"):
             ffn = c["intermediate_size"]
