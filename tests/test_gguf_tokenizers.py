@@ -268,11 +268,15 @@ def test_other_tokenizers_are_refused(written, name, change, words):
         llama.tokenizer_keys(changed(written(name)[0], change))
 
 
-def test_runs_are_from_the_left_and_share_a_score(written):
+def test_runs_are_from_the_left_and_share_a_score(written, tmp_path):
     tokenizer, path = written("default, gemma")
     keys = read(path).metadata
     scores = dict(zip(keys["tokenizer.ggml.tokens"], keys["tokenizer.ggml.scores"], strict=True))
     assert {scores[run] for run in RUNS if len(run) > 2} == {0.0} and -4 < scores["▁▁"] < 0  # one merge makes two
+    flat = [0.0 if token in RUNS else score for token, score in scores.items()]  # as llama.cpp's converter has them
+    even = rewritten(path, tmp_path / "x.gguf", lambda k: k | {"tokenizer.ggml.scores": np.float32(flat)})
+    texts = [f"a{' ' * n}b{chr(9) * n}c" for n in range(1, 40)]
+    assert in_llama_cpp(even, texts) == ids(load(even)[1], texts) == ids(tokenizer, texts)
     described = json.loads(tokenizer.backend_tokenizer.to_str())
     merges = described["model"]["merges"]
     merges[: 3 * 55] = merges[: 3 * 55][::-1]  # the longest right part first
