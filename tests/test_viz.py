@@ -410,7 +410,7 @@ PLOTS = {
         [dict(name="8", kl=1e-4, top1=0.99, task=1.0), dict(name="2", kl=1.3, top1=0.3, task=0)]
     ),
     "my_curve": lambda: plots.my_curve([dict(name="a", bytes=1e6, task=0.5, own=False)], budget_bytes=2e6),
-    "kl_by_way": lambda: plots.kl_by_way({"3 bits": {"one": (0.02, 0.005), "two": (0.01, 0.02)}}, title="c"),
+    "kl_by_way": lambda: plots.kl_by_way({"3 bits": {"one": (0.02, 0.005), "two": (0.01, 0.02)}}, title="c", base="d"),
     "pipeline": plots.pipeline,
     "gpu_speedup": lambda: plots.gpu_speedup({"w4a16-g128": "INT4", "fp8-row": "FP8"}, peers=["humming"], title="a"),
     "gpu_attention": lambda: plots.gpu_attention({"kv_fp8": "FP8", "kv_int4": "INT4"}, title="b"),

@@ -99,7 +99,7 @@ _WAYS = (("blue", "s"), ("red", "o"), ("green", "^"), ("purple", "v"), ("ink", "
 
 
 @styled
-def kl_by_way(found, title="At equal bytes: who disturbs the bot less?", base="the 16-bit model"):
+def kl_by_way(found, title, base):
     """KL to `base`, with its standard error: found {"3 bits": {"KIVI": (0.03, 0.005), …}, …}, a mark for each way."""
     names = list(dict.fromkeys(name for ways in found.values() for name in ways))
     figure, axes = new_figure(1.0 + 0.34 * (sum(map(len, found.values())) + len(found)))
