@@ -1,10 +1,9 @@
 """ggml's own C code as oracle: quantize_chunk and the dequantizers that the xllamacpp wheel exports."""
 
 import ctypes
+import faulthandler
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +28,6 @@ def _library():
 
 
 LIB = _library()
-ROOT = Path(__file__).parents[1]
 
 
 def quantize(x: np.ndarray, name: str, imatrix=None) -> np.ndarray:
@@ -44,15 +42,20 @@ def quantize(x: np.ndarray, name: str, imatrix=None) -> np.ndarray:
 
 
 def ends(x: np.ndarray, name: str, imatrix=None) -> bool:
-    """Whether quantize_chunk ends its process by one of ggml's own assertions; it is asked in a process of its own."""
-    weights = np.zeros(0) if imatrix is None else imatrix
-    given = b"".join(np.ascontiguousarray(t, np.float32).tobytes() for t in (x, weights))
-    code = ("import sys, numpy as np; from tests import ggml_oracle; t = np.frombuffer(sys.stdin.buffer.read(), 'f4');"
-            f" x, w = t[:{x.size}].reshape({x.shape}), t[{x.size}:];"
-            f" ggml_oracle.quantize(x, {name!r}, w if len(w) else None)")  # fmt: skip
-    env = os.environ | {"GGML_NO_BACKTRACE": "1"}
-    found = subprocess.run([sys.executable, "-c", code], input=given, cwd=ROOT, env=env, capture_output=True)
-    return found.returncode == -signal.SIGABRT and b"GGML_ASSERT" in found.stderr
+    """Whether quantize_chunk ends its process by one of ggml's own assertions; a fork is asked, which has its lists."""
+    read, write = os.pipe()
+    if not (child := os.fork()):
+        faulthandler.disable()
+        os.environ["GGML_NO_BACKTRACE"] = "1"
+        os.dup2(write, 2)
+        try:
+            quantize(x, name, imatrix)
+        finally:
+            os._exit(0)
+    os.close(write)
+    with open(read, "rb") as stderr:
+        said = stderr.read()
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGABRT and b"GGML_ASSERT" in said
 
 
 def dequantize(blocks: np.ndarray, name: str, cols: int) -> np.ndarray:
