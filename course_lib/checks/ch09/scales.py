@@ -135,7 +135,7 @@ def scales(data):
             "Each of the last four lacks two bits, and you brought back one: numbers from 32 on are still wrong.",
         ),
         Wrong(
-            "+ before the shift",
+            "plus before the shift",
             _with(sc=lambda f, s, t: t & 15 + f >> 6 << 4, m=lambda f, s, t: t >> 4 + s >> 6 << 4),
             "`a >> 6 << 4 + b` is `a >> 6 << (4 + b)`: + binds tighter than shifts and &. Use |, or brackets.",
         ),
