@@ -200,7 +200,7 @@ def test_a_checkpoint_directory_gives_the_same_file_as_the_model(bundled, folder
     name = "general.name"
     assert {**got.metadata, name: 0} == {**want.metadata, name: 0}
     (tmp_path / "config.json").write_bytes((models.BUNDLED / "config.json").read_bytes())
-    with pytest.raises(ValueError, match="a checkpoint of 38 weights in safetensors files, got 0"):
+    with pytest.raises(FileNotFoundError, match="must hold safetensors files, got none"):
         llama.export(tmp_path, bundled[1], tmp_path / "x.gguf")
 
 

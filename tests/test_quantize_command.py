@@ -1,10 +1,13 @@
 """`course quantize` on a tiny checkpoint: the directory it leaves, and what it says when it cannot."""
 
+import json
 import re
+import shutil
 
 import pytest
 import tiny
 import torch
+from safetensors.torch import load_file, save_file
 
 from course_lib import artifacts
 from course_lib.artifacts import gguf, quantize
@@ -188,3 +191,68 @@ def test_the_same_command_goes_on_where_it_was_interrupted(checkpoint, tmp_path,
     monkeypatch.setitem(stream.ONE_BLOCK, "gptq", breaks)
     assert call(checkpoint, tmp_path / "out") == 130 and not (tmp_path / "out").exists()
     assert call(checkpoint, tmp_path / "out") == 0 and len(calls) == 3
+
+
+def _without_tokenizer(folder):
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
+
+
+def _cut(folder):
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def _index(folder):
+    index = {"weight_map": {"a": "model.safetensors", "b": "model-00002-of-00002.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
+
+
+def _pickled(folder):
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+
+
+def _quantized(folder):
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config["quantization_config"] = {"quant_method": "awq"}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+
+
+def _not_a_number(folder):
+    state = load_file(folder / "model.safetensors")
+    state["model.layers.1.mlp.up_proj.weight"][3, 5] = float("nan")
+    save_file(state, folder / "model.safetensors", {"format": "pt"})
+
+
+@pytest.mark.parametrize("gguf", [False, True])
+@pytest.mark.parametrize(
+    "damage, told",
+    [
+        (_without_tokenizer, "must hold its tokenizer, such as tokenizer.json, got none"),
+        (_cut, "model.safetensors is no whole safetensors file"),
+        (_index, "lacks model-00002-of-00002.safetensors, one of the 2 files that its index names"),
+        (_pickled, "must hold safetensors files, got none, only pytorch_model.bin"),
+        (_quantized, "is quantized already, says its config.json (awq): start from the original"),
+        (_not_a_number, "must be finite in float32"),
+    ],
+)
+def test_a_damaged_checkpoint_is_told_in_one_sentence(checkpoint, tmp_path, capsys, damage, told, gguf):
+    folder = tmp_path / "eigenes Modell"
+    shutil.copytree(checkpoint, folder)
+    damage(folder)
+    how = ("--gguf", "Q8_0") if gguf else ("--method", "rtn", "--group", "16")
+    assert main(["quantize", str(folder), str(tmp_path / "out"), *how]) == 1
+    said = capsys.readouterr().err
+    assert told in said and "Traceback" not in said and not (tmp_path / "out").exists()
+    if damage is _not_a_number:
+        assert ("blk.1.ffn_up.weight: " if gguf else "model.layers.1.mlp.up_proj: ") in said
+
+
+def test_a_mixture_is_sent_to_python(tmp_path, capsys):
+    from transformers import MixtralConfig, MixtralForCausalLM
+
+    sizes = dict(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1, vocab_size=50)
+    MixtralForCausalLM(MixtralConfig(intermediate_size=32, num_local_experts=2, **sizes)).save_pretrained(tmp_path)
+    tiny.tokenizer().save_pretrained(tmp_path)
+    assert main(["quantize", str(tmp_path), str(tmp_path / "out"), "--method", "rtn"]) == 1
+    assert "is a mixture of experts, which no layout here holds; in Python" in capsys.readouterr().err

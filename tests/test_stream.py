@@ -128,7 +128,7 @@ def test_bad_input(checkpoint, tmp_path):
     (tmp_path / "full" / "mine.txt").write_text("mine")
     with pytest.raises(FileExistsError, match="which holds files"):
         stream(checkpoint, tmp_path / "full", INT4, "rtn", BATCHES)
-    with pytest.raises(FileNotFoundError, match="source must be a checkpoint directory"):
+    with pytest.raises(FileNotFoundError, match="must hold safetensors files, got none"):
         stream(tmp_path / "full", tmp_path / "out", INT4, "rtn", BATCHES)
     with pytest.raises(ValueError, match="the model's vocabulary"):
         stream(checkpoint, tmp_path / "out", INT4, "rtn", [torch.tensor([[9999]])])

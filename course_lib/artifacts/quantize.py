@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from course_lib import artifacts, models
-from course_lib.artifacts import LAYOUTS
+from course_lib.artifacts import LAYOUTS, checkpoint
 from course_lib.artifacts.gguf import imatrix, llama, mixes, read
 from course_lib.artifacts.stream import stream
 from course_lib.calibrate.calibration import LENGTH, SAMPLES, calibration_batches
@@ -121,8 +121,13 @@ def quantize(args) -> str:
     if (source / "config.json").is_file():
         from transformers import AutoConfig, AutoTokenizer
 
+        checkpoint.check(source)
+        config = AutoConfig.from_pretrained(source)
+        if checkpoint.is_mixture(config):
+            raise ValueError(f"{args.model!r} is a mixture of experts, which no layout here holds; in Python,"
+                             " calibrate.quantize_model rounds each expert by itself")  # fmt: skip
         tokenizer = AutoTokenizer.from_pretrained(source)
-        batches = _batches(args, AutoConfig.from_pretrained(source), tokenizer)
+        batches = _batches(args, config, tokenizer)
         out.parent.mkdir(parents=True, exist_ok=True)
         stream(source, out, scheme, args.method, batches, args.layout, tokenizer=tokenizer, **chosen)
     else:
@@ -149,6 +154,8 @@ def quantize_gguf(args) -> str:
     if args.imatrix:
         weights = imatrix.importance(imatrix.load(args.imatrix))
     model = models.BUNDLED if args.model == "bundled" else Path(args.model)
+    if (model / "config.json").is_file():
+        checkpoint.check(model)
     if (model / "config.json").is_file() and not args.calibration:
         from transformers import AutoTokenizer
 

@@ -13,6 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from course_lib.artifacts.checkpoint import files_of_tensors
 from course_lib.artifacts.layouts import by_name
 from course_lib.artifacts.state import stored, untied
 from course_lib.artifacts.write import checkpoint_config
@@ -51,7 +52,7 @@ def stream(
     source, out, lay = Path(source), Path(out), by_name(layout)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"out must be a new or empty directory, got {str(out)!r}, which holds files")
-    files = _files(source)
+    files = files_of_tensors(source)
     model = _skeleton(source)
     batches = [check_tokens(model, ids) for ids in batches]
     linears = linears_of(model, skip)
@@ -91,17 +92,6 @@ def _trim() -> None:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
     except (OSError, AttributeError):
         pass
-
-
-def _files(source: Path) -> dict[str, Path]:
-    """Name of each tensor -> the file that holds it."""
-    found = {}
-    for file in sorted(source.glob("*.safetensors")):
-        with safe_open(file, "pt") as opened:
-            found |= dict.fromkeys(opened.keys(), file)
-    if not found:
-        raise FileNotFoundError(f"source must be a checkpoint directory with safetensors files, got {str(source)!r}")
-    return found
 
 
 def _skeleton(source: Path) -> nn.Module:

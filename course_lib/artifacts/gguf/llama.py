@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from course_lib.artifacts.checkpoint import files_of_tensors
 from course_lib.artifacts.gguf import architectures, attention, mixes, rope
 from course_lib.artifacts.gguf.architectures import gguf_name, hf_name, permute, unpermute
 from course_lib.artifacts.gguf.tensors import FLOATS, type_id
@@ -65,8 +66,8 @@ def _weights(model) -> tuple[object, dict[str, tuple[tuple, Callable]]]:
     from safetensors import safe_open
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    found = {}
-    for file in sorted(Path(model).glob("*.safetensors")):
+    found, files = {}, files_of_tensors(model)
+    for file in sorted(set(files.values())):
         with safe_open(file, "pt") as opened:
             for name in opened.keys():
                 found[name] = tuple(opened.get_slice(name).get_shape()), functools.partial(_read, file, name)
@@ -114,7 +115,14 @@ def _in_ggmls_order(read: Callable, heads: int | None, shift: float) -> Tensor:
 
 def _part(name: str, shape: tuple, read: Callable, mix: str, model: mixes.Model, imatrix: Mapping) -> Part:
     number = type_id(mixes.tensor_type(name, shape, mix, model))
-    return Part(name, shape, number, lambda: stored(read(), number, imatrix.get(name)))
+
+    def data():
+        try:
+            return stored(read(), number, imatrix.get(name))
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+
+    return Part(name, shape, number, data)
 
 
 def stored(w: Tensor, number: int, importance=None) -> np.ndarray:
