@@ -4,14 +4,12 @@ Every model is made so that each piece of it matters: biases of one, norms far f
 context was 64. What is forgotten then moves logits by more than a hundred times the tolerance.
 """
 
-import copy
-
 import gguf
 import numpy as np
 import pytest
 import tiny
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig
 
 from course_lib import artifacts, models
 from course_lib.artifacts import origin
@@ -19,11 +17,21 @@ from course_lib.artifacts.gguf import GGUFError, Part, architectures, imatrix, l
 from course_lib.artifacts.gguf.load import load
 from course_lib.calibrate import collect
 from course_lib.cli import main
-from tests.test_gguf_llama import in_llama_cpp, in_torch, kl, rewritten, with_8_bit_inputs
+from tests.gguf_models import (
+    CLOSE,
+    FAR,
+    IDS,
+    SIZES,
+    Files,
+    in_llama_cpp,
+    in_torch,
+    kl,
+    made_of,
+    off,
+    rewritten,
+    with_8_bit_inputs,
+)
 
-SIZES = dict(vocab_size=300, hidden_size=256, intermediate_size=512, num_hidden_layers=2, num_attention_heads=4,
-             num_key_value_heads=2, max_position_embeddings=512, initializer_range=0.1, bos_token_id=0, eos_token_id=0,
-             pad_token_id=0)  # fmt: skip
 PLAIN = {"rope_theta": 10_000.0, "rope_type": "default"}
 LLAMA3 = PLAIN | dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
                       original_max_position_embeddings=64)  # fmt: skip
@@ -40,9 +48,6 @@ KINDS = {
     "qwen3": ("qwen3", dict(head_dim=128, tie_word_embeddings=True)),
     "qwen3-yarn": ("qwen3", dict(head_dim=128, rope_parameters=YARN)),
 }
-IDS = torch.randint(300, (200,), generator=torch.Generator().manual_seed(1)).tolist()
-CLOSE = 5e-4  # 200 positions in float32: an angle is off by 2^-24 of itself a step, a sum of 512 products by as much
-FAR = 100 * CLOSE
 
 
 def made(kind, **more):
@@ -51,37 +56,9 @@ def made(kind, **more):
     return made_of(family, SIZES | own | more)
 
 
-def made_of(family, sizes):
-    """A random model with this configuration; norms and biases that no default would give."""
-    torch.manual_seed(0)
-    sizes = copy.deepcopy(sizes)  # a config keeps the dict that it is given, and tests change configs
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **sizes)).eval()
-    with torch.no_grad():
-        for name, p in model.named_parameters():
-            if "norm" in name:
-                p.add_(torch.randn_like(p) * 0.3)
-            if "bias" in name:
-                p.copy_(torch.randn_like(p))
-    return model
-
-
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """kind -> (model, its logits, its F32 file)."""
-    folder, found = tmp_path_factory.mktemp("architectures"), {}
-
-    def of(kind):
-        if kind not in found:
-            model = made(kind)
-            path = llama.export(model, tiny.tokenizer(), folder / f"{kind}.gguf", "F32")
-            found[kind] = model, in_torch(model, IDS), path
-        return found[kind]
-
-    return of
-
-
-def off(path, want):
-    return np.abs(in_llama_cpp(path, IDS) - want).max()
+    return Files(tmp_path_factory.mktemp("architectures"), made)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -17,8 +17,7 @@ from course_lib.artifacts.gguf import GGUFError, architectures, attention, imatr
 from course_lib.artifacts.gguf.load import load
 from course_lib.calibrate import collect
 from course_lib.cli import main
-from tests.test_gguf_architectures import IDS, SIZES, made_of
-from tests.test_gguf_llama import in_llama_cpp, in_torch, kl, rewritten, with_8_bit_inputs
+from tests.gguf_models import IDS, SIZES, Files, in_llama_cpp, in_torch, kl, made_of, off, rewritten, with_8_bit_inputs
 
 SMALL = SIZES | dict(hidden_size=128, intermediate_size=256, head_dim=48, sliding_window=40, query_pre_attn_scalar=48)
 NARROW = dict(hidden_size=16, intermediate_size=16)
@@ -64,21 +63,7 @@ class _Rounded(torch.nn.Module):
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """kind -> (model, its logits with ggml's GELU, its F32 file)."""
-    folder, found = tmp_path_factory.mktemp("gemma"), {}
-
-    def of(kind):
-        if kind not in found:
-            model = made(kind)
-            path = llama.export(model, tiny.tokenizer(), folder / f"{kind}.gguf", "F32")
-            found[kind] = model, in_torch(as_ggml_computes(model), IDS), path
-        return found[kind]
-
-    return of
-
-
-def off(path, want):
-    return np.abs(in_llama_cpp(path, IDS) - want).max()
+    return Files(tmp_path_factory.mktemp("gemma"), made, as_ggml_computes)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -10,7 +10,7 @@ from tokenizers import processors
 from course_lib import models
 from course_lib.artifacts.gguf import GGUFError, Part, llama, mixes, read, write
 from course_lib.artifacts.gguf.load import load
-from course_lib.formats import ggml
+from tests.gguf_models import in_llama_cpp, in_torch, kl, rewritten, with_8_bit_inputs
 from tests.llama_oracle import Llama
 
 TEXT = "Hello, order olive-5426. 1 red jacket (70 euros), missing. def f(x):\n    return x  # café"
@@ -30,24 +30,6 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def ids(bundled):
     return bundled[1](TEXT).input_ids
-
-
-def in_torch(model, ids):
-    with torch.no_grad():
-        return model(torch.tensor([ids])).logits[0].numpy()
-
-
-def in_llama_cpp(path, ids):
-    llama_cpp = Llama(path)
-    try:
-        return llama_cpp.logits(ids)
-    finally:
-        llama_cpp.close()
-
-
-def kl(want, got):
-    p, q = (torch.log_softmax(torch.from_numpy(logits).double(), -1) for logits in (want, got))
-    return float((p.exp() * (p - q)).sum(-1).mean())
 
 
 def test_an_f32_file_has_the_logits_of_transformers(bundled, folder, ids):
@@ -78,25 +60,6 @@ def test_greedy_text_is_that_of_transformers(bundled, folder):
         assert ids == want
     finally:
         llama_cpp.close()
-
-
-def with_8_bit_inputs(model, path):
-    """A copy whose linears round their inputs to 8 bits, as llama.cpp does: in blocks of 32, under K-quants of 256."""
-    model, types = copy.deepcopy(model), {name: info.type for name, info in read(path).tensors.items()}
-
-    def rounding(block):
-        def hook(module, inputs):
-            x = inputs[0].unflatten(-1, (-1, block))
-            s = x.abs().amax(-1, keepdim=True).clamp_min(1e-30) / 127
-            return ((torch.round(x / s) * s).flatten(-2),)
-
-        return hook
-
-    for name, module in model.named_modules():
-        if isinstance(module, torch.nn.Linear):
-            kind = types["token_embd.weight" if name == "lm_head" else llama.gguf_name(f"{name}.weight")]
-            module.register_forward_pre_hook(rounding(32 if ggml.block_type(kind).elements < 256 else 256))
-    return model
 
 
 @pytest.mark.parametrize("mix", MIXES)
@@ -130,12 +93,6 @@ def test_an_importance_matrix_changes_the_bytes(bundled, folder):
 
 
 # ---- silent traps: llama.cpp loads the file and says nothing
-
-
-def rewritten(path, target, keys=lambda k: k, tensor=lambda name, data: data):
-    file = read(path)
-    parts = [Part(i.name, i.shape, i.type_id, lambda n=i.name: tensor(n, file.data(n))) for i in file.tensors.values()]
-    return write(target, keys(dict(file.fields)), parts)
 
 
 def test_the_permutation_forgotten(bundled, folder, ids, monkeypatch):

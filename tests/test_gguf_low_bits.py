@@ -9,15 +9,8 @@ from course_lib.artifacts.gguf import GGUFError, Part, llama, mixes, read, write
 from course_lib.artifacts.gguf.load import load
 from course_lib.formats import ggml
 from course_lib.formats.ggml import native
-from tests.test_gguf_llama import (  # noqa: F401  fixtures among them
-    bundled,
-    folder,
-    ids,
-    in_llama_cpp,
-    in_torch,
-    kl,
-    with_8_bit_inputs,
-)
+from tests.gguf_models import in_llama_cpp, in_torch, kl, with_8_bit_inputs
+from tests.test_gguf_llama import bundled, folder, ids  # noqa: F401  fixtures
 
 KINDS = ("IQ3_S", "IQ3_XXS", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S", "TQ2_0", "TQ1_0", "Q2_0", "Q1_0", "NVFP4")
 

@@ -13,9 +13,20 @@ from course_lib.artifacts.gguf import GGUFError, architectures, imatrix, llama, 
 from course_lib.artifacts.gguf.load import load, tokenizer_of
 from course_lib.calibrate import collect
 from course_lib.cli import main
+from tests.gguf_models import (
+    CLOSE,
+    FAR,
+    IDS,
+    SIZES,
+    Files,
+    in_llama_cpp,
+    in_torch,
+    kl,
+    made_of,
+    rewritten,
+    with_8_bit_inputs,
+)
 from tests.llama_oracle import Llama
-from tests.test_gguf_architectures import CLOSE, FAR, IDS, SIZES, made_of
-from tests.test_gguf_llama import in_llama_cpp, in_torch, kl, rewritten, with_8_bit_inputs
 from tests.test_gguf_tokenizers import pieces
 
 SMALL = SIZES | dict(hidden_size=128, intermediate_size=256, original_max_position_embeddings=64)
@@ -41,17 +52,7 @@ def made(kind, **more):
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """kind -> (model, its logits, its F32 file)."""
-    folder, found = tmp_path_factory.mktemp("phi"), {}
-
-    def of(kind):
-        if kind not in found:
-            model = made(kind)
-            path = llama.export(model, tiny.tokenizer(), folder / f"{kind}.gguf", "F32")
-            found[kind] = model, in_torch(model, IDS), path
-        return found[kind]
-
-    return of
+    return Files(tmp_path_factory.mktemp("phi"), made)
 
 
 def run(kind, path):

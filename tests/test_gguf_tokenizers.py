@@ -21,8 +21,8 @@ from course_lib import models
 from course_lib.artifacts.gguf import GGUFError, llama, parse, pre_tokenizers, read, sentencepiece
 from course_lib.artifacts.gguf.load import load, tokenizer_of
 from tests import gguf_toys
+from tests.gguf_models import rewritten
 from tests.llama_oracle import Llama
-from tests.test_gguf_llama import rewritten
 
 TEXTS = [
     "Hello, order olive-5426.", "", "a\n\n  b", "1234567 x 1 22 333 4444", "naïve – ☕ 東京タワー",

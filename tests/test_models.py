@@ -52,6 +52,8 @@ def test_tokenizer_round_trips_and_splits_every_digit(bundled):
 def test_loading_says_in_one_sentence_what_is_wrong(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match="name: expected a checkpoint directory"):
         models.load("./nowhere")
+    with pytest.raises(FileNotFoundError, match="checkpoint directory with config.json, got 'checkpoints/of/mine'"):
+        models.load("checkpoints/of/mine")  # three parts are no hub id: nobody waits for the hub
     with pytest.raises(FileNotFoundError, match="config.json"):
         models.load(tmp_path)
     (tmp_path / "config.json").write_text("{not json")

@@ -153,15 +153,7 @@ def quantize_gguf(args) -> str:
         raise FileExistsError(f"OUT must be a new file, got {args.out!r}, which is there already")
     if args.imatrix:
         weights = imatrix.importance(imatrix.load(args.imatrix))
-    model = models.BUNDLED if args.model == "bundled" else Path(args.model)
-    if (model / "config.json").is_file():
-        checkpoint.check(model)
-    if (model / "config.json").is_file() and not args.calibration:
-        from transformers import AutoTokenizer
-
-        tokenizer = AutoTokenizer.from_pretrained(model)  # and one weight at a time
-    else:
-        model, tokenizer = models.load(args.model)
+    model, tokenizer = _source(args)
     if args.calibration:
         stats = collect(model, _batches(args, model.config, tokenizer), hessian=False)
         weights = imatrix.importance(imatrix.of_stats(stats))
@@ -173,6 +165,19 @@ def quantize_gguf(args) -> str:
     said = (" with importance matrix" if heeded else ", whose types take no importance matrix") if weights else ""
     return (f"{out}: {args.gguf}{said}, {after / 1e6:.2f} MB, {bits:.2f} bits a weight,"
             f" in {time.perf_counter() - began:.0f} s")  # fmt: skip
+
+
+def _source(args):
+    """A folder whose weights are read one at a time, or the whole model where it has to run; and its tokenizer."""
+    folder = models.BUNDLED if args.model == "bundled" else Path(args.model)
+    is_folder = (folder / "config.json").is_file()
+    if is_folder:
+        checkpoint.check(folder)
+    if not is_folder or args.calibration:
+        return models.load(args.model)
+    from transformers import AutoTokenizer
+
+    return folder, AutoTokenizer.from_pretrained(folder)
 
 
 def _batches(args, config, tokenizer):

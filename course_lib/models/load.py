@@ -18,8 +18,9 @@ def load(name="bundled", dtype=None):
     >>> model.config.model_type
     'llama'
     """
-    path = BUNDLED if name == "bundled" else Path(name)
-    looks_local = name == "bundled" or path.is_dir() or str(name).startswith((".", "/", "~"))
+    path = BUNDLED if name == "bundled" else Path(name).expanduser()
+    no_hub_id = str(name).startswith((".", "/", "~")) or str(name).count("/") > 1
+    looks_local = name == "bundled" or path.is_dir() or no_hub_id
     if looks_local and not (path / "config.json").is_file():
         raise FileNotFoundError(f"name: expected a checkpoint directory with config.json, got {str(path)!r}")
     return _read(str(path) if looks_local else str(name), dtype)
