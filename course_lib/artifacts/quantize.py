@@ -119,14 +119,10 @@ def quantize(args) -> str:
     chosen = {"gptq": {"act_order": args.act_order}, "awq": {"duo": args.duo}, "autoround": {"iters": args.iters}}
     chosen = chosen.get(args.method, {})
     if (source / "config.json").is_file():
-        from transformers import AutoConfig, AutoTokenizer
-
-        checkpoint.check(source)
-        config = AutoConfig.from_pretrained(source)
+        config, tokenizer = checkpoint.check(source)
         if checkpoint.is_mixture(config):
             raise ValueError(f"{args.model!r} is a mixture of experts, which no layout here holds; in Python,"
                              " calibrate.quantize_model rounds each expert by itself")  # fmt: skip
-        tokenizer = AutoTokenizer.from_pretrained(source)
         batches = _batches(args, config, tokenizer)
         out.parent.mkdir(parents=True, exist_ok=True)
         stream(source, out, scheme, args.method, batches, args.layout, tokenizer=tokenizer, **chosen)
@@ -170,14 +166,8 @@ def quantize_gguf(args) -> str:
 def _source(args):
     """A folder whose weights are read one at a time, or the whole model where it has to run; and its tokenizer."""
     folder = models.BUNDLED if args.model == "bundled" else Path(args.model)
-    is_folder = (folder / "config.json").is_file()
-    if is_folder:
-        checkpoint.check(folder)
-    if not is_folder or args.calibration:
-        return models.load(args.model)
-    from transformers import AutoTokenizer
-
-    return folder, AutoTokenizer.from_pretrained(folder)
+    tokenizer = checkpoint.check(folder)[1] if (folder / "config.json").is_file() else None
+    return models.load(args.model) if tokenizer is None or args.calibration else (folder, tokenizer)
 
 
 def _batches(args, config, tokenizer):
