@@ -124,6 +124,7 @@ FAMILIES = {
     "smollm": lambda: byte_level([cut.Digits(individual_digits=True), cut.ByteLevel(add_prefix_space=False)]),
     "llama-bpe": lambda: byte_level(split(LLAMA_3), whole=True),
     "smaug-bpe": lambda: byte_level(split(LLAMA_3)),
+    "smaug-bpe, phi-4": lambda: byte_level(split(LLAMA_3, "removed")),  # tiktoken's cl100k as it is often converted
     "qwen2": lambda: byte_level(split(QWEN_2), normalizers.NFC()),
     "gpt-4o": lambda: byte_level(split(GPT_4O, "removed")),
     "tekken": lambda: byte_level(split(TEKKEN), whole=True),
@@ -315,6 +316,15 @@ def test_scores_that_lie_are_refused(change, words):
     keys = gguf_toys.LLAMA_KEYS | {"tokenizer.ggml.model": "llama"} | change
     with pytest.raises(GGUFError, match=words):
         tokenizer_of(parse(gguf_toys.joined(keys, [])))
+
+
+@pytest.mark.parametrize("other, name", pre_tokenizers.ALIKE.items())
+def test_names_that_mean_the_same_in_llama_cpp(written, tmp_path, other, name):
+    """Files of Phi-4 say dbrx, those of Falcon 3 falcon3."""
+    tokenizer, path = written(name)
+    file = rewritten(path, tmp_path / "x.gguf", lambda k: k | {"tokenizer.ggml.pre": other})
+    texts = [text for text in TEXTS if "नमस्ते" not in text]
+    assert in_llama_cpp(file, texts) == ids(tokenizer, texts) == ids(load(file)[1], texts)
 
 
 def test_names_of_cuts_that_mean_the_same():

@@ -29,7 +29,10 @@ def _cased(capital: str, small: str, short: str, digits: str) -> str:
 _PUBLISHED = (r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]")  # of the families' tokenizer.json
 _LLAMA_CPP = (r"(?:(?=\p{L})[^a-z])", r"(?:(?=\p{L})[^A-Z])")
 GPT_4O, TEKKEN = (_cased(*_LLAMA_CPP, *more) for more in ((_SHORT, r"\p{N}{1,3}"), ("", r"\p{N}")))
-KNOWN = {_cased(*_PUBLISHED, _SHORT, r"\p{N}{1,3}"): GPT_4O, _cased(*_PUBLISHED, "", r"\p{N}"): TEKKEN}
+KNOWN = {  # expressions of the families' tokenizer.json, all of which match any text from end to end
+    _cased(*_PUBLISHED, _SHORT, r"\p{N}{1,3}"): GPT_4O, _cased(*_PUBLISHED, "", r"\p{N}"): TEKKEN,
+    LLAMA_3: LLAMA_3, QWEN_2: QWEN_2,
+}  # fmt: skip
 
 CUTS = {  # name: (steps, whether a piece that is a token is taken whole, without its merges)
     "gpt-2": ((("ByteLevel", True),), False),
@@ -40,7 +43,10 @@ CUTS = {  # name: (steps, whether a piece that is a token is taken whole, withou
     "gpt-4o": ((("Split", GPT_4O), ("ByteLevel", False)), False),  # Phi-4-mini's
     "tekken": ((("Split", TEKKEN), ("ByteLevel", False)), True),  # Mistral Nemo's
 }
-ALIKE = {"llama3": "llama-bpe", "llama-v3": "llama-bpe", "deepseek-r1-qwen": "qwen2", "llama4": "gpt-4o"}  # the same
+ALIKE = {  # the same in llama.cpp; dbrx is Phi-4's, falcon3 that of llama files, too
+    "llama3": "llama-bpe", "llama-v3": "llama-bpe", "falcon3": "llama-bpe", "dbrx": "smaug-bpe",
+    "deepseek-r1-qwen": "qwen2", "llama4": "gpt-4o",
+}  # fmt: skip
 
 
 def name_of(described: dict) -> str:
@@ -68,7 +74,7 @@ def _step(step: dict) -> tuple:
     kind = step["type"]
     pattern = step["pattern"].get("Regex", step["pattern"]) if kind == "Split" else None
     if kind == "Split" and (step["behavior"], step["invert"]) == ("Removed", True) and pattern in KNOWN:
-        return kind, KNOWN[pattern]  # what does not match goes, but these match everything
+        return kind, KNOWN[pattern]  # tiktoken's, as many convert it: what does not match goes, and nothing does
     if kind == "Split" and step["behavior"] == "Isolated" and not step["invert"]:
         return kind, KNOWN.get(pattern, pattern) if isinstance(pattern, str) else pattern
     if kind == "ByteLevel" and not step["add_prefix_space"]:
