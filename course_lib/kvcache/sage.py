@@ -1,11 +1,13 @@
-"""Attention whose two products run on few bits: SageAttention's way, computed by its letter on any device.
+"""Attention whose two products run on few bits: SageAttention's way, computed on any device.
 
     q = s_q Q, k − k̄ = s_k K            Q, K integers, a scale a block of tokens; k̄ the mean key
     score = s_q s_k (Q · K) / √d        integers inside, both scales outside of the sum
     o = Σ_t p̂_t v̂_t / Σ_t p_t           p = exp(score − the row's largest), between 0 and 1
 
 Leaving k̄ out takes q · k̄ from all scores of a query: softmax gives the same shares. Sources: SageAttention (Zhang et
-al. 2024, arXiv 2410.02367: INT8, the mean key) and SageAttention2 (arXiv 2411.10958: 4 bits, p and v in E4M3).
+al. 2024, arXiv 2410.02367: INT8, the mean key) and SageAttention2 (arXiv 2411.10958: 4 bits, p and v in E4M3). The
+second also takes the mean from the q of a block and adds q̄ · k to the scores, shares scales among the tokens
+of a GPU's thread, and its tensor cores add FP8 products with fewer bits than float32 has: none of it is computed here.
 """
 
 from __future__ import annotations
