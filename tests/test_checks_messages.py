@@ -206,10 +206,13 @@ def test_a_number_too_large_for_a_float_is_no_crash_where_one_is_asked():
 W = torch.ones(2, 3)
 RAISED = {
     "need one truth value": lambda: 1 if W > 0 else 2,
+    "Python's own `max` and `min`": lambda: max(W, W + 1),
+    "as `int()` gives it": lambda: range(W),
     "take `.values` or `.indices`": lambda: W.max(dim=1) / 7,
     "`.values` or `.indices`": lambda: W[:, torch.sort(W)],
     "it is `.indices`": lambda: W[torch.sort(W)],
     "take one number": lambda: float(W),
+    "the functions of `math` take one": lambda: math.sqrt(W),
     "`keepdim=True` or `[:, None]`": lambda: W / W.amax(dim=1),
     "keeps one for the rows": lambda: torch.ones(2).add_(torch.ones(3, 2)),
     "is a `.T` missing": lambda: W @ W,
@@ -218,6 +221,8 @@ RAISED = {
     "take a number": lambda: torch.minimum(W, 0),
     "`.long()` first": lambda: W >> 1,
     "written `**`": lambda: 2.0 ^ 2.0,
+    "in Python a power": lambda: W ^ 2,
+    "`.float()` first": lambda: W.int().mean(),
     "of the stub is still there": lambda: torch.cat([W, ...]),
     "`import math`": lambda: eval("math.pi", {}),
     "`import numpy as np`": lambda: eval("np.pi", {}),

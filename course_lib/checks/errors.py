@@ -5,18 +5,26 @@ import re
 _KNOWN = (
     (
         r"Boolean value of Tensor with more than one value",
-        "`if`, `and` and `or` need one truth value: choose number by number with `torch.where` and `&`, "
-        "or ask `.any()` or `.all()`",
+        "`if`, `and`, `or` and Python's own `max` and `min` need one truth value: choose number by number with "
+        "`torch.where`, `&` and `torch.maximum`, or ask `.any()` or `.all()`",
     ),
     (
-        r"torch\.return_types\.|only integer tensors of a single element can be converted to an index",
+        r"torch\.return_types\.",
         "`max`, `min`, `sort` and `topk` along an axis give a pair: take `.values` or `.indices` of it",
+    ),
+    (
+        r"only integer tensors of a single element can be converted to an index",
+        "here one whole number is wanted, as `int()` gives it; of the pair that `max`, `min`, `sort` or `topk` gives "
+        "take `.values` or `.indices`",
     ),
     (
         r"tensors used as indices must be",
         "an index is made of whole numbers: `.long()`; and of what `sort` and `topk` give it is `.indices`",
     ),
-    (r"cannot be converted to Scalar|only one element tensors", "`float()`, `int()` and `.item()` take one number"),
+    (
+        r"cannot be converted to Scalar|only one element tensors",
+        "`float()`, `int()`, `.item()` and the functions of `math` take one number; torch has its own for tensors",
+    ),
     (
         r"The size of tensor a .* must match|match the broadcast shape|shape mismatch: value tensor",
         "axes are matched from the last one backwards: `keepdim=True` or `[:, None]` keeps one for the rows",
@@ -34,11 +42,15 @@ _KNOWN = (
         r"(minimum|maximum)\(\): argument .* must be Tensor",
         "`torch.minimum` and `torch.maximum` compare two tensors: `.clamp(min=…)` and `.clamp(max=…)` take a number",
     ),
+    (r"for \^:|bitwise_xor.* not implemented for '(Float|Double|Half|BFloat16)", "in Python a power is written `**`"),
     (
         r"shift.* not implemented for '|bitwise.* not implemented for '",
         "bits are those of whole numbers: `.long()` first",
     ),
-    (r"for \^:", "in Python a power is written `**`"),
+    (
+        r"mean\(\): could not infer output dtype|only support floating point and complex",
+        "a mean of whole numbers need not be one: `.float()` first",
+    ),
     (r"ellipsis", "a `...` of the stub is still there"),
 )
 _IMPORTS = {"np": "import numpy as np", "F": "import torch.nn.functional as F"}
