@@ -49,6 +49,7 @@ def test_an_input_of_any_size_is_judged_by_what_both_programs_make_of_it():
     assert "With the author's program the largest is -3. With a right one the largest is 2.\nWell broken." in said
     assert "With both programs the largest is 5." in told(exercise, torch.tensor([5.0, 1.0]))
     assert "Yours has 5 numbers. 3 are enough." in told(exercise, torch.arange(5.0))
+    assert exercise.judge(np.float32([-3, -3, 2])).state == PASS, "an array of that kind counts as a tensor"
 
 
 def test_what_a_right_program_cannot_do_either_is_not_the_fault():

@@ -53,6 +53,8 @@ def fit(got, expected, where: str = ""):
     if isinstance(expected, torch.Tensor):
         return _fit_tensor(got, expected, where)
     if isinstance(expected, AnyShape):
+        if isinstance(got, np.ndarray) and f"torch.{got.dtype}" == str(expected.dtype):
+            got = torch.from_numpy(got.copy())
         same = isinstance(got, torch.Tensor) and got.dtype == expected.dtype
         return got if same else _mismatch(got, expected, where, more=lacking.how_to_write(got, expected.dtype))
     if isinstance(expected, (tuple, list)):
