@@ -4,6 +4,7 @@ import torch
 
 from course_lib.checks import Case, Exercise, Wrong, equals_reference, law, relation
 from course_lib.checks.ch06.factors import CHECKBOOK, factor
+from course_lib.checks.ch06.loops import loop
 from course_lib.checks.inputs import normal
 
 
@@ -24,44 +25,6 @@ def block_loop(w, U, b, g, block):
             errors[:, i - start] = e
         w[:, end:] -= errors @ U[start:end, end:]  # later, for all the rest
     return q, s
-
-
-def _loop(  # the reference with one part of it changed
-    scale=lambda now, original, i, g: now[:, i : i + g].abs().amax(dim=1),
-    begins=lambda i, start, g: i % g == 0,
-    divide=lambda e, u: e / u,
-    kept=None,
-    clip=lambda code, qmax: torch.clip(code, -qmax, qmax),
-    lost=lambda w, step, q, code: w - step * q,
-    near=lambda i, end, cols: (i, end),
-    lazy=lambda errors, U, start, end: errors @ U[start:end, end:],
-    blocks=lambda cols, block: range(0, cols, block),
-    dtype=torch.float16,
-    sign=1,
-    zeros=1.0,
-    lag=False,
-):
-    def answer(w, U, b, g, block):
-        qmax, original, w, (rows, cols) = 2 ** (b - 1) - 1, w, w.clone(), w.shape
-        q, s = torch.zeros(rows, cols, dtype=torch.int8), torch.ones(rows, cols // g, dtype=dtype)
-        for start in blocks(cols, block):
-            end = min(start + block, cols)
-            errors, stale = torch.zeros(rows, end - start), w.clone()
-            for i in range(start, end):
-                if begins(i, start, g):
-                    top = scale(stale if lag else w, original, i, g)
-                    s[:, i // g] = torch.where(top > 0, top / qmax, zeros)
-                step = s[:, i // g].float()
-                code = torch.round(w[:, i] / step)
-                q[:, i] = clip(code, qmax)
-                off, (lo, hi) = lost(w[:, i], step, q[:, i], code), near(i, end, cols)
-                e, later = divide(off, U[i, i]), (kept or divide)(off, U[i, i])
-                w[:, lo:hi] -= sign * e[:, None] * U[i, lo:hi]
-                errors[:, i - start] = later
-            w[:, end:] -= sign * lazy(errors, U, start, end)
-        return q, s.half()
-
-    return answer
 
 
 def _rtn(w, U, b, g, block):
@@ -127,6 +90,7 @@ def block_loop(w, U, b, g, block):
         Case("beyond it, with a column to come", normal(78, 1, 3), factor(78, 3, 0.5), 3, 3, 3),
         Case("two blocks", normal(10, 1, 4), factor(10, 4, 0.5), 3, 4, 2),
         Case("two groups in a block", normal(11, 1, 4), factor(11, 4, 0.5), 3, 2, 4),
+        Case("the second scale hears of every digit", normal(48, 1, 4), factor(48, 4, 0.5), 3, 2, 4),
         Case("a group and a block of two", normal(12, 2, 4), factor(12, 4, 0.5), 3, 2, 2),
         Case("three blocks", normal(13, 2, 6), factor(13, 6, 0.5), 3, 2, 2),
         Case("the last block is shorter", normal(14, 2, 6), factor(14, 6, 0.5), 4, 2, 4),
@@ -150,87 +114,107 @@ def block_loop(w, U, b, g, block):
         ),
         Wrong(
             "the lazy update forgotten",
-            _loop(lazy=lambda errors, U, start, end: 0),
+            loop(lazy=lambda errors, U, start, end: 0),
             "The columns behind the block never hear of its errors: w[:, end:] −= errors @ U[start:end, end:].",
         ),
         Wrong(
             "only the lazy update",
-            _loop(near=lambda i, end, cols: (i, i + 1)),
+            loop(near=lambda i, end, cols: (i, i + 1)),
             "Columns of the same block never hear of each other. Inside the block every error is passed on at once.",
         ),
         Wrong(
             "passed on twice",
-            _loop(near=lambda i, end, cols: (i, cols)),
+            loop(near=lambda i, end, cols: (i, cols)),
             "Your inner loop reaches beyond the block, and the lazy update then subtracts the same once more.",
         ),
         Wrong(
             "scales of the weights as they were",
-            _loop(scale=lambda now, original, i, g: original[:, i : i + g].abs().amax(dim=1)),
+            loop(scale=lambda now, original, i, g: original[:, i : i + g].abs().amax(dim=1)),
             "The scale of a group comes from the weights *now*, after the columns before it have passed on their "
             "errors. Yours comes from the original ones.",
         ),
         Wrong(
             "scales of weights that lag behind",
-            _loop(lag=True),
+            loop(lag=True),
             "Your scale sees w as it stood when the block began, as in the paper's own code. A group inside a block "
             "needs the updates of that block as well.",
         ),
         Wrong(
             "a scale for every column",
-            _loop(
+            loop(
                 begins=lambda i, start, g: True, scale=lambda now, _, i, g: now[:, i - i % g :][:, :g].abs().amax(dim=1)
             ),
             "A group's scale is found once, at its first column. Yours changes under codes that are made already.",
         ),
         Wrong(
+            "one scale for all rows",
+            loop(scale=lambda now, _, i, g: now[:, i : i + g].abs().max().expand(len(now))),
+            "max() without dim runs over all rows. Each row has a scale of its own: .abs().amax(dim=1).",
+        ),
+        Wrong(
+            "a scale of the group's part in the block",
+            loop(cut=True),
+            "A group may reach beyond its block. Its scale is that of all its g columns: w[:, i : i + g].",
+        ),
+        Wrong(
+            "cut off, not rounded",
+            loop(nearest=lambda x: x),
+            "Put into int8, 2.9 becomes 2: the fraction is cut off. Round first: torch.round(w[:, i] / step).",
+        ),
+        Wrong(
             "scales only where a block begins",
-            _loop(begins=lambda i, start, g: i == start and i % g == 0),
+            loop(begins=lambda i, start, g: i == start and i % g == 0),
             "A block may hold several groups. Ask whether i is the first column of a *group*: i % g == 0.",
         ),
         Wrong(
             "error not divided by U's diagonal",
-            _loop(divide=lambda e, u: e),
+            loop(divide=lambda e, u: e),
             "Divide the error of a column by U[i, i], before it is passed on, near or far.",
         ),
         Wrong(
             "divided within the block only",
-            _loop(kept=lambda e, u: e),
+            loop(kept=lambda e, u: e),
             "Within the block you pass on e, but `errors` holds it before it was divided by U[i, i]. Both need e.",
         ),
         Wrong(
             "divided for later blocks only",
-            _loop(divide=lambda e, u: e, kept=lambda e, u: e / u),
+            loop(divide=lambda e, u: e, kept=lambda e, u: e / u),
             "`errors` holds e, divided by U[i, i]; within the block you pass on the error undivided. Both need e.",
         ),
         Wrong(
             "the error before the clip",
-            _loop(lost=lambda w, step, q, code: w - step * code),
+            loop(lost=lambda w, step, q, code: w - step * code),
             "What the clip cuts off is lost, too, and the columns to come should pay for it: w[:, i] − s · q[:, i].",
         ),
         Wrong(
+            "the product in 16 bits",
+            loop(lost=lambda w, step, q, code: w - step.half() * q),
+            "int8 times float16 is float16, so ŵ is rounded once more. Take step = s[:, i // g].float() first.",
+        ),
+        Wrong(
             "a scale of zero",
-            _loop(zeros=0.0),
+            loop(zeros=0.0),
             "A group of zeros has the largest weight 0, and then 0 / 0. Give it the scale 1.",
         ),
-        Wrong("wrong sign", _loop(sign=-1), "Errors are subtracted from the columns to come; you add them."),
+        Wrong("wrong sign", loop(sign=-1), "Errors are subtracted from the columns to come; you add them."),
         Wrong(
             "U counted from the block's start",
-            _loop(lazy=lambda errors, U, start, end: errors @ U[: end - start, end:]),
+            loop(lazy=lambda errors, U, start, end: errors @ U[: end - start, end:]),
             "The lazy update takes this block's rows of U: U[start:end, end:], not U[:end − start, end:].",
         ),
         Wrong(
             "the last, shorter block left out",
-            _loop(blocks=lambda cols, block: range(0, cols - cols % block, block)),
+            loop(blocks=lambda cols, block: range(0, cols - cols % block, block)),
             "When block does not divide the columns, the last block is shorter, and yours is never done.",
         ),
         Wrong(
             "codes from the unrounded scale",
-            _loop(dtype=torch.float32),
+            loop(dtype=torch.float32),
             "Decoding uses the scale as stored, in float16. Put it into s first, and take it out again.",
         ),
         Wrong(
             "no clip, or one that reaches too far",
-            _loop(clip=lambda code, qmax: code),
+            loop(clip=lambda code, qmax: code),
             "After its scale is found, a weight may still be moved beyond the last mark: clip to ±qmax, on both sides.",
         ),
     ],

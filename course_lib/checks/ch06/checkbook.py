@@ -7,7 +7,7 @@ RIGHT = {"second": 1.9, "nearest_cost": 0.97, "paid_cost": 0.17, "backwards_cost
 
 
 def _cost(d1, d2):
-    """d H dᵀ with H = [[10, 3], [3, 1]]."""
+    """d @ H @ d with H = [[10, 3], [3, 1]]."""
     return 10 * d1 * d1 + 6 * d1 * d2 + d2 * d2
 
 
@@ -18,6 +18,7 @@ def _is(key, said, otherwise):
 _SECOND = [
     (0.7 - 1.2, "You moved it the wrong way. w₁ came back too *small*, so w₂ has to grow."),
     (0.7 + 0.4 * 3 / 10, "0.82 divides by H₁₁. The one who pays divides by his *own* curvature, H₂₂ = 1."),
+    (1.2, "1.2 is how *far* it moves. Asked is where it arrives, and it starts from 0.7."),
     (1.1, "1.1 adds the error as it is. H₁₂ / H₂₂ = 3: one unit of w₁ is worth three of w₂."),
     (2.0, "2 is what it is rounded to. Asked is where it moves before that."),
     (0.7, "Then nobody has paid. How far must w₂ move to make up for 0.4?"),
@@ -26,23 +27,29 @@ _NEAREST = [
     (1.69, "You left out the middle term: 2 · H₁₂ · d₁ · d₂ is negative here, because the errors have opposite signs."),
     (_cost(0.4, 0.3), "Mind the signs: d = (+0.4, −0.3), since 0.7 went *up* to 1."),
     (10 * 0.16 - 3 * 0.12 + 0.09, "The middle term counts twice, once as H₁₂ and once as H₂₁."),
-    (0.485, "That is the half, a mean over two tokens. Asked is d H dᵀ."),
+    (0.25, "That is the distance of the weights, squared: the straight ruler. A cost is d @ H @ d."),
+    (1.0, "Rounded too far: give two decimals."),
+    (0.485, "That is the half, a mean over two tokens. Asked is d @ H @ d."),
 ]
 _PAID = [
     (_cost(0.4, -0.1), "d₂ is 0.7 − 2 = −1.3: the error is counted from the *original* weight, not from 1.9."),
     (_cost(0.4, 1.3), "Mind the signs: d = (+0.4, −1.3)."),
     (3.29, "You left out the middle term, 2 · H₁₂ · d₁ · d₂, and it is large and negative."),
+    (1.85, "That is the distance of the weights, squared: the straight ruler. A cost is d @ H @ d."),
+    (0.2, "Rounded too far: give two decimals."),
+    (0.085, "That is the half, a mean over two tokens. Asked is d @ H @ d."),
     (0.16, "That is the minimum, at w₂ = 1.9. The grid has no such mark: w₂ becomes 2."),
 ]
 _BACKWARDS = [
     (0.17, "Then w₁ moves by −0.3 · 3 / 10 = −0.09 only, to 1.31, and is still rounded to 1."),
+    (0.009, "That is the minimum, at w₁ = 1.31. The grid has no such mark: w₁ becomes 1."),
     (_cost(-0.6, -0.3), "w₁ does not become 2: it moves *down*, because w₂ was rounded up."),
 ]
 
 EXERCISE = Exercise(
     id="ch06.checkbook",
     title="Two weights",
-    spec="H = [[10, 3], [3, 1]], w = [1.4, 0.7], whole numbers: where w2 moves, and three costs d H dᵀ.",
+    spec="H = [[10, 3], [3, 1]], w = [1.4, 0.7], whole numbers: where w2 moves, and three costs d @ H @ d.",
     kind="explain",
     stub="""
 # H = [[10, 3], [3, 1]] and w = [1.4, 0.7] on whole numbers; a cost is d @ H @ d with d = w - what is stored
@@ -120,7 +127,7 @@ claim = {
         ),
     ],
     hints=[
-        "d H dᵀ = 10 d₁² + 2 · 3 d₁ d₂ + d₂². Once d₁ is fixed, this is a parabola in d₂: where is its bottom?",
+        "d @ H @ d = 10 d₁² + 2 · 3 d₁ d₂ + d₂². Once d₁ is fixed, this is a parabola in d₂: where is its bottom?",
         "With the chapter's H = [[25, 4], [4, 1]] and w = [1.2, 0.8]: w₂ moves to 0.8 + 0.2 · 4 / 1 = 1.6, becomes "
         "2, and "
         "the cost is 25 · 0.04 + 2 · 4 · 0.2 · (−1.2) + 1.44 = 0.52.",

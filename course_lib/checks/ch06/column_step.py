@@ -66,6 +66,14 @@ def _same_move(w, U, i, s):
     return w
 
 
+def _in_steps(w, U, i, s):
+    """The error is divided by the step before it is passed on."""
+    out, e = w.clone(), (w[:, i] / s - torch.round(w[:, i] / s)) / U[i, i]
+    out[:, i + 1 :] -= e[:, None] * U[i, i + 1 :]
+    out[:, i] = s * torch.round(w[:, i] / s)
+    return out
+
+
 def _on_the_grid(got, w, U, i, s):
     off = (got[:, i] / s - torch.round(got[:, i] / s)).abs() > 1e-4
     if not off.any():
@@ -161,6 +169,16 @@ def column_step(w, U, i, s):
             "divide by U[i, i] once.",
         ),
         Wrong(
+            "multiplied by U's diagonal",
+            _step(error=lambda e, U, i: e * U[i, i]),
+            "You multiply by U[i, i]. Divide: when column i loses 1, column j moves by −U[i, j] / U[i, i].",
+        ),
+        Wrong(
+            "the error in steps",
+            _in_steps,
+            "You pass on the error in steps. The others are weights: the error is w[:, i] − rounded, in their unit.",
+        ),
+        Wrong(
             "wrong sign",
             _step(sign=1),
             "The columns on the right move the wrong way, so the error doubles instead of cancelling: subtract.",
@@ -175,6 +193,16 @@ def column_step(w, U, i, s):
             _step(row=lambda U, i: (U.T @ U)[i], error=lambda e, U, i: e / (U.T @ U)[i, i]),
             "That is right for column 0 only. Later, columns before i are fixed and must drop out of the inverse; U's "
             "rows have that built in.",
+        ),
+        Wrong(
+            "not the next column",
+            _step(reach=lambda i: slice(i + 2, None)),
+            "The column right after i is left out: U[i, i + 1:] starts with it.",
+        ),
+        Wrong(
+            "not the last column",
+            _step(reach=lambda i: slice(i + 1, -1)),
+            "The last column is left out. range(a, b) and a:b end before b; here nothing has to be taken off.",
         ),
         Wrong(
             "only the next column",

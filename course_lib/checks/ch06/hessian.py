@@ -114,6 +114,17 @@ def hessian(x):
             "That is a covariance. An output also errs by what is the same in every token, so the mean must stay in.",
         ),
         Wrong(
+            "the ½ of the docstring built in",
+            lambda x: x.T @ x / x.shape[0] / 2,
+            "d @ H @ d / 2 is the mean squared error, so H is *twice* the mean of x xᵀ, not half of it.",
+        ),
+        Wrong(
+            "of the mean token",
+            lambda x: 2 * torch.outer(x.mean(dim=0), x.mean(dim=0)),
+            "You took the mean of the tokens and multiplied then. Multiply first, token by token: loud ones of "
+            "opposite sign do not cancel in what an output loses.",
+        ),
+        Wrong(
             "only the diagonal",
             lambda x: torch.diag(2 * x.square().mean(dim=0)),
             "The diagonal says how loud each input is. The rest says which inputs go together, and one weight can make "
