@@ -4,8 +4,9 @@
 
 Every expert of a layer begins as a copy of its MLP (a sparse upcycling, Komatsuzaki et al. 2022, arXiv 2212.05055), so
 that the mixture computes what the bot does; some hundred steps of training part them and teach the router. Then GPTQ
-at 3 bits, a scale a row: each expert's H from the tokens that it was sent ("own", experts that got none to nearest, as
-GPTQModel falls back), or from all tokens ("all", as llm-compressor does), by how much text there is, and whose.
+at 3 bits, a scale a row: each expert's H from the tokens that it was sent ("own", experts that got none to nearest;
+GPTQModel 7.6 falls back below 0.5% of the tokens, Fallback.threshold in its quantization/config.py), or from all tokens
+("all", as llm-compressor does unless told otherwise), by how much text there is, and whose.
 """
 
 from __future__ import annotations
