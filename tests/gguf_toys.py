@@ -14,6 +14,7 @@ from course_lib.artifacts.gguf.writer import Part
 from course_lib.formats import ggml
 
 HIDDEN, HEADS, KV_HEADS, INNER = 32, 4, 2, 32
+FFN = ("gate", "up", "down")
 TOKENS = ["a", "b", "c", "ab", "abc", "Ġ", "<end>"]
 LLAMA_KEYS = {
     "general.architecture": "llama",
@@ -47,7 +48,8 @@ SHAPES = {
     "blk.0.ffn_down.weight": (HIDDEN, INNER),
     "output_norm.weight": (HIDDEN,),
 }
-ENTRIES = {"blk.0.attn_q.weight": Entry(np.arange(1.0, 5) * 512, 1024), "blk.0.ffn_up.weight": Entry(np.ones(3), 512)}
+ENTRIES = {"blk.0.attn_q.weight": Entry(np.arange(1.0, 5) * 512, 1024), "blk.0.ffn_up.weight": Entry(np.ones(3), 512),
+           "blk.0.ffn_up_exps.weight": Entry(np.ones((2, 3)), np.array([512, 0]))}  # fmt: skip
 
 
 def joined(keys: dict, parts: list[Part], version: int = 3) -> bytes:
@@ -82,6 +84,23 @@ def qwen() -> bytes:
     for name, shape in (SHAPES | norms).items():
         w = rng.standard_normal(shape).astype(np.float32)
         parts.append(Part(name, shape, tensors.type_id("F32"), lambda w=w: w))
+    return joined(keys, parts)
+
+
+def mixture() -> bytes:
+    """A whole Qwen3-MoE of one layer, two experts of which one is used."""
+    rng, parts = np.random.default_rng(0), []
+    keys = {key.replace("llama.", "qwen3moe."): value for key, value in LLAMA_KEYS.items()}
+    keys |= {"general.architecture": "qwen3moe", "qwen3moe.attention.key_length": 8, "qwen3moe.expert_count": 2,
+             "qwen3moe.expert_used_count": 1, "qwen3moe.expert_feed_forward_length": INNER}  # fmt: skip
+    shapes = {name: shape for name, shape in SHAPES.items() if "ffn_norm" in name or "ffn" not in name}
+    shapes |= {f"blk.0.attn_{role}_norm.weight": (HIDDEN // HEADS,) for role in "qk"}
+    shapes |= {f"blk.0.ffn_{role}_exps.weight": (2, *SHAPES[f"blk.0.ffn_{role}.weight"]) for role in FFN}
+    for name, shape in (shapes | {"blk.0.ffn_gate_inp.weight": (2, HIDDEN)}).items():
+        w = rng.standard_normal(shape).astype(np.float32)
+        blocks = len(shape) > 2
+        data = ggml.quantize(w.reshape(-1, shape[-1]), "Q4_0") if blocks else w
+        parts.append(Part(name, shape, tensors.type_id("Q4_0" if blocks else "F32"), lambda data=data: data))
     return joined(keys, parts)
 
 
@@ -120,9 +139,9 @@ def matrices() -> tuple[bytes, bytes]:
     """An importance matrix in the GGUF form and in the legacy one."""
     f32, parts = tensors.type_id("F32"), []
     for name, entry in ENTRIES.items():
-        sums, count = entry.sums.astype(np.float32), np.float32([entry.count])
-        parts.append(Part(f"{name}.in_sum2", (1, len(sums)), f32, lambda sums=sums: sums))
-        parts.append(Part(f"{name}.counts", (1, 1), f32, lambda count=count: count))
+        sums, count = np.atleast_2d(entry.sums).astype(np.float32), np.float32(entry.count).reshape(-1, 1)
+        parts.append(Part(f"{name}.in_sum2", sums.shape, f32, lambda sums=sums: sums))
+        parts.append(Part(f"{name}.counts", count.shape, f32, lambda count=count: count))
     keys = {"general.type": "imatrix", "imatrix.datasets": ["x"], "imatrix.chunk_count": 2, "imatrix.chunk_size": 512}
     return joined(keys, parts), imatrix.legacy(ENTRIES, "x")
 
@@ -130,8 +149,8 @@ def matrices() -> tuple[bytes, bytes]:
 def seeds() -> dict[str, bytes]:
     """Name -> bytes: what a fuzzer starts from."""
     ours, legacy = matrices()
-    whole = {"llama": llama(), "llama-q8": llama("Q8_0"), "qwen3": qwen(), "scaled": scaled(), "values": every_value(),
-             "imatrix": ours, "empty": joined({}, [])}  # fmt: skip
+    whole = {"llama": llama(), "llama-q8": llama("Q8_0"), "qwen3": qwen(), "mixture": mixture(), "scaled": scaled(),
+             "values": every_value(), "imatrix": ours, "empty": joined({}, [])}  # fmt: skip
     return {name: data + bytes(64) for name, data in whole.items()} | {"legacy": legacy}  # room for a longer key
 
 
@@ -150,8 +169,8 @@ def consume(data: bytes, deep: bool = True) -> str:
     if file.metadata.get("general.type") == "imatrix":
         imatrix.from_gguf(file)
         return "imatrix"
-    if file.metadata.get("general.architecture") in ("llama", "qwen3"):
-        (load.model_of if deep else load.config_of)(file)
+    if file.metadata.get("general.architecture") in ("llama", "qwen3", "qwen3moe"):
+        (load.keeping_blocks(load.model_of(file), file) if deep else load.config_of(file))
         load.tokenizer_of(file)
         return "llama"
     for name in file.tensors if deep else ():

@@ -171,7 +171,7 @@ def test_ceiling_grows_with_the_batch_until_it_is_flat():
         (lambda: c.roofline("l4", -1), "bytes_moved"),
         (lambda: c.decode_step("l4", 7e9, 4, batch=0), "batch"),
         (lambda: c.parameters({"hidden_size": 8}), "intermediate_size"),
-        (lambda: c.parameters({"model_type": "mixtral"}), "mixtral"),
+        (lambda: c.parameters({"model_type": "gpt_oss"}), "gpt_oss"),
     ],
 )
 def test_bad_input_is_one_clear_sentence(call, names):

@@ -48,7 +48,7 @@ def changed(draw, names=tuple(SEEDS)):
 
 def test_the_whole_files_are_read():
     reached = {name: consume(data) for name, data in SEEDS.items()}
-    models = ("llama", "llama-q8", "qwen3", "scaled")
+    models = ("llama", "llama-q8", "qwen3", "mixture", "scaled")
     assert reached == dict.fromkeys(models, "llama") | {"values": "container", "imatrix": "imatrix", "legacy": "legacy",
                                                         "empty": "container"}  # fmt: skip
     file = parse(SEEDS["values"])
@@ -74,7 +74,7 @@ def test_a_changed_file_is_read_or_refused(data):
 
 
 @settings(max_examples=120)
-@given(changed(("llama", "llama-q8", "qwen3", "scaled")))
+@given(changed(("llama", "llama-q8", "qwen3", "mixture", "scaled")))
 def test_a_changed_model_is_read_or_refused(data):
     try:
         consume(data)

@@ -125,6 +125,12 @@ def test_a_model_with_windows_is_not_planned_as_one_without(kind):
         needs_of_config(LLAMA_3_8B | {"model_type": kind}, "Q4_K_M", 8192)
 
 
+def test_a_mixture_is_not_planned_as_a_dense_model():
+    mixture = LLAMA_3_8B | dict(model_type="mixtral", num_local_experts=8, num_experts_per_tok=2)
+    with pytest.raises(ValueError, match="counts dense models only, and a mixtral has experts"):
+        needs_of_config(mixture, "Q4_K_M", 8192)
+
+
 def test_a_config_needs_what_its_file_needs(bundled, file):
     config = bundled[0].config.to_dict()
     assert needs_of_config(config, "Q8_0", 512) == needs_of_file(read(file), 512)

@@ -21,7 +21,7 @@ from course_lib.capacity.plan.log import read, reconcile
 from course_lib.capacity.plan.models import config_of, known
 from course_lib.capacity.plan.speed import bound, crossover, figures, first_tokens, read_bytes
 from course_lib.capacity.plan.tensors import parts
-from course_lib.capacity.shapes import DENSE, parameter_shapes
+from course_lib.capacity.shapes import SHAPED, parameter_shapes
 from course_lib.kvcache import crossover_tokens, kv_bytes
 from course_lib.scheme import Scheme
 from course_lib.viz import explorers
@@ -112,7 +112,7 @@ def test_parameters_are_those_of_transformers_own_module(name):
     count += sum(b.numel() for name, b in model.named_buffers() if "score_correction" in name)  # stored in the file
     assert sum(part.params for part in parts(FAMILIES[name])) == count
     assert sum(part.params for part in parts(config)) == count
-    if config.model_type in DENSE:  # and every single one
+    if config.model_type in SHAPED:  # and every single one
         wanted = {name: tuple(p.shape) for name, p in model.named_parameters()}
         for given in (FAMILIES[name], config):
             assert parameter_shapes(given) == wanted
@@ -399,9 +399,12 @@ def test_a_config_that_says_too_little_is_refused(config, said):
         plan(config, "h100")
 
 
-def test_a_mixture_has_no_gguf_mix_here():
-    with pytest.raises(ValueError, match="dense models only"):
-        planned("mixtral-8x7b", weights="q4_k_m")
+def test_what_has_no_gguf_mix_and_no_config_is_said():
+    """The files of Mixtral and Qwen3-MoE are known, tests/test_gguf_moe.py."""
+    dense_too = tiny("qwen3_moe", num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32, mlp_only_layers=[1])
+    for mixture in ("gpt-oss-20b", "deepseek-v2", dense_too):
+        with pytest.raises(ValueError, match="known for mixtral and qwen3_moe with experts in every layer, and this"):
+            planned(mixture, weights="q4_k_m")
     with pytest.raises(ValueError, match="did you mean llama-3-8b"):
         config_of("llama3-8b")
     assert weight_format("16") is FORMATS["bf16"] and weight_format("4 bits").bits == 4

@@ -13,6 +13,7 @@ from course_lib.artifacts.fingerprints import fingerprints, same_blocks, same_gr
 from course_lib.artifacts.gguf.load import load as load_gguf
 from course_lib.artifacts.maker import Maker, ggml_maker, maker, mlx_maker, verdict
 from course_lib.calibrate.calibration import LENGTH, calibration_batches
+from course_lib.calibrate.experts import take_apart
 from course_lib.calibrate.stats import collect
 from course_lib.formats import affine, ggml
 from course_lib.formats.ggml.weight import Blocks
@@ -45,6 +46,7 @@ def origins(path, model: str = "bundled", calibration=None, progress: bool | Non
     ValueError for a file without quantized linears, and for linears that the model does not have in these shapes.
     """
     base, tokenizer = models.load(model)
+    take_apart(base)
     path = Path(path)
     made, _ = load_gguf(path, blocks=True) if path.suffix == ".gguf" else artifacts.load(path)
     weights = _weights(base, getattr(made, "qtensors", {}))

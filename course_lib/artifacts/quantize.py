@@ -121,8 +121,10 @@ def quantize(args) -> str:
     if (source / "config.json").is_file():
         config, tokenizer = checkpoint.check(source)
         if checkpoint.is_mixture(config):
-            raise ValueError(f"{args.model!r} is a mixture of experts, which no layout here holds; in Python,"
-                             " calibrate.quantize_model rounds each expert by itself")  # fmt: skip
+            raise ValueError(
+                f"{args.model!r} is a mixture of experts, which no layout here holds: --gguf writes"
+                " Mixtral and Qwen3-MoE; calibrate.quantize_model rounds each expert by itself"
+            )
         batches = _batches(args, config, tokenizer)
         out.parent.mkdir(parents=True, exist_ok=True)
         stream(source, out, scheme, args.method, batches, args.layout, tokenizer=tokenizer, **chosen)
@@ -138,7 +140,7 @@ def quantize(args) -> str:
 
 def quantize_gguf(args) -> str:
     """Write a GGUF file under one of llama.cpp's mixes, and sum it up in a line."""
-    began, out, weights = time.perf_counter(), Path(args.out), None
+    began, out = time.perf_counter(), Path(args.out)
     if args.gguf not in mixes.WRITTEN:
         raise ValueError(f"--gguf must be one of {', '.join(mixes.WRITTEN)}, got {args.gguf!r}")
     if args.imatrix and args.calibration:
@@ -147,18 +149,18 @@ def quantize_gguf(args) -> str:
         raise ValueError(f"--gguf {args.gguf} needs an importance matrix: give --calibration prose, or --imatrix FILE")
     if out.exists():
         raise FileExistsError(f"OUT must be a new file, got {args.out!r}, which is there already")
-    if args.imatrix:
-        weights = imatrix.importance(imatrix.load(args.imatrix))
+    entries = imatrix.load(args.imatrix) if args.imatrix else {}
     model, tokenizer = _source(args)
     if args.calibration:
-        stats = collect(model, _batches(args, model.config, tokenizer), hessian=False)
-        weights = imatrix.importance(imatrix.of_stats(stats))
+        stats = collect(model, _batches(args, model.config, tokenizer), hessian=False, unheard="empty")
+        entries = imatrix.of_stats(stats)
     out.parent.mkdir(parents=True, exist_ok=True)
-    llama.export(model, tokenizer, out, args.gguf, weights)
+    llama.export(model, tokenizer, out, args.gguf, imatrix.importance(entries) or None)
     after, written = out.stat().st_size, read(out).tensors.values()
     bits = 8 * after / sum(math.prod(info.shape) for info in written)
     heeded = any(info.type in ggml.TYPES and ggml.block_type(info.type).uses_imatrix for info in written)
-    said = (" with importance matrix" if heeded else ", whose types take no importance matrix") if weights else ""
+    said = " with importance matrix" if heeded else ", whose types take no importance matrix"
+    said = said + imatrix.unheard(entries) if entries else ""
     return (f"{out}: {args.gguf}{said}, {after / 1e6:.2f} MB, {bits:.2f} bits a weight,"
             f" in {time.perf_counter() - began:.0f} s")  # fmt: skip
 

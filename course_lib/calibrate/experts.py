@@ -1,4 +1,7 @@
-"""Experts one by one: the fused weights of a mixture, (experts, out, in), become linears that any method can round."""
+"""Experts one by one: the fused weights of a mixture, (experts, out, in), become linears that any method can round.
+
+The linears are views of the fused weights: taken apart, a mixture needs no more memory.
+"""
 
 from __future__ import annotations
 
@@ -64,18 +67,40 @@ def unfused(model: nn.Module, keep: Callable[[str], bool] = lambda name: False) 
     as transformers 5 has them for Mixtral, Qwen3-MoE and others, if the linears then compute the same. Others (with
     biases, transposed, with clamps) stay, and whoever quantizes refuses them by name.
     """
-    names = [name for name, module in model.named_modules() if _is_fused(module) and not keep(name)]
-    if not names:
+    if not _fused(model, keep):
         return model
     result = copy.deepcopy(model)
-    with torch.no_grad():
-        for name in names:
-            fused = result.get_submodule(name)
-            pairs = zip(fused.gate_up_proj, fused.down_proj, strict=True)
-            apart = Experts(Expert(gate_up, down, fused.act_fn) for gate_up, down in pairs)
-            if _agree(fused, apart):
-                result.set_submodule(name, apart)
+    take_apart(result, keep)
     return result
+
+
+def take_apart(model: nn.Module, keep: Callable[[str], bool] = lambda name: False) -> dict[str, nn.Module]:
+    """Do so to `model` itself; what was there before is returned by its name."""
+    before = {}
+    with torch.no_grad():
+        for name in _fused(model, keep):
+            fused = model.get_submodule(name)
+            pairs = zip(fused.gate_up_proj, fused.down_proj, strict=True)
+            single = Experts(Expert(gate_up, down, fused.act_fn) for gate_up, down in pairs)
+            if _agree(fused, single):
+                before[name] = fused
+                model.set_submodule(name, single.train(fused.training))
+    return before
+
+
+@contextmanager
+def apart(model: nn.Module) -> Iterator[None]:
+    """Inside the `with`, the fused experts of `model` are linears; then they are what they were."""
+    before = take_apart(model)
+    try:
+        yield
+    finally:
+        for name, fused in before.items():
+            model.set_submodule(name, fused)
+
+
+def _fused(model: nn.Module, keep: Callable[[str], bool]) -> list[str]:
+    return [name for name, module in model.named_modules() if _is_fused(module) and not keep(name)]
 
 
 def _is_fused(module: nn.Module) -> bool:
@@ -99,5 +124,5 @@ def _agree(fused: nn.Module, apart: Experts) -> bool:
 
 def _linear(w: Tensor) -> nn.Linear:
     linear = nn.Linear(*reversed(w.shape), bias=False, device="meta")
-    linear.weight = nn.Parameter(w.detach().clone(), requires_grad=False)
+    linear.weight = nn.Parameter(w.detach(), requires_grad=False)
     return linear

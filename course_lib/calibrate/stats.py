@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from course_lib.calibrate.calibration import batches_for
+from course_lib.calibrate.experts import apart
 from course_lib.calibrate.targets import linears_of
 from course_lib.progress import bar
 
@@ -163,23 +164,38 @@ def collect(
     names: Iterable[str] | None = None,
     hessian: bool = True,
     progress: bool | None = None,
+    unheard: str = "error",
 ) -> dict[str, Stats]:
     """Name -> Stats of the inputs of every linear (or of those in `names`) while the model reads `calibration`.
 
     calibration  "prose", "code", "task", the path of a text file, a list of texts (the tokenizer beside the model's
                  checkpoint reads them), or token tensors (rows, length) such as calibration_batches returns
+    unheard      what becomes of a linear that never ran, such as an expert that no token was sent to: "error", or
+                 "empty", Stats of zeros over 0 tokens
 
-    One batch of activations is in memory at a time. Linears that share an input (q, k, v) share one Stats.
+    One batch of activations is in memory at a time. Linears that share an input (q, k, v) share one Stats. Fused
+    experts are heard one by one, each on its own tokens: "….experts.3.up_proj".
     ValueError for tokens outside the vocabulary, text shorter than one window, NaN inputs and a linear that never ran.
     """
+    if unheard not in ("error", "empty"):
+        raise ValueError(f"unheard must be 'error' or 'empty', got {unheard!r}")
     batches = batches_for(model, calibration)
-    linears = linears_of(model) if names is None else {name: model.get_submodule(name) for name in names}
-    with evaluating(model), listening(linears, lambda: Running(hessian, -(-SAMPLE_ROWS // len(batches)))) as found:
-        for ids in bar(batches, "reading", progress):
-            model(input_ids=ids, use_cache=False)
-    require_all(found, linears)
-    done = {part: part.stats() for part in set(found.values())}
-    return {name: done[found[name]] for name in linears}
+    rows = -(-SAMPLE_ROWS // len(batches))
+    with apart(model):
+        linears = linears_of(model) if names is None else {name: model.get_submodule(name) for name in names}
+        with evaluating(model), listening(linears, lambda: Running(hessian, rows)) as found:
+            for ids in bar(batches, "reading", progress):
+                model(input_ids=ids, use_cache=False)
+    if unheard == "error":
+        require_all(found, linears)
+    done = {part: part.stats() for part in set(found.values()) if part.n}
+    return {name: done.get(found.get(name)) or _nothing(linear, hessian) for name, linear in linears.items()}
+
+
+def _nothing(linear: nn.Linear, hessian: bool) -> Stats:
+    """Stats of a linear that heard nothing."""
+    zero = linear.weight.new_zeros(linear.in_features, dtype=torch.float32)
+    return Stats(torch.diag(zero) if hessian else None, zero, zero, zero, zero[None][:0], 0)
 
 
 @contextmanager

@@ -70,12 +70,14 @@ def needs_of_file(file: GGUFFile, context: int, kv_bits: float = 16) -> Needs:
 def needs_of_config(config: Mapping, mix: str, context: int, kv_bits: float = 16) -> Needs:
     """Needs of a dense config as a GGUF file of this mix would have them, before any file is made.
 
-    ValueError for a model with windows (Gemma 2 and 3), whose cache is not counted here.
+    ValueError for a model with windows (Gemma 2 and 3), whose cache is not counted here, and for a mixture.
     """
     from course_lib.artifacts.gguf.architectures import ARCHITECTURES, OF_MODEL_TYPE, gguf_name
     from course_lib.capacity.shapes import parameter_shapes
 
     found = parameter_shapes(config)
+    if any(len(shape) > 2 for shape in found.values()):
+        raise ValueError(f"the planner counts dense models only, and a {config['model_type']} has experts")
     architecture = ARCHITECTURES[OF_MODEL_TYPE[config.get("model_type", "llama")]]
     if architecture.windows:
         raise ValueError(f"the planner counts plain attention only, and a {architecture.name} has windows")

@@ -55,9 +55,9 @@ class Choice:
 
 
 def choose(model: str, machine: str, context: int = 8192, batch: int = 1) -> Choice:
-    """The first candidate for a dense model on one machine, for `batch` sequences of `context` tokens each.
+    """The first candidate for a model on one machine, for `batch` sequences of `context` tokens each.
 
-    ValueError for a mixture of experts: llama.cpp's rules for its mixes are not in the planner.
+    ValueError for a mixture of experts whose GGUF files are not planned, such as gpt-oss.
 
     >>> choose("llama-3-8b", "h100-sxm", 4096, 8).first.key, choose("llama-3-8b", "m4-max").first.key
     ('fp8', 'gguf')

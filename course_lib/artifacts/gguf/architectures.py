@@ -2,9 +2,9 @@
 
 llama.cpp turns pairs of neighbours in the "llama" architecture, numbers half a head apart in the others, as Hugging
 Face does. So the rows of q and k move in "llama" files, and in no other. Gemma multiplies by 1 + its norms' weights,
-and a file holds the sums. Phi-3 has q, k and v in one matrix, gate and up in another. Source: llama.cpp's
-conversion/llama.py, qwen.py, gemma.py and phi.py, llama-arch.cpp and src/models; names as in the gguf package's
-TensorNameMap.
+and a file holds the sums. Phi-3 has q, k and v in one matrix, gate and up in another. Mixtral is a "llama" of experts.
+Source: llama.cpp's conversion/llama.py, qwen.py, gemma.py and phi.py, llama-arch.cpp and src/models; names as in the
+gguf package's TensorNameMap.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from torch import Tensor
+
+from course_lib.artifacts.gguf.experts import merged
 
 OUTSIDE = {
     "model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output",
@@ -23,8 +25,11 @@ INSIDE = {
     "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output", "post_attention_layernorm": "ffn_norm",
     "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
     "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm",
+    "mlp.gate": "ffn_gate_inp", "mlp.experts.gate_proj": "ffn_gate_exps", "mlp.experts.up_proj": "ffn_up_exps",
+    "mlp.experts.down_proj": "ffn_down_exps",
 }  # fmt: skip
 HEAD_NORMS = ("attn_q_norm", "attn_k_norm")
+EXPERTS, DENSE = ("ffn_gate_inp", "ffn_gate_exps", "ffn_up_exps", "ffn_down_exps"), ("ffn_gate", "ffn_up", "ffn_down")
 ROPE_FREQS = "rope_freqs.weight"
 
 
@@ -44,6 +49,7 @@ class Architecture(NamedTuple):
     partial     a part of each head may go without positions; a head is then width / heads
     wide        of so many layers it divides scores by √(width / heads), not by √head_dim: the largest of a family
     names       roles of tensors that other architectures call otherwise
+    experts     whether its layers have experts in place of one feed-forward part; None: some models of it
     """
 
     name: str
@@ -60,11 +66,12 @@ class Architecture(NamedTuple):
     partial: bool = False
     wide: int = 0
     names: Mapping[str, str] = {}
+    experts: bool | None = False
 
     @property
     def model_type(self) -> str:
         """transformers' name of a model that a file of it becomes."""
-        return {"gemma3": "gemma3_text"}.get(self.name, self.name)
+        return {"gemma3": "gemma3_text", "qwen3moe": "qwen3_moe"}.get(self.name, self.name)
 
     def heads(self, config) -> dict[str, int]:
         """Role -> heads of the linears whose rows are permuted."""
@@ -76,6 +83,8 @@ class Architecture(NamedTuple):
         role, leaf = name.split(".")[-2:]
         if leaf == "bias":
             return role in self.biases
+        if role in EXPERTS or self.experts and role in DENSE:
+            return self.experts is not False and role in EXPERTS
         return (self.head_norms or role not in HEAD_NORMS) and (self.own_head or role != "output")
 
     def shift_of(self, name: str) -> float:
@@ -89,9 +98,10 @@ _FOUR_NORMS = {"post_attention_layernorm": "post_attention_norm", "pre_feedforwa
                "post_feedforward_layernorm": "post_ffw_norm"}  # fmt: skip
 ARCHITECTURES = {
     a.name: a for a in (
-        Architecture("llama", True, (*_QKV, *_REST), False, ("default", "linear", "yarn", "llama3")),
+        Architecture("llama", True, (*_QKV, *_REST), False, ("default", "linear", "yarn", "llama3"), experts=None),
         Architecture("qwen2", False, _QKV, False, ("default", "linear", "yarn")),
         Architecture("qwen3", False, (), True, ("default", "linear", "yarn")),
+        Architecture("qwen3moe", False, (), True, ("default", "linear", "yarn"), experts=True),
         Architecture("gemma", head_norms=False, own_head=False, **_GEMMA),
         Architecture("gemma2", head_norms=False, own_head=False, windows=2, wide=46, names=_FOUR_NORMS,
                      caps={"attn_logit_softcapping": True, "final_logit_softcapping": True}, **_GEMMA),
@@ -101,7 +111,7 @@ ARCHITECTURES = {
                      names={"mlp.gate_up_proj": "ffn_up"}),
     )
 }  # fmt: skip
-OF_MODEL_TYPE = {a.model_type: name for name, a in ARCHITECTURES.items()} | {"mistral": "llama"}
+OF_MODEL_TYPE = {a.model_type: name for name, a in ARCHITECTURES.items()} | {"mistral": "llama", "mixtral": "llama"}
 
 
 def of_config(config) -> Architecture:
@@ -133,17 +143,19 @@ def _check_windows(config) -> None:
 def gguf_name(name: str, architecture: Architecture = ARCHITECTURES["llama"]) -> str:
     """llama.cpp's name of a parameter; ValueError for one that it does not know. (Linears have one name everywhere.)
 
-    >>> gguf_name("model.layers.3.self_attn.q_proj.weight")
-    'blk.3.attn_q.weight'
+    The matrices of one expert have the name of the tensor that holds those of all.
+
+    >>> gguf_name("model.layers.3.self_attn.q_proj.weight"), gguf_name("model.layers.3.mlp.experts.7.up_proj.weight")
+    ('blk.3.attn_q.weight', 'blk.3.ffn_up_exps.weight')
     """
-    stem, _, leaf = name.rpartition(".")
+    stem, _, leaf = merged(name)[0].rpartition(".")
     if stem in OUTSIDE:
         return f"{OUTSIDE[stem]}.{leaf}"
     parts = stem.split(".", 3)
     inside = INSIDE | architecture.names
     if len(parts) == 4 and parts[:2] == ["model", "layers"] and parts[3] in inside:
         return f"blk.{int(parts[2])}.{inside[parts[3]]}.{leaf}"
-    raise ValueError(f"{name} has no counterpart in a {architecture.name} GGUF file: only dense models are written")
+    raise ValueError(f"{name} has no counterpart in a GGUF file of the architecture {architecture.name}")
 
 
 def hf_name(name: str, architecture: Architecture = ARCHITECTURES["llama"]) -> str:

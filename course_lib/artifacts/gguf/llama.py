@@ -1,6 +1,7 @@
 """A checkpoint of Hugging Face as GGUF, as llama.cpp's converter and quantizer would leave it: keys and tensors.
 
-Llama, Mistral, Qwen2, Qwen3, Gemma 1 to 3 (text) and Phi-3; `architectures` says what they differ in.
+Llama, Mistral, Mixtral, Qwen2, Qwen3, Qwen3-MoE, Gemma 1 to 3 (text) and Phi-3; `architectures` says what they differ
+in.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from course_lib.artifacts.checkpoint import files_of_tensors
-from course_lib.artifacts.gguf import architectures, attention, mixes, rope
+from course_lib.artifacts.gguf import architectures, attention, experts, mixes, rope
 from course_lib.artifacts.gguf.architectures import gguf_name, hf_name, permute, unpermute
 from course_lib.artifacts.gguf.tensors import FLOATS, type_id
 from course_lib.artifacts.gguf.tokenizer import named, tokenizer_keys
@@ -31,7 +32,8 @@ def export(model, tokenizer, path, mix: str = "F16", imatrix: Mapping | None = N
 
     model    the model, or the directory of its checkpoint, which need not fit into memory
     mix      F32, F16, BF16 or one of llama.cpp's mixes, such as "Q4_K_M" (mixes.BASE)
-    imatrix  importance of each column, by tensor name of the file ("blk.0.attn_q.weight") -> (in,)
+    imatrix  importance of each column, by tensor name of the file ("blk.0.attn_q.weight") -> (in,), of a tensor of
+             experts ("blk.0.ffn_up_exps.weight") -> (experts, in)
 
     One tensor at a time is read, turned and quantized. ValueError names what such a file cannot hold.
     """
@@ -46,6 +48,7 @@ def export(model, tokenizer, path, mix: str = "F16", imatrix: Mapping | None = N
         bool(config.tie_word_embeddings),
         imatrix is not None,
         architectures.of_config(config).name,
+        experts.count(config),
     )
     parts = [_part(name, size, read, mix, shape, imatrix or {}) for name, size, read in _in_the_file(config, weights)]
     if imatrix and not any(part.name in imatrix for part in parts):
@@ -60,9 +63,13 @@ def tensors(model) -> Iterator[tuple[str, Tensor]]:
 
 
 def _weights(model) -> tuple[object, dict[str, tuple[tuple, Callable]]]:
-    """Config, and parameter -> (shape, function that reads it), of a model or of a checkpoint directory."""
+    """Config, and parameter -> (shape, function that reads it), of a model or of a checkpoint directory.
+
+    Experts are those of `experts.parted`, however model or checkpoint holds them.
+    """
     if not isinstance(model, str | os.PathLike):
-        return model.config, {name: (tuple(w.shape), lambda w=w: w) for name, w in model.state_dict().items()}
+        here = {name: (tuple(w.shape), lambda w=w: w) for name, w in model.state_dict().items()}
+        return model.config, experts.parted(here)
     from safetensors import safe_open
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -77,7 +84,8 @@ def _weights(model) -> tuple[object, dict[str, tuple[tuple, Callable]]]:
         wanted = AutoModelForCausalLM.from_config(config).state_dict()
     if config.tie_word_embeddings:
         del wanted["lm_head.weight"]
-    here = sum(name in found and found[name][0] == tuple(w.shape) for name, w in wanted.items())
+    found, wanted = experts.parted(found), experts.parted({n: (tuple(w.shape), None) for n, w in wanted.items()})
+    here = sum(name in found and found[name][0] == shape for name, (shape, _) in wanted.items())
     if here < len(wanted):
         raise ValueError(f"model must be a checkpoint of {len(wanted)} weights in safetensors files, got {here}")
     return config, found
@@ -118,16 +126,29 @@ def _part(name: str, shape: tuple, read: Callable, mix: str, model: mixes.Model,
 
     def data():
         try:
-            return stored(read(), number, imatrix.get(name))
+            return stored(read(), number, _importance(imatrix.get(name), shape))
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
 
     return Part(name, shape, number, data)
 
 
+def _importance(given, shape: tuple[int, ...]):
+    """The importance of a tensor of experts as (experts, in), of a matrix as it is; None where there is none."""
+    if given is None or len(shape) < 3:
+        return given
+    if np.size(given) != shape[0] * shape[2]:
+        raise ValueError(f"imatrix must hold {shape[0]} x {shape[2]} numbers, one an expert and column, got"
+                         f" {np.size(given)}")  # fmt: skip
+    return np.reshape(given, (shape[0], shape[2]))
+
+
 def stored(w: Tensor, number: int, importance=None) -> np.ndarray:
-    """The bytes of w as the tensor type of this id."""
+    """The bytes of w as the tensor type of this id; of experts one after the other, each with its own importance."""
     w = w.cpu()
+    if w.dim() == 3 and number not in FLOATS:
+        rows = [None] * len(w) if importance is None else importance
+        return np.concatenate([stored(one, number, row) for one, row in zip(w, rows, strict=True)])
     if number == 30:
         return w.to(torch.bfloat16).contiguous().view(torch.uint8).numpy()
     if number in FLOATS:
@@ -155,6 +176,7 @@ def keys(config, mix: str, vocabulary: int) -> dict:
         f"{name}.attention.value_length": head_dim,
         f"{name}.attention.layer_norm_rms_epsilon": float(config.rms_norm_eps),
         f"{name}.rope.dimension_count": rope.turned(rope.of_config(config, architecture), head_dim),
+        **experts.keys(config, name),
         **attention.keys(config, architecture, head_dim),
         **rope.keys(config, architecture),
     }

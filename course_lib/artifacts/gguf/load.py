@@ -6,11 +6,12 @@ import math
 
 import torch
 
-from course_lib.artifacts.gguf import attention, longrope, rope, scales
+from course_lib.artifacts.gguf import attention, experts, longrope, rope, scales
 from course_lib.artifacts.gguf.architectures import ARCHITECTURES, ROPE_FREQS, Architecture, hf_name, unpermute
 from course_lib.artifacts.gguf.reader import GGUFError, GGUFFile, read
 from course_lib.artifacts.gguf.tokenizer import token_id, tokenizer_of
 from course_lib.calibrate import QuantLinear, quantized
+from course_lib.calibrate.experts import take_apart
 from course_lib.formats.ggml import TYPES
 from course_lib.formats.ggml.weight import Blocks
 
@@ -24,7 +25,8 @@ def load(path, blocks: bool = False):
     """Return `(model, tokenizer)` from a GGUF file of any tensor types, weights decoded to float32.
 
     blocks=True makes QuantLinears of the linears, with the file's own blocks as their weights: on a GPU kernels then
-    read those. GGUFError for a file that is damaged, of another architecture, or lacks a key or a tensor.
+    read those; experts are then taken apart. GGUFError for a file that is damaged, of another architecture, or lacks a
+    key or a tensor.
     """
     file = read(path)
     model = model_of(file)
@@ -35,17 +37,19 @@ def keeping_blocks(model, file: GGUFFile):
     """The model of a file with QuantLinears over the file's blocks, moved to a GPU if there is one."""
     architecture = architecture_of(file)
     heads = architecture.heads(model.config)
+    take_apart(model)
+    modules = dict(model.named_modules())
     for name in _weights(file):
         info, role = file.tensors[name], name.split(".")[-2]
-        ours = _known(name, architecture).removesuffix(".weight")
+        ours = experts.modules(_known(name, architecture), info.shape)
         if info.type not in TYPES or name.endswith(".bias") or scales.scale(file, name) is not None:
             continue
-        linear = model.get_submodule(ours)
-        if not isinstance(linear, torch.nn.Linear):
+        if not isinstance(modules.get(ours[0]), torch.nn.Linear):
             continue
-        rows = torch.from_numpy(file.data(name).copy()).reshape(info.shape[0], -1)
-        rows = unpermute(rows, heads[role]).contiguous() if role in heads else rows
-        model.set_submodule(ours, QuantLinear(Blocks(rows, info.type), linear.bias))
+        rows = torch.from_numpy(file.data(name).copy()).reshape(len(ours), info.shape[-2], -1)
+        for one, blocks in zip(ours, rows, strict=True):
+            blocks = unpermute(blocks, heads[role]).contiguous() if role in heads else blocks
+            model.set_submodule(one, QuantLinear(Blocks(blocks, info.type), modules[one].bias))
     model.qtensors = quantized(model)
     return model.to("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -82,7 +86,8 @@ def config_of(file: GGUFFile):
         tie_word_embeddings="output.weight" not in file.tensors,
         **{f"{ours}_token_id": token_id(keys, theirs, vocabulary) for ours, theirs in _SPECIAL.items()},
     )
-    if arch == "llama":
+    config |= experts.parameters(keys, arch, architecture.experts is True, config["intermediate_size"])
+    if config.get("model_type", arch) == "llama":
         for name, role in (("attention_bias", "attn_q"), ("mlp_bias", "ffn_up")):
             config[name] = f"blk.0.{role}.bias" in file.tensors
     _check_sizes(config, keys, file, arch)
@@ -91,7 +96,7 @@ def config_of(file: GGUFFile):
     original = "original_max_position_embeddings"  # Phi-3's config has it twice
     if original in config["rope_parameters"]:
         config[original] = config["rope_parameters"][original]
-    return AutoConfig.for_model(architecture.model_type, **config)
+    return AutoConfig.for_model(**{"model_type": architecture.model_type} | config)
 
 
 def _rope(file: GGUFFile, architecture: Architecture, head_dim: int) -> dict:
@@ -135,7 +140,7 @@ def _check_sizes(config: dict, keys: dict, file: GGUFFile, arch: str) -> None:
     for key in (*turned, f"{arch}.attention.value_length"):
         if keys.get(key, head_dim) != head_dim:
             raise GGUFError(f"{key} must be the keys' length, {head_dim}, got {keys[key]!r:.60}")
-    widest = hidden * max(config["vocab_size"], config["intermediate_size"], heads * head_dim)
+    widest = hidden * max(config["vocab_size"], config["intermediate_size"], heads * head_dim, experts.rows(config))
     layers = config["num_hidden_layers"]
     if widest > 64 * sum(info.nbytes for info in file.tensors.values()) or layers > MAX_LAYERS:
         raise GGUFError("the keys describe a model that is far larger than the file")
@@ -153,6 +158,7 @@ def model_of(file: GGUFFile):
     wanted = {name: tuple(p.shape) for name, p in model.state_dict().items()}
     if config.tie_word_embeddings:
         del wanted["lm_head.weight"]
+    wanted = {name: shape for name, (shape, _) in experts.parted({n: (s, None) for n, s in wanted.items()}).items()}
     architecture = architecture_of(file)
     for name in _weights(file):
         info = file.tensors[name]
@@ -169,7 +175,7 @@ def model_of(file: GGUFFile):
         state[_known(name, architecture)] = unpermute(w, heads[role]).contiguous() if role in heads else w
     if config.tie_word_embeddings:
         state["lm_head.weight"] = state["model.embed_tokens.weight"]
-    model.load_state_dict(state, assign=True)
+    model.load_state_dict(experts.fused(state), assign=True)
     model.tie_weights()
     model.model.rotary_emb = type(model.model.rotary_emb)(config)  # its frequencies are in no file
     if hasattr(model.model.embed_tokens, "scalar_embed_scale"):  # nor is Gemma's factor of the embedding

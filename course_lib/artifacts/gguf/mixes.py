@@ -1,6 +1,7 @@
-"""Which tensor gets which type: llama.cpp's named mixes for dense Llama-like models, as in its llama-quant.cpp.
+"""Which tensor gets which type: llama.cpp's named mixes for Llama-like models, as in its llama-quant.cpp.
 
-A mix such as Q4_K_M is a base type and a few exceptions: tensors whose errors hurt most get more bits.
+A mix such as Q4_K_M is a base type and a few exceptions: tensors whose errors hurt most get more bits. With 8 experts
+attention is a small part of a model, and gets more; the router stays float32.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ class Model(NamedTuple):
     tied: bool  # token_embd is also the output layer
     imatrix: bool = False
     architecture: str = "llama"
+    experts: int = 0  # of a layer; 0: a dense model
 
     @property
     def is_70b(self) -> bool:
@@ -69,7 +71,7 @@ def tensor_type(name: str, shape: tuple[int, ...], mix: str, model: Model) -> st
     if mix not in BASE:
         raise ValueError(f"mix must be one of {', '.join(BASE)}, got {mix!r}")
     base = BASE[mix][0]
-    if len(shape) < 2 or "_norm." in name or not name.endswith("weight"):
+    if len(shape) < 2 or "_norm." in name or "ffn_gate_inp." in name or not name.endswith("weight"):
         return "F32"
     if base in ("F32", "F16", "BF16"):
         return base
@@ -131,7 +133,9 @@ def _attn_v(mix, layer, layers, model):
         "Q2_K_S": "Q4_K" if many else None,
     }.get(mix)
     if mix in (*LOWEST, *LOW):
-        return "Q4_K" if many else "Q2_K" if mix in LOWEST else "IQ3_S"
+        return "Q4_K" if many or model.experts >= 4 else "Q2_K" if mix in LOWEST else "IQ3_S"
+    if model.experts == 8:
+        return "Q8_0"
     few = (chosen or BASE[mix][0]) in ("Q3_K", "Q4_K")
     return "Q5_K" if model.is_70b and few else chosen
 
@@ -147,7 +151,7 @@ def _ffn_down(mix, layer, layers, model):
         "Q5_K_M": "Q6_K" if more else None,
         "IQ4_NL": "Q5_K" if early and not model.imatrix else None,
         "IQ4_XS": "Q5_K" if early and not model.imatrix else None,
-        "IQ3_M": "Q4_K" if early else None,
+        "IQ3_M": "Q4_K" if early or (model.experts == 8 and more) else None,
         "IQ3_XXS": None if model.imatrix else "Q4_K" if early else "Q3_K",
         "Q2_K_S": "Q4_K" if early else None,
         **dict.fromkeys(LOWEST, "Q2_K" if early else None),
@@ -158,11 +162,19 @@ def _ffn_down(mix, layer, layers, model):
 
 
 def _attn_output(mix, layer, layers, model):
+    if model.experts == 8:
+        return "Q5_K" if mix in _OUTPUT_OF_8 else None
     return {"Q2_K": "Q3_K", "Q3_K_M": "Q4_K", "Q3_K_L": "Q5_K", "IQ3_M": "Q4_K", "IQ3_XXS": "IQ3_S",
             "IQ2_S": "IQ3_S", "IQ2_M": "IQ3_S", "IQ1_S": "IQ2_XXS", "IQ1_M": "IQ2_XXS"}.get(mix)  # fmt: skip
 
 
-def _attn_q_or_k(mix, layer, layers, model):
+def _attn_k(mix, layer, layers, model):
+    if model.experts == 8:
+        return "Q4_K" if mix in (*LOWEST, *LOW) else "Q8_0"
+    return _attn_q(mix, layer, layers, model)
+
+
+def _attn_q(mix, layer, layers, model):
     return {"IQ3_XS": "IQ3_XXS", "IQ3_XXS": "IQ2_S"}.get(mix)
 
 
@@ -170,6 +182,8 @@ def _ffn_gate_or_up(mix, layer, layers, model):
     return "IQ3_XXS" if mix == "IQ3_XS" and layers // 8 <= layer < 7 * layers // 8 else None
 
 
+_OUTPUT_OF_8 = (*LOWEST, *LOW, "IQ3_XXS", "IQ3_XS", "IQ3_S", "IQ3_M", "IQ4_NL", "IQ4_XS", "Q2_K", "Q3_K_S", "Q3_K_M",
+                "Q4_K_S", "Q4_K_M")  # fmt: skip
 _RULES = {"attn_v": _attn_v, "attn_qkv": _attn_v, "ffn_down": _ffn_down, "attn_output": _attn_output,
-          "attn_q": _attn_q_or_k, "attn_k": _attn_q_or_k, "ffn_gate": _ffn_gate_or_up,
-          "ffn_up": _ffn_gate_or_up}  # fmt: skip
+          "attn_q": _attn_q, "attn_k": _attn_k, "ffn_gate": _ffn_gate_or_up, "ffn_up": _ffn_gate_or_up}  # fmt: skip
+_RULES |= {f"{role}_exps": _RULES[role] for role in ("ffn_gate", "ffn_up", "ffn_down")}

@@ -80,7 +80,7 @@ def _narrower_weights(p: Plan, gb: bool) -> Iterator[str]:
     for name in SMALLER:
         try:
             other = _with(p, name, p.kv_bits)
-        except ValueError:  # a GGUF mix of a mixture of experts
+        except ValueError:  # a GGUF mix of gpt-oss or DeepSeek
             continue
         if other.weight_bytes < p.weight_bytes and other.fits:
             yield f"weights as {title(other.fmt)} ({other.weights.shown(gb)}) instead of {title(p.fmt)}"

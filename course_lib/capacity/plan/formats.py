@@ -99,6 +99,7 @@ _TABLE = (
 )  # fmt: skip
 FORMATS: dict[str, Format] = {f.name: f for f in _TABLE}
 GGUF = tuple(mixes.BASE)
+MIXTURES = ("mixtral", "qwen3_moe")  # whose GGUF files the course writes
 ALIASES = {"gptq-int4": "gptq", "int4-g128": "gptq", "awq-int4": "awq", "w8a8": "int8",
            "bfloat16": "bf16", "float16": "fp16", "e4m3": "fp8", "16": "bf16"}  # fmt: skip
 
@@ -172,7 +173,9 @@ GGUF_NAMES = {
     "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
     "self_attn.o_proj": "attn_output", "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm",
     "self_attn.qkv_proj": "attn_qkv", "mlp.gate_up_proj": "ffn_up",
-    "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
+    "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down", "mlp.gate": "ffn_gate_inp",
+    "mlp.experts.gate_proj": "ffn_gate_exps", "mlp.experts.up_proj": "ffn_up_exps",
+    "mlp.experts.down_proj": "ffn_down_exps",
 }  # fmt: skip
 
 
@@ -186,19 +189,21 @@ def gguf_type(part: Part, layer: int | None, mix: str, model: mixes.Model) -> st
 
 def _gguf_bits(part: Part, mix: str, model: mixes.Model) -> Fraction:
     types = [gguf_type(part, layer, mix, model) for layer in (part.layers or (None,))]
-    numbers = math.prod(part.shape)
+    numbers = part.experts * math.prod(part.shape)
     return sum(Fraction(8 * numbers * size.bytes, size.elements) for size in map(mixes.size_of, types))
 
 
 def gguf_model(config: Mapping[str, Any]) -> mixes.Model:
-    """What the mixes ask about a model; ValueError for a mixture of experts, whose rules are others."""
+    """What the mixes ask about a model; ValueError for a mixture of a family whose files the course does not write."""
     c = released(config)
     if "parameters" in c:
         raise ValueError("weights: a GGUF mix needs the shapes of a config.json, and this is a bare count of weights")
-    if any(c.get(key) for key in EXPERTS):
+    experts = next((c[key] for key in EXPERTS if c.get(key)), 0)
+    if experts and (c.get("model_type") not in MIXTURES or any(part.role == "mlp" for part in parts(c))):
         raise ValueError(
-            "weights: the GGUF mixes are known for dense models only, and this config has experts; take mxfp4, awq, fp8"
-            " or bits such as 4.5"
+            f"weights: of mixtures the GGUF mixes are known for {' and '.join(MIXTURES)} with experts in every layer,"
+            f" and this config is a {c.get('model_type')}; take mxfp4, awq, fp8 or bits such as 4.5"
         )
     heads = c["num_attention_heads"]
-    return mixes.Model(c["num_hidden_layers"], heads // (c.get("num_key_value_heads") or heads), tied(c))
+    gqa = heads // (c.get("num_key_value_heads") or heads)
+    return mixes.Model(c["num_hidden_layers"], gqa, tied(c), experts=experts)

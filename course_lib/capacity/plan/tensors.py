@@ -150,7 +150,7 @@ def _feed_forward(c: Mapping[str, Any], family: str) -> Iterator[Part]:
     if used > experts:
         raise ValueError(f"config needs num_experts_per_tok of at most {experts} experts, got {used}")
     ffn = whole(c, "moe_intermediate_size" if c.get("moe_intermediate_size") else "intermediate_size")
-    yield Part("mlp.router.weight", "router", (experts, hidden), sparse)
+    yield Part(f"mlp.{'router' if family == 'gpt_oss' else 'gate'}.weight", "router", (experts, hidden), sparse)
     yield from _gated("mlp.experts", "experts", hidden, ffn, sparse, experts, used)
     if family == "gpt_oss":
         yield Part("mlp.router.bias", "small", (experts,), sparse)
