@@ -19,9 +19,9 @@ def best_alpha(x, w, alphas, b):
     return alphas[int(torch.stack(errors).argmin())]
 
 
-def _rounded(t, b, rows):
+def _rounded(t, b, rows, qmax=lambda b: 2 ** (b - 1) - 1):
     top = t.abs().amax(dim=1, keepdim=True) if rows else t.abs().max()
-    step = top / (2 ** (b - 1) - 1)
+    step = top / qmax(b)
     return torch.round(t / step) * step
 
 
@@ -80,6 +80,16 @@ def _a_scale_a_token(x, w, xs, ws, b):
     return (_rounded(xs, b, True) @ _rounded(ws, b, True).T - x @ w.T).square().sum()
 
 
+def _qmax(q):
+    return lambda x, w, xs, ws, b: (_rounded(xs, b, False, q) @ _rounded(ws, b, True, q).T - x @ w.T).square().sum()
+
+
+def _codes(x, w, xs, ws, b):
+    qmax = 2 ** (b - 1) - 1
+    step_x, step_w = xs.abs().max() / qmax, ws.abs().amax(dim=1, keepdim=True) / qmax
+    return (torch.round(xs / step_x) @ torch.round(ws / step_w).T - x @ w.T).square().sum()
+
+
 def _exponents_swapped(x, w, alphas, b):
     errors = torch.stack([_output(x, w, *_smoothed(x, w, 1 - alpha), b) for alpha in alphas])
     return alphas[int(errors.argmin())]
@@ -113,7 +123,7 @@ EXERCISE = Exercise(
     kind="measure",
     stub='''
 def best_alpha(x, w, alphas, b):
-    """The α in alphas that leaves the outputs the least squared error: one scale for x / s, one a row of w * s."""
+    """The α that leaves x @ w.T the least squared error: b-bit codes of x / s, one scale, and of w * s, one a row."""
     ...
 ''',
     reference=best_alpha,
@@ -168,6 +178,21 @@ def best_alpha(x, w, alphas, b):
             "one scale for all of w",
             _measured(_one_scale_for_w),
             "The spec gives each row of w a scale of its own: amax(dim=1, keepdim=True).",
+        ),
+        Wrong(
+            "always 8 bits",
+            _measured(_qmax(lambda b: 127)),
+            "127 is the last code of 8 bits. Here there are b of them: 2 ** (b - 1) - 1.",
+        ),
+        Wrong(
+            "as many codes as if there were no sign",
+            _measured(_qmax(lambda b: 2**b - 1)),
+            "2^b − 1 is the last code without a sign. Half of the codes are negative: the last is 2 ** (b - 1) - 1.",
+        ),
+        Wrong(
+            "codes, not numbers",
+            _measured(_codes),
+            "You multiply codes and compare with x @ w.T. Multiply them by their steps first.",
         ),
         Wrong(
             "the largest error",

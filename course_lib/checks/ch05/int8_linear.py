@@ -52,10 +52,10 @@ def _no_zero_guard(x, w):
     return (qx @ qw.T) * sx * sw.T
 
 
-def _flat_scales(x, w):
+def _flat_scales(x, w, scale=_scale, dtype=torch.float32):
     """Scales (tokens,) and (out,): they are laid along the channels, and then along the outputs."""
-    sx, sw = (_scale(t.abs().amax(dim=1)) for t in (x, w))
-    qx, qw = torch.round(x / sx), torch.round(w / sw)
+    sx, sw = (scale(t.abs().amax(dim=1)) for t in (x, w))
+    qx, qw = torch.round(x / sx).to(dtype).float(), torch.round(w / sw).to(dtype).float()
     return (qx @ qw.T) * sx * sw
 
 
@@ -143,6 +143,11 @@ def int8_linear(x, w):
             "w has one scale for the whole matrix here. Each output, a row of w, can have its own at no cost.",
         ),
         Wrong(
+            "one scale for each side",
+            _with(sx=_one, sw=_one),
+            "One scale for all tokens and one for all of w: a row of each can have its own, amax(dim=1, keepdim=True).",
+        ),
+        Wrong(
             "one scale a channel",
             _per_channel,
             "A scale for each *channel* belongs inside the sum. Only a token's scale can be taken out of it.",
@@ -206,6 +211,12 @@ def int8_linear(x, w):
             "scales laid along the wrong side",
             _flat_scales,
             "amax(dim=1) gives a row (tokens,), and x / sx then divides *channels* by it. keepdim=True keeps a column.",
+        ),
+        Wrong(
+            "scales laid along the wrong side, and zeros divided by zero",
+            lambda x, w: _flat_scales(x, w, lambda top: top / 127, torch.int8),
+            "amax(dim=1) gives a row (tokens,), and x / sx then divides *channels* by it. keepdim=True keeps a column. "
+            "(And a token of zeros needs the scale 1.)",
         ),
         Wrong(
             "the largest, not the largest magnitude",

@@ -120,6 +120,11 @@ def int_matmul(qx, zx, qw, zw):
             "The sum runs over the channels, qx.shape[1] of them. qx.shape[0] counts the tokens.",
         ),
         Wrong(
+            "counted with all codes",
+            _terms(constant=lambda qx, zx, qw, zw: qx.numel() * zx * zw),
+            "numel() counts tokens times channels. One sum runs over the channels: qx.shape[1] of them.",
+        ),
+        Wrong(
             "zero points swapped",
             _terms(lambda zx, zw, sx, sw: zw * sw, lambda zx, zw, sx, sw: zx * sx),
             "Each zero point multiplies the *other* side's sum: zx · Σqw and zw · Σqx.",

@@ -131,6 +131,13 @@ def smooth_scales(x, w, alpha):
             "The largest number of a channel may be negative. Take abs() before the maximum.",
         ),
         Wrong(
+            "signs not taken off, and a power of them",
+            lambda x, w, alpha: torch.where(
+                (x.amax(dim=0) == 0) | (w.amax(dim=0) == 0), 1.0, _right(x.amax(dim=0), w.amax(dim=0), alpha)
+            ),
+            "Where all numbers of a channel are negative, a power of their largest is NaN. Take abs() before amax.",
+        ),
+        Wrong(
             "means in place of maxima",
             _with(_right, top=lambda t: t.abs().mean(dim=0)),
             "A step is made from the *largest* |x|, so that is what has to shrink. (Means are AWQ's, chapter 07.)",
