@@ -174,6 +174,21 @@ def header(data):
             "Without a `<`, struct aligns each number to its size and skips bytes that GGUF does not have: `<IQQQ`.",
         ),
         Wrong(
+            "always twenty bytes",
+            _variant(name=lambda data, size: data[32:52]),
+            "Twenty letters are right for the chapter's file. Bytes 24 to 31 say how many they are in this one.",
+        ),
+        Wrong(
+            "the name that the chapter's file has",
+            lambda data: header(data) and (*header(data)[:3], "general.architecture"),
+            "You answer what the chapter's file says. Read it in this one: bytes 24 to 31 are its length.",
+        ),
+        Wrong(
+            "the name as Python prints bytes",
+            lambda data: header(data) and (*header(data)[:3], str(header(data)[3].encode())),
+            "str(data) writes b'…' around it. data.decode() makes a text of bytes.",
+        ),
+        Wrong(
             "the name as bytes",
             lambda data: data[:4] == b"GGUF" and (*header(data)[:3], header(data)[3].encode()) or None,
             "The name is a text: `.decode()` makes one of its bytes.",

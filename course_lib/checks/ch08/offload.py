@@ -38,6 +38,18 @@ def _average(layers, kv, output, memory, reserve):
     return 1 + min(len(layers), int(room / (sum(layers) / len(layers) + kv)))
 
 
+def _looked_late(layers, kv, output, memory, reserve):
+    room, ngl = memory - reserve - output, 1
+    if room < 0:
+        return 0
+    for layer in reversed(layers):
+        if room <= 0:
+            break
+        room -= layer + kv
+        ngl += 1
+    return ngl
+
+
 def _layers_only(layers, kv, output, memory, reserve):
     return max(0, offload(layers, kv, output, memory, reserve) - 1)
 
@@ -145,6 +157,25 @@ def offload(layers, kv, output, memory, reserve):
             "large ones skipped",
             _filled(stop=False),
             "You passed over a layer that did not fit. What moves is one run of layers, without holes: stop there.",
+        ),
+        Wrong(
+            "large layers skipped",
+            lambda layers, kv, output, memory, reserve: (
+                _filled(stop=False)(layers, kv, output, memory, reserve) if output <= memory - reserve else 0
+            ),
+            "You passed over a layer that did not fit. Stop there: what moves is one run of layers, without holes.",
+        ),
+        Wrong(
+            "taken first, looked at then",
+            _looked_late,
+            "You take a layer and then see whether there was room, so the last one may be too large. Look first.",
+        ),
+        Wrong(
+            "an average layer, and no end",
+            lambda layers, kv, output, memory, reserve: (
+                1 + int((memory - reserve - output) / (sum(layers) / len(layers) + kv))
+            ),
+            "You divided by the average. Layers differ, and their number is limited: add up those that move.",
         ),
         Wrong(
             "the reserve forgotten",

@@ -1,5 +1,6 @@
 """ch08.tensor_info: the bytes that announce a tensor."""
 
+import math
 import struct
 
 from course_lib.checks import Case, Exercise, Wrong, equals_reference, law
@@ -37,6 +38,12 @@ def _native(name, shape, type_id, offset):
     return (
         struct.pack("Q", len(text)) + text + struct.pack("I", len(shape)) + dims + struct.pack("@IQ", type_id, offset)
     )
+
+
+def _zeros(name, shape, type_id, offset):
+    """As many zeros as each number says."""
+    dims = b"".join(bytes(n) for n in reversed(shape))
+    return bytes(len(name.encode())) + name.encode() + bytes(len(shape)) + dims + bytes(type_id) + bytes(offset)
 
 
 def _length(got, name, shape, type_id, offset):
@@ -78,7 +85,7 @@ def tensor_info(name, shape, type_id, offset):
         Case("a square", "w", (4, 4), 8, 32),
         Case("three dimensions", "e", (2, 3, 64), 8, 96),
         Case("a letter of two bytes", "größe", (2, 32), 8, 0),
-        Case("a large file", "output.weight", (128256, 4096), 14, 2**33 + 32),
+        Case("a large file", "output.weight", (128256, 4096), 14, 2**60 + 32),
     ],
     properties=[
         law("as many bytes as it takes", _length, "Each field has a fixed size; only name and dimensions vary."),
@@ -90,6 +97,39 @@ def tensor_info(name, shape, type_id, offset):
             "dimensions as PyTorch has them",
             _variant(shape_of=tuple),
             "ggml writes the dimension that lies together in memory first: a (2, 3) matrix is 3, then 2.",
+        ),
+        Wrong(
+            "only the last dimension moved",
+            _variant(shape_of=lambda s: (s[-1], *s[:-1])),
+            "The last dimension comes first, and then the last but one: shape[::-1] turns the whole order round.",
+        ),
+        Wrong(
+            "one number for all dimensions",
+            _variant(shape_of=lambda s: (math.prod(s),)),
+            "The file keeps each dimension, not their product: how else would a reader know the rows?",
+        ),
+        Wrong(
+            "zeros in place of numbers",
+            _zeros,
+            'bytes(5) is five zeros. The number 5 in eight bytes is (5).to_bytes(8, "little").',
+        ),
+        Wrong(
+            "the offset before the type",
+            lambda name, shape, type_id, offset: (
+                tensor_info(name, shape, type_id, offset)[:-12]
+                + offset.to_bytes(8, "little")
+                + type_id.to_bytes(4, "little")
+            ),
+            "The order is: name, dimensions, type, offset. Your last two are swapped.",
+        ),
+        Wrong(
+            "eight bytes for every number",
+            lambda name, shape, type_id, offset: (
+                _variant(dims=8)(name, shape, type_id, offset)[:-12]
+                + type_id.to_bytes(8, "little")
+                + offset.to_bytes(8, "little")
+            ),
+            "The number of dimensions and the type are u32: four bytes each. The others have eight.",
         ),
         Wrong(
             "big-endian",
