@@ -165,6 +165,18 @@ def test_a_set_and_a_generator_are_told_to_become_a_list():
     )
 
 
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e8m0fnu])
+def test_floats_of_eight_bits_which_torch_does_not_compare_are_told_to_be_widened(dtype):
+    said = message(check.ch10.fp8_rows, lambda x: (check.ch10.fp8_rows.reference(x)[0].abs().to(dtype), x[:, :1]))
+    assert "expected a float32 tensor of shape (1, 2) as item 0, got a float8_e" in said
+    assert "if its numbers are right, .to(torch.float32) is all that is missing" in said
+
+
+def test_floats_of_four_bits_which_torch_cannot_read_are_refused():
+    pairs = torch.zeros(1, 2, dtype=torch.uint8).view(torch.float4_e2m1fn_x2)
+    assert "got a tensor of float4_e2m1fn_x2, two numbers a byte" in message(check.ch10.fp8_rows, lambda x: pairs)
+
+
 def test_arguments_that_only_a_later_case_gives_are_missed_before_the_first_call():
     said = message(check.ch03.weight_bytes, lambda params, bits, group: 0)
     assert said.startswith(

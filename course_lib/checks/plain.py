@@ -78,6 +78,8 @@ def _short_bytes(value: bytes) -> bytes:
 def _tensor(value: torch.Tensor) -> torch.Tensor:
     if value.layout != torch.strided or value.device.type == "meta" or value.is_quantized:
         raise Unreadable("a tensor without plain data (sparse, meta or quantized)")
+    if value.dtype == torch.float4_e2m1fn_x2:
+        raise Unreadable("a tensor of float4_e2m1fn_x2, two numbers a byte, which torch cannot read one by one")
     if value.numel() > MAX_NUMBERS:
         raise Unreadable(f"a tensor of shape {tuple(value.shape)}, too large to check")
     return value.detach().as_subclass(torch.Tensor).to("cpu", copy=True).contiguous()
