@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from course_lib import capacity, models
-from course_lib.artifacts.gguf import Part, llama, read, write
+from course_lib.artifacts.gguf import Part, experts, llama, read, write
 from course_lib.capacity.bytes import GIB
 from course_lib.capacity.offload import Needs, advice, plan
 from course_lib.capacity.offload_command import main
@@ -91,29 +91,40 @@ def test_the_cache_is_as_large_as_llama_cpp_s(alone, file, context):
     assert compute <= 1.02 * needs.compute <= 1.6 * compute
 
 
-@pytest.mark.parametrize("vocabulary, hidden, ffn", [(8192, 256, 512), (1024, 256, 4096), (4096, 512, 1024)])
-def test_the_compute_buffer_is_at_most_what_the_formula_says(alone, bundled, tmp_path, vocabulary, hidden, ffn):
-    from transformers import LlamaConfig
+@pytest.mark.parametrize("vocabulary, hidden, ffn, used", [
+    (8192, 256, 512, 0), (1024, 256, 4096, 0), (4096, 512, 1024, 0), (1024, 256, 2048, 2), (1024, 1024, 512, 4),
+    (1024, 512, 96, 8), (8192, 256, 128, 4),
+])  # fmt: skip
+def test_the_compute_buffer_is_at_most_what_the_formula_says(alone, bundled, tmp_path, vocabulary, hidden, ffn, used):
+    from transformers import AutoConfig
 
-    c = LlamaConfig(vocab_size=vocabulary, hidden_size=hidden, intermediate_size=ffn, num_hidden_layers=2,
-                    num_attention_heads=4, num_key_value_heads=2, head_dim=hidden // 4)  # fmt: skip
+    mixture = dict(num_local_experts=8, num_experts_per_tok=used, sliding_window=None) if used else {}
+    c = AutoConfig.for_model("mixtral" if used else "llama", vocab_size=vocabulary, hidden_size=hidden,
+                             intermediate_size=ffn, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+                             head_dim=hidden // 4, **mixture)  # fmt: skip
     keys = llama.keys(c, "F16", vocabulary) | llama.tokenizer_keys(bundled[1])
     more = vocabulary - len(keys["tokenizer.ggml.tokens"])
     keys["tokenizer.ggml.tokens"] = keys["tokenizer.ggml.tokens"] + [f"<{n}>" for n in range(more)]
     keys["tokenizer.ggml.token_type"] = np.array([3] + [1] * (vocabulary - 1), np.int32)
-    shapes = {llama.gguf_name(name): shape for name, shape in capacity.parameter_shapes(c).items()}
-    parts = [Part(n, s, 0, lambda s=s: np.zeros(s, np.float32)) for n, s in shapes.items()]
-    _, _, compute = alone(write(tmp_path / "zeros.gguf", keys, parts), 1024)
-    assert compute <= compute_bytes(vocabulary, hidden, ffn, 1024) <= 1.6 * compute
+    found = experts.parted({name: (shape, None) for name, shape in capacity.parameter_shapes(c).items()})
+    parts = [Part(llama.gguf_name(n), s, 0, lambda s=s: np.zeros(s, np.float32)) for n, (s, _) in found.items()]
+    path = write(tmp_path / "zeros.gguf", keys, parts)
+    _, _, compute = alone(path, 1024)
+    assert compute <= 1.002 * compute_bytes(vocabulary, hidden, ffn, 1024, used) <= 1.6 * compute
+    assert needs_of_file(read(path), 1024).compute == compute_bytes(vocabulary, hidden, ffn, 1024, used)
 
 
-@pytest.mark.parametrize("kind", ["qwen3", "gemma", "phi3"])
-def test_other_dense_configs_need_what_their_files_need(tmp_path, kind):
+OF_EXPERTS = dict(num_local_experts=8, num_experts_per_tok=2, sliding_window=None, norm_topk_prob=True)
+
+
+@pytest.mark.parametrize("kind", ["qwen3", "gemma", "phi3", "mixtral", "qwen3_moe"])
+def test_other_configs_need_what_their_files_need(tmp_path, kind):
     from transformers import AutoConfig, AutoModelForCausalLM
 
     sizes = dict(hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4, vocab_size=1024,
                  num_key_value_heads=2, head_dim=16, max_position_embeddings=64, pad_token_id=0)  # fmt: skip
-    config = AutoConfig.for_model(kind, **sizes)
+    own = {"mixtral": OF_EXPERTS, "qwen3_moe": OF_EXPERTS | dict(moe_intermediate_size=32)}.get(kind, {})
+    config = AutoConfig.for_model(kind, **sizes | own)
     model = AutoModelForCausalLM.from_config(config)
     made = read(llama.export(model, models.load("bundled")[1], tmp_path / "x.gguf", "Q4_K_M"))
     assert needs_of_config(config.to_dict(), "Q4_K_M", 512) == needs_of_file(made, 512)
@@ -123,12 +134,6 @@ def test_other_dense_configs_need_what_their_files_need(tmp_path, kind):
 def test_a_model_with_windows_is_not_planned_as_one_without(kind):
     with pytest.raises(ValueError, match=f"counts plain attention only, and a {kind[:6]} has windows"):
         needs_of_config(LLAMA_3_8B | {"model_type": kind}, "Q4_K_M", 8192)
-
-
-def test_a_mixture_is_not_planned_as_a_dense_model():
-    mixture = LLAMA_3_8B | dict(model_type="mixtral", num_local_experts=8, num_experts_per_tok=2)
-    with pytest.raises(ValueError, match="counts dense models only, and a mixtral has experts"):
-        needs_of_config(mixture, "Q4_K_M", 8192)
 
 
 def test_a_config_needs_what_its_file_needs(bundled, file):

@@ -31,17 +31,19 @@ def kv_layer_bytes(context: int, kv_heads: int, key: int, value: int, bits: floa
     return round(rows * kv_heads * (key + value) * bits / 8)
 
 
-def compute_bytes(vocabulary: int, hidden: int, ffn: int, context: int) -> int:
+def compute_bytes(vocabulary: int, hidden: int, ffn: int, context: int, used: int = 0) -> int:
     """Bytes of a GPU's compute buffer, at most, with batch = 512 or the context where that is shorter.
 
-        4 · batch · (max(vocabulary, 3 · ffn) + 6 · hidden) + 2 · batch · context
+        4 · batch · (max(vocabulary, wide) + 6 · hidden) + 2 · batch · context
 
-    Logits or the three wide tensors of an MLP, the residual stream and what stands beside it, and a 16-bit mask; with
-    flash attention, as is llama.cpp's default. Fitted to the buffer sizes that it reports; tests hold it against them.
+    Logits or the wide tensors of an MLP, the residual stream and what stands beside it, and a 16-bit mask; with flash
+    attention, as is llama.cpp's default. wide is 3 · ffn; where a token goes to `used` experts of such an ffn,
+    used · max(3 · ffn, 2 · hidden). Fitted to the buffer sizes that it reports; tests hold it against them.
     """
     rows = -(-context // CONTEXT_STEP) * CONTEXT_STEP
     batch = min(BATCH, context)
-    return 4 * batch * (max(vocabulary, 3 * ffn) + 6 * hidden) + 2 * batch * rows
+    wide = used * max(3 * ffn, 2 * hidden) if used else 3 * ffn
+    return 4 * batch * (max(vocabulary, wide) + 6 * hidden) + 2 * batch * rows
 
 
 def needs_of_file(file: GGUFFile, context: int, kv_bits: float = 16) -> Needs:
@@ -57,42 +59,46 @@ def needs_of_file(file: GGUFFile, context: int, kv_bits: float = 16) -> Needs:
     if missing is not None or "token_embd.weight" not in file.tensors:
         raise ValueError(f"the file has no tensors of {'the embedding' if missing is None else f'layer {missing}'}")
     embedding, width = sizes["token_embd"], _head_sizes(keys, arch, hidden)
-    vocabulary, ffn = file.tensors["token_embd.weight"].shape[0], _whole(keys, f"{arch}.feed_forward_length")
+    vocabulary, ffn, used = file.tensors["token_embd.weight"].shape[0], f"{arch}.feed_forward_length", 0
+    if keys.get(f"{arch}.expert_count"):
+        used = _whole(keys, f"{arch}.expert_used_count")
+        ffn = f"{arch}.expert_feed_forward_length" if f"{arch}.expert_feed_forward_length" in keys else ffn
     return Needs(
         layers=tuple(sizes[str(n)] for n in range(layers)),
         kv=tuple(kv_layer_bytes(context, heads, *width, kv_bits) for heads in _kv_heads(keys, arch, layers)),
         output=sizes.get("output_norm", 0) + sizes.get("output", embedding),  # tied: a second copy of the embedding
         embedding=embedding,
-        compute=compute_bytes(vocabulary, hidden, ffn, context),
+        compute=compute_bytes(vocabulary, hidden, _whole(keys, ffn), context, used),
     )
 
 
 def needs_of_config(config: Mapping, mix: str, context: int, kv_bits: float = 16) -> Needs:
-    """Needs of a dense config as a GGUF file of this mix would have them, before any file is made.
+    """Needs of a config as a GGUF file of this mix would have them, before any file is made.
 
-    ValueError for a model with windows (Gemma 2 and 3), whose cache is not counted here, and for a mixture.
+    ValueError for a model with windows (Gemma 2 and 3), whose cache is not counted here.
     """
+    from course_lib.artifacts.gguf import experts
     from course_lib.artifacts.gguf.architectures import ARCHITECTURES, OF_MODEL_TYPE, gguf_name
     from course_lib.capacity.shapes import parameter_shapes
 
-    found = parameter_shapes(config)
-    if any(len(shape) > 2 for shape in found.values()):
-        raise ValueError(f"the planner counts dense models only, and a {config['model_type']} has experts")
+    found = experts.parted({name: (shape, None) for name, shape in parameter_shapes(config).items()})
     architecture = ARCHITECTURES[OF_MODEL_TYPE[config.get("model_type", "llama")]]
     if architecture.windows:
         raise ValueError(f"the planner counts plain attention only, and a {architecture.name} has windows")
-    shapes = {gguf_name(name, architecture): shape for name, shape in found.items()}
+    shapes = {gguf_name(name, architecture): shape for name, (shape, _) in found.items()}
     heads = config["num_attention_heads"]
     kv_heads, layers = config.get("num_key_value_heads") or heads, config["num_hidden_layers"]
-    model = Model(layers, heads // kv_heads, "output.weight" not in shapes, architecture=architecture.name)
+    of_experts = shapes.get("blk.0.ffn_up_exps.weight", (0, config["intermediate_size"]))
+    model = Model(layers, heads // kv_heads, "output.weight" not in shapes, False, architecture.name, of_experts[0])
     sizes = _by_place({name: _stored(shape, tensor_type(name, shape, mix, model)) for name, shape in shapes.items()})
     width = config.get("head_dim") or config["hidden_size"] // heads
+    used = config["num_experts_per_tok"] if of_experts[0] else 0
     return Needs(
         layers=tuple(sizes[str(n)] for n in range(layers)),
         kv=(kv_layer_bytes(context, kv_heads, width, width, kv_bits),) * layers,
         output=sizes["output_norm"] + sizes.get("output", sizes["token_embd"]),
         embedding=sizes["token_embd"],
-        compute=compute_bytes(config["vocab_size"], config["hidden_size"], config["intermediate_size"], context),
+        compute=compute_bytes(config["vocab_size"], config["hidden_size"], of_experts[1], context, used),
     )
 
 

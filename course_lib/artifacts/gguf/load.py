@@ -93,9 +93,8 @@ def config_of(file: GGUFFile):
     _check_sizes(config, keys, file, arch)
     config |= attention.parameters(keys, architecture, config)
     config["rope_parameters"] = _rope(file, architecture, head_dim)
-    original = "original_max_position_embeddings"  # Phi-3's config has it twice
-    if original in config["rope_parameters"]:
-        config[original] = config["rope_parameters"][original]
+    twice = "original_max_position_embeddings"  # in Phi-3's config
+    config |= {name: value for name, value in config["rope_parameters"].items() if name == twice}
     return AutoConfig.for_model(**{"model_type": architecture.model_type} | config)
 
 
@@ -155,11 +154,7 @@ def model_of(file: GGUFFile):
     config = config_of(file)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
-    wanted = {name: tuple(p.shape) for name, p in model.state_dict().items()}
-    if config.tie_word_embeddings:
-        del wanted["lm_head.weight"]
-    wanted = {name: shape for name, (shape, _) in experts.parted({n: (s, None) for n, s in wanted.items()}).items()}
-    architecture = architecture_of(file)
+    wanted, architecture = _wanted(model), architecture_of(file)
     for name in _weights(file):
         info = file.tensors[name]
         if not architecture.holds(name) or wanted.pop(_known(name, architecture), None) != info.shape:
@@ -181,6 +176,14 @@ def model_of(file: GGUFFile):
     if hasattr(model.model.embed_tokens, "scalar_embed_scale"):  # nor is Gemma's factor of the embedding
         model.model.embed_tokens.embed_scale = torch.tensor(model.model.embed_tokens.scalar_embed_scale)
     return model.eval()
+
+
+def _wanted(model) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of the weights that a model's file holds, named as in transformers but for experts."""
+    shapes = {name: (tuple(p.shape), None) for name, p in model.state_dict().items()}
+    if model.config.tie_word_embeddings:
+        del shapes["lm_head.weight"]
+    return {name: shape for name, (shape, _) in experts.parted(shapes).items()}
 
 
 def _weights(file: GGUFFile) -> list[str]:
