@@ -208,6 +208,16 @@ def cheapest(x, formats, budget):
             "Where no format is good enough the answer is None, so that somebody notices.",
         ),
         Wrong(
+            "of equals the first",
+            _choose(lambda q, error, place: (q.bits_per_weight, place)),
+            "Two of them take equally many bits, and you keep the first of these. Take the one that errs less.",
+        ),
+        Wrong(
+            "the example's scheme for every pair",
+            lambda x, formats, budget: formats[0] if _figures(x, ("e2m1", 16))[1] <= budget else None,
+            'Scheme("e2m1", (1, 16), …) is an example: put element and block of the pair in its place.',
+        ),
+        Wrong(
             "of equals the worse one",
             _choose(lambda q, error, k: (q.bits_per_weight, -error)),
             "Two formats of the same size are good enough, and you took the one that errs more.",

@@ -129,6 +129,11 @@ def fp8_rows(x):
             "The NaN became 0, but s is still 0: whoever divides by it next meets the same fault.",
         ),
         Wrong(
+            "1 for all rows once one is zero",
+            lambda x: _scaled(x, _top(x) / 448 if _top(x).all() else torch.ones_like(_top(x))),
+            "A single row of zeros gives all rows the scale 1. torch.where looks at each row by itself.",
+        ),
+        Wrong(
             "one scale for all rows",
             lambda x: _scaled(x, _or_one(_top(x).max() / 448).expand(len(x), 1).clone()),
             "You took the largest number of the whole tensor. Each token has its own: amax(dim=1, keepdim=True).",

@@ -113,6 +113,21 @@ def mx_block(x):
             "thirds of the codes stay unused.",
         ),
         Wrong(
+            "the example left in place",
+            lambda x: (129, minifloat.encode(x / 4, "e2m1")),
+            "6.5 is an example. Put the largest |x| of this block in its place, and take 2 off.",
+        ),
+        Wrong(
+            "the example's exponent, less 2",
+            lambda x: (127, minifloat.encode(x, "e2m1")),
+            "6.5 is an example. Put the largest |x| of this block in its place: x.abs().max().",
+        ),
+        Wrong(
+            "the byte counted downwards",
+            _with(_floor, store=lambda k: 127 - k if k > -127 else 0),
+            "The byte b means 2^(b − 127): it is the exponent plus 127.",
+        ),
+        Wrong(
             "1 taken off",
             _with(lambda top: floor(log2(top)) - 1),
             "You took 1 off the exponent. E2M1's largest power of two is 2² (6 = 1.5 · 2²): take 2 off, or the largest "

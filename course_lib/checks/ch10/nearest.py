@@ -171,6 +171,11 @@ def nearest(x, values):
             "You took the smallest number that is not below |x|, as searchsorted does. The nearest may lie below.",
         ),
         Wrong(
+            "where it would be sorted in",
+            lambda x, values: (torch.searchsorted(values, x.abs()) + len(values) * (x < 0)).to(torch.uint8),
+            "searchsorted finds the next number above, and beyond the end there is none. Compare with the middles.",
+        ),
+        Wrong(
             "the sign lost",
             _unsigned,
             "Negative x got the codes of positive ones. Add len(values), the sign bit, where x < 0.",

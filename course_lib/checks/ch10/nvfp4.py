@@ -39,20 +39,15 @@ def _row_scales(w):
     return t, s, minifloat.encode(blocks / (s * t)[..., None], "e2m1").flatten(1)
 
 
-def _signed(w):
-    blocks = w.unflatten(1, (-1, 16))
-    top = blocks.amax(-1)
-    t = top.max() / (6 * 448)
-    s = (top / 6 / t).clamp(min=2**-6).to(torch.float8_e4m3fn).float()
-    return t, s, minifloat.encode(blocks / (s * t)[..., None], "e2m1").flatten(1)
+def _by(top_of, least=0.0):
+    def answer(w):
+        blocks = w.unflatten(1, (-1, 16))
+        top = top_of(blocks)
+        t = top.max() / (6 * 448)
+        s = (top / 6 / t).clamp(min=least).to(torch.float8_e4m3fn).float()
+        return t, s, minifloat.encode(blocks / (s * t)[..., None], "e2m1").flatten(1)
 
-
-def _zero_by_zero(w):
-    blocks = w.unflatten(1, (-1, 16))
-    top = blocks.abs().amax(-1)
-    t = top.max() / (6 * 448)
-    s = (top / 6 / t).to(torch.float8_e4m3fn).float()
-    return t, s, minifloat.encode(blocks / (s * t)[..., None], "e2m1").flatten(1)
+    return answer
 
 
 def _one_for_zeros(w):
@@ -159,6 +154,16 @@ def nvfp4(w):
             "Your t is max|w| / 6. The largest s is then 1, and E4M3's numbers up to 448 stay unused.",
         ),
         Wrong(
+            "divided by 6, multiplied by 448",
+            _variant(t=lambda top: top.max() / 6 * 448),
+            "`a / 6 * 448` is (a / 6) · 448: Python goes from left to right. Write a / (6 * 448).",
+        ),
+        Wrong(
+            "divided by 6, multiplied by t",
+            _variant(raw=lambda top, t: top / 6 * t),
+            "`a / 6 * t` is (a / 6) · t: Python goes from left to right. Write a / (6 * t).",
+        ),
+        Wrong(
             "s without the 6",
             _variant(raw=lambda top, t: top / t),
             "Your s is max|block| / t, so that a block's largest number lies at 1. E2M1 reaches 6: divide by 6 t.",
@@ -210,7 +215,7 @@ def nvfp4(w):
         ),
         Wrong(
             "0 / 0",
-            _zero_by_zero,
+            _by(lambda blocks: blocks.abs().amax(-1)),
             "A block of zeros has s = 0, and 0 / 0 is NaN, which E2M1 cannot say. clamp(min=2**-6) before you round s.",
         ),
         Wrong(
@@ -225,7 +230,7 @@ def nvfp4(w):
         ),
         Wrong(
             "the largest, not the largest magnitude",
-            _signed,
+            _by(lambda blocks: blocks.amax(-1), 2**-6),
             "amax without abs misses a block whose largest number is negative.",
         ),
         Wrong(

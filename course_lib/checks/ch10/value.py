@@ -132,6 +132,31 @@ def value(code, e, m, bias):
             "above the first normal number are equally wide.",
         ),
         Wrong(
+            "a subnormal keeps its 1",
+            _variant(
+                lambda sign, exponent, mantissa, e, m, bias: (
+                    sign * 2.0 ** (max(exponent, 1) - bias) * (1 + mantissa / 2**m)
+                )
+            ),
+            "Where the exponent is 0, the 1 in front is missing as well: m / 2^M alone. So 0 is among the numbers.",
+        ),
+        Wrong(
+            "the sign of subnormals lost",
+            _variant(
+                lambda sign, exponent, mantissa, e, m, bias: _usual(
+                    sign if exponent else 1.0, exponent, mantissa, e, m, bias
+                )
+            ),
+            "Subnormals have a sign, too. Yours are all positive.",
+        ),
+        Wrong(
+            "one bit in place of all below it",
+            lambda code, e, m, bias: _usual(
+                -1.0 if code >> (e + m) else 1.0, code >> m & 2**e, code & 2**m, e, m, bias
+            ),
+            "2**m has a single bit, the one above the mantissa. 2**m − 1 has the m bits of the mantissa.",
+        ),
+        Wrong(
             "the hidden 1 forgotten",
             _variant(lambda *parts: _usual(*parts, hidden=0.0)),
             "The mantissa holds what comes after the point. A normal number is 1.fraction: add the 1.",

@@ -8,7 +8,7 @@ _DASHES = ("-", "--", ":", "-.")
 
 
 @styled
-def relative_error(sizes, curves, title="Floats err by a share of the number, integers by one of the largest"):
+def relative_error(sizes, curves, title="Floats err by a share of the number, integers by a share of the largest"):
     """Relative error over |x| / largest, both axes in powers of two: `curves` is {"INT8": errors, …}, one a size."""
     figure, axes = new_figure(3.6)
     for k, (name, errors) in enumerate(curves.items()):
