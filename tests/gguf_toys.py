@@ -98,7 +98,7 @@ def mixture() -> bytes:
     shapes |= {f"blk.0.ffn_{role}_exps.weight": (2, *SHAPES[f"blk.0.ffn_{role}.weight"]) for role in FFN}
     for name, shape in (shapes | {"blk.0.ffn_gate_inp.weight": (2, HIDDEN)}).items():
         w = rng.standard_normal(shape).astype(np.float32)
-        blocks = len(shape) > 2
+        blocks = len(shape) > 1 and "gate_inp" not in name
         data = ggml.quantize(w.reshape(-1, shape[-1]), "Q4_0") if blocks else w
         parts.append(Part(name, shape, tensors.type_id("Q4_0" if blocks else "F32"), lambda data=data: data))
     return joined(keys, parts)

@@ -6,7 +6,7 @@ from test_calibrate_pipeline import tokens
 
 from course_lib import Scheme, artifacts, quantize
 from course_lib.calibrate import hessian, quantize_model
-from course_lib.calibrate.experts import Experts, hearing_all, unfused
+from course_lib.calibrate.experts import Experts, apart, hearing_all, unfused
 from course_lib.calibrate.gptq import gptq
 from course_lib.kernels.measure import recorded
 
@@ -43,6 +43,18 @@ def test_taken_apart_they_compute_the_same_and_the_argument_is_untouched(make):
     torch.testing.assert_close(logits(apart, ids), logits(model, ids), rtol=1e-4, atol=1e-5)
     assert sum(p.numel() for p in apart.parameters()) == sum(p.numel() for p in model.parameters())
     assert unfused(apart) is apart and unfused(model, keep=lambda name: True) is model
+
+
+def test_taken_apart_for_a_while_nothing_is_copied_and_nothing_left():
+    model = mixtral()
+    fused = [layer.mlp.experts for layer in model.model.layers]
+    with pytest.raises(KeyError), apart(model):
+        for layer, whole in zip(model.model.layers, fused, strict=True):
+            third = layer.mlp.experts[3]
+            assert third.down_proj.weight.data_ptr() == whole.down_proj[3].data_ptr()
+            assert third.up_proj.weight.data_ptr() == whole.gate_up_proj[3, 48].data_ptr()
+        raise KeyError
+    assert [layer.mlp.experts for layer in model.model.layers] == fused
 
 
 @pytest.mark.parametrize("make", [mixtral, qwen3_moe])

@@ -19,7 +19,7 @@ from course_lib.capacity.plan import plan
 from course_lib.capacity.plan.models import config_of
 from course_lib.capacity.shapes import parameter_shapes
 from course_lib.formats.ggml import native
-from tests.gguf_models import IDS, in_llama_cpp, in_torch, kl, with_8_bit_inputs
+from tests.gguf_models import CLOSE, FAR, IDS, in_llama_cpp, in_torch, kl, off, with_8_bit_inputs
 from tests.test_gguf_moe import made, routed, same
 
 GOLDEN = json.loads((Path(__file__).parent / "golden/gguf_moe/types.json").read_text(encoding="utf-8"))
@@ -82,6 +82,23 @@ def spread(said, layers):
     if " " not in said:
         return [said] * layers
     return [kind for run in said.split(", ") for n, kind in [run.split()] for _ in range(int(n))]
+
+
+@pytest.mark.parametrize("role", ["gate", "up", "down"])
+def test_a_scale_of_each_expert_is_multiplied_in(tmp_path, role):
+    """As NVFP4 has them, here powers of two beside F32, so that nothing is rounded."""
+    model, name = made("qwen3moe"), f"blk.1.ffn_{role}_exps"
+    file = read(llama.export(model, tiny.tokenizer(), tmp_path / "x.gguf", "F32"))
+    factors, w = np.float32([2.0**k for k in range(-6, 6)]), file.tensor(f"{name}.weight")
+    parts = [Part(i.name, i.shape, i.type_id, lambda n=i.name: file.data(n)) for i in file.tensors.values()]
+    parts = [p._replace(data=lambda: w / factors[:, None, None]) if p.name == f"{name}.weight" else p for p in parts]
+    beside = Part(f"{name}.scale", (12,), 0, lambda: factors)
+    path = write(tmp_path / "scaled.gguf", file.fields, [*parts, beside])
+    assert off(path, in_torch(model, IDS)) < CLOSE < FAR < off(write(path, file.fields, parts), in_torch(model, IDS))
+    back = load(write(path, file.fields, [*parts, beside]))[0].state_dict()
+    assert all(torch.equal(p, back[key]) for key, p in model.state_dict().items())
+    with pytest.raises(GGUFError, match="exps.scale must be 12 F32, got F32 of the shape"):
+        load(write(path, file.fields, [*parts, beside._replace(shape=(1,), data=lambda: factors[:1])]))
 
 
 def test_each_expert_is_quantized_with_its_own_importance(wide, tmp_path):

@@ -165,7 +165,7 @@ def model_of(file: GGUFFile):
     for name in _weights(file):
         w, role = torch.from_numpy(file.tensor(name)), name.split(".")[-2]
         factor = scales.scale(file, name)
-        w = w if factor is None else w * factor
+        w = w if factor is None else w * torch.from_numpy(factor)
         w = w - shift if (shift := architecture.shift_of(name)) else w
         state[_known(name, architecture)] = unpermute(w, heads[role]).contiguous() if role in heads else w
     if config.tie_word_embeddings:

@@ -37,7 +37,7 @@ BASE = {  # mix: (base type, llama.cpp's number in general.file_type)
     "IQ3_S": ("IQ3_S", 26), "IQ3_M": ("IQ3_S", 27), "IQ4_XS": ("IQ4_XS", 30), "Q2_K_S": ("Q2_K", 21),
     "IQ3_XS": ("IQ3_S", 22), "IQ3_XXS": ("IQ3_XXS", 23), "IQ2_M": ("IQ2_S", 29), "IQ2_S": ("IQ2_XS", 28),
     "IQ2_XS": ("IQ2_XS", 20), "IQ2_XXS": ("IQ2_XXS", 19), "IQ1_M": ("IQ1_M", 31), "IQ1_S": ("IQ1_S", 24),
-    "TQ1_0": ("TQ1_0", 36), "TQ2_0": ("TQ2_0", 37),
+    "TQ1_0": ("TQ1_0", 36), "TQ2_0": ("TQ2_0", 37), "MXFP4_MOE": ("MXFP4", 38),
 }  # fmt: skip
 WRITTEN = tuple(mix for mix, (base, _) in BASE.items() if not base.startswith("IQ") or base in ggml.WRITTEN)
 NEED_IMATRIX = tuple(mix for mix in BASE if mix.startswith(("IQ1", "IQ2", "IQ3_X")) or mix == "Q2_K_S")
@@ -75,7 +75,9 @@ def tensor_type(name: str, shape: tuple[int, ...], mix: str, model: Model) -> st
         return "F32"
     if base in ("F32", "F16", "BF16"):
         return base
-    if name == "output.weight" or (model.tied and name == "token_embd.weight"):
+    if base == "MXFP4":  # for experts; all else is Q8_0
+        chosen = "MXFP4" if len(shape) == 3 and shape[0] > 1 else "Q8_0"
+    elif name == "output.weight" or (model.tied and name == "token_embd.weight"):
         chosen = "Q5_K" if mix in (*LOWEST, *LOW, "IQ3_XXS") else "Q6_K"
         chosen = "Q8_0" if base == "Q8_0" or shape[-1] % size_of(base).elements else chosen
     elif name == "token_embd.weight":

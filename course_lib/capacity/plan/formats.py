@@ -184,7 +184,8 @@ def gguf_type(part: Part, layer: int | None, mix: str, model: mixes.Model) -> st
     stem, _, leaf = part.name.rpartition(".")
     name = GGUF_NAMES.get(stem, f"{stem}_norm" if part.role == "small" else stem)
     place = "" if layer is None else f"blk.{layer}."
-    return mixes.tensor_type(f"{place}{name}.{leaf}", part.shape, mix, model)
+    shape = (part.experts, *part.shape) if part.role == "experts" else part.shape
+    return mixes.tensor_type(f"{place}{name}.{leaf}", shape, mix, model)
 
 
 def _gguf_bits(part: Part, mix: str, model: mixes.Model) -> Fraction:
