@@ -159,6 +159,26 @@ def cache_bytes(layers, tokens, batch):
             "You took every layer for a copy of the first. In a hybrid they differ: add them up one by one.",
         ),
         Wrong(
+            "only the last layer",
+            lambda layers, tokens, batch: cache_bytes(layers[-1:], tokens, batch),
+            "Each layer overwrites what the ones before it brought: `+=`, not `=`.",
+        ),
+        Wrong(
+            "what the window leaves out",
+            _variant(kept=lambda n, w: n if w is None else n - w),
+            "tokens − window is what the layer has forgotten. It keeps min(tokens, window).",
+        ),
+        Wrong(
+            "queries for each key",
+            _variant(other=lambda x: 2 * (x["heads"] // x["kv_heads"]) * x["head_dim"]),
+            "heads / kv_heads says how many queries read one key. What is kept are kv_heads keys and values.",
+        ),
+        Wrong(
+            "rank times rope",
+            _variant(mla=lambda x: x["rank"] * x["rope"]),
+            "`rank` numbers are kept, and `rope` numbers beside them: add the two.",
+        ),
+        Wrong(
             "the return inside the loop",
             lambda layers, tokens, batch: cache_bytes(layers[:1], tokens, batch),
             "Your function returns after the first layer. Move the return out of the loop, to the left.",

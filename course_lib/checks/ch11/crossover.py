@@ -83,6 +83,16 @@ def crossover(matrices, bits, numbers, kv_bits):
             "You divided the cache of one token by the weights. How many times does the token fit into the weights?",
         ),
         Wrong(
+            "divided by numbers, multiplied by bits",
+            _variant(lambda m, b, n, k: _up(m * b / n * k)),
+            "`a / n * k` is (a / n) · k: Python goes from left to right. Write a / (n * k).",
+        ),
+        Wrong(
+            "bits exchanged",
+            _variant(lambda m, b, n, k: _up(m * k / (n * b))),
+            "Weights have `bits` bits each, numbers of the cache `kv_bits`. You have them the other way round.",
+        ),
+        Wrong(
             "keys and values once more",
             _variant(lambda m, b, n, k: _up(m * b / (2 * n * k))),
             "`numbers` holds keys and values already. No further factor of 2.",

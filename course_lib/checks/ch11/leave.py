@@ -50,6 +50,11 @@ def _dropped(recent, window, block):
     return recent[:n], recent[len(recent) - window :] if n else recent
 
 
+def _numbers(recent, window, block):
+    n = max(0, recent.numel() - window) // block * block
+    return recent[:n], recent[n:]
+
+
 def _all_there(got, recent, window, block):
     whole, told = torch.cat([got[0], got[1]]), f"{len(got[0])} leave and {len(got[1])} stay"
     if len(whole) != len(recent):
@@ -194,6 +199,11 @@ def leave(recent, window, block):
             "one step late",
             _late,
             "With window + block tokens a block can go already, and it stayed.",
+        ),
+        Wrong(
+            "numbers, not tokens",
+            _numbers,
+            "numel() counts tokens times dim. A token is a row: len(recent).",
         ),
         Wrong(
             "the rest is dropped",

@@ -59,6 +59,7 @@ claim = {
         law(
             "the bits",
             _near("bits", 0.1, {
+                14.93: "That is 93.3 % of 16 bits. It compares sizes of caches: V2 also keeps fewer numbers.",
                 16: "At 16 bits V2 saves what you wrote in the line above.",
                 8: "At 8 bits it saves 91.1 %.",
                 4: "At 4 bits it saves 95.6 %.",

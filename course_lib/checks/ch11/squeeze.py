@@ -14,11 +14,12 @@ def squeeze(x, b, per):
     return low + step * torch.round((x - low) / step)
 
 
-def _variant(axis=lambda per: 0 if per == "channel" else 1, levels=lambda b: 2**b - 1, back=True, round_=torch.round):
+def _variant(axis=lambda per: 0 if per == "channel" else 1, levels=lambda b: 2**b - 1, back=True, round_=torch.round,
+             less=0):  # fmt: skip
     def wrong(x, b, per):
         dim = axis(per)
         low = x.amin(dim=dim, keepdim=True)
-        step = (x.amax(dim=dim, keepdim=True) - low) / levels(b)
+        step = (x.amax(dim=dim, keepdim=True) - low) / levels(b) - less
         step = torch.where(step == 0, 1.0, step)
         q = round_((x - low) / step)
         return (low if back else 0) + step * q
@@ -91,8 +92,7 @@ def _finite(got, x, b, per):
 def _levels(got, x, b, per):
     rows = got.T if per == "channel" else got
     most = max(len(set(row.tolist())) for row in rows)
-    name = per
-    return most <= 2**b or f"One {name} shows {most} different numbers. {b} bits have {2**b}."
+    return most <= 2**b or f"One {per} shows {most} different numbers. {b} bits have {2**b}."
 
 
 def _half_a_step(got, x, b, per):
@@ -135,7 +135,7 @@ def squeeze(x, b, per):
         ),
         Case("a quiet channel", float32([0.0], [0.0004], [0.0011], [0.003]), 2, "channel"),
         Case("three bits", float32([0.0], [1.2], [2.9], [6.0], [7.0]), 3, "channel"),
-        Case("all equal", float32([5.0, 1.0], [5.0, 2.0], [5.0, 4.0]), 2, "channel"),
+        Case("all equal", float32([5.0, 1.0], [5.0, 2.2], [5.0, 4.0]), 2, "channel"),
         Case("a single token, per channel", float32([3.0, -1.0]), 2, "channel"),
         Case("four bits", normal(0, 8, 6) + 3, 4, "channel"),
         Case("four bits, per token", normal(1, 6, 8) - 2, 4, "token"),
@@ -218,6 +218,21 @@ def squeeze(x, b, per):
             "a step of zero",
             _constant,
             "Where all numbers are equal the step is 0, and 0 / 0 is NaN. Any other step will do there.",
+        ),
+        Wrong(
+            "NaN painted over",
+            lambda x, b, per: torch.nan_to_num(_constant(x, b, per)),
+            "nan_to_num makes 0 of it. A range of one single number comes back as it was: mend the step before.",
+        ),
+        Wrong(
+            "all left alone where one range is a single number",
+            lambda x, b, per: torch.where(_constant(x, b, per).isnan().any(), x, _constant(x, b, per)),
+            "One channel of equal numbers, and nothing is rounded. Mend its step only: torch.where(step == 0, …).",
+        ),
+        Wrong(
+            "1 taken off the step",
+            _variant(levels=lambda b: 2**b, less=1),
+            "`(high - low) / 2**b - 1` divides first and takes 1 off then. Write / (2**b - 1).",
         ),
         Wrong(
             "nothing rounded", lambda x, b, per: x.clone(), "That is x as it came. Round to the codes, then go back."
