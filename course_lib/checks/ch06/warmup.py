@@ -26,7 +26,8 @@ def hessian_entry(rng):
 
 def bytes_of_g_idx(rng):
     cols, matrices = rng.choice([256, 4096, 11008]), rng.choice([1, 4, 7])
-    text = f"{matrices} matrices of {cols} columns store g_idx, 4 bytes a column. How many bytes is that?"
+    who = "1 matrix" if matrices == 1 else f"{matrices} matrices"
+    text = f"{who} of {cols} columns: g_idx takes 4 bytes a column. How many bytes is that?"
     return Question(text, 4 * cols * matrices, f"4 · {cols} · {matrices}.", "bytes")
 
 
