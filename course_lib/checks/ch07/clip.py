@@ -52,6 +52,12 @@ def _after_the_cut(x, w, b, c):
     return (x @ (_kept(w, b, c) - torch.maximum(torch.minimum(w, top), -top)).T).square().sum(0)
 
 
+def _one_code_more(x, w, b, c):
+    qmax = 2 ** (b - 1) - 1
+    step = c * w.abs().amax(1, keepdim=True) / qmax
+    return (x @ (torch.round(w / step).clamp(-qmax - 1, qmax) * step - w).T).square().sum(0)
+
+
 def _by_tokens(x, w, b, shares):
     errors = torch.stack([(x @ (_kept(w, b, c) - w).T).square().sum(1) for c in shares])
     return torch.tensor(shares)[errors.argmin(0)]
@@ -114,7 +120,7 @@ EXERCISE = Exercise(
     kind="design",
     stub='''
 def clip(x, w, b, shares):
-    """(out,): for each row of w (out, in) that c of `shares` whose steps, c·max|w| / qmax, serve x @ w.T best."""
+    """(out,): for each row of w (out, in) the c of `shares` that errs least in x @ w.T; a step is c·max|w| / qmax."""
     ...
 ''',
     reference=clip,
@@ -184,6 +190,16 @@ def clip(x, w, b, shares):
             "errors that cancel",
             _choose(_signed),
             "Errors of different tokens have different signs. Square them before you add.",
+        ),
+        Wrong(
+            "one code more below",
+            _choose(_one_code_more),
+            "Symmetric codes go from −qmax to qmax. Yours have −qmax − 1 as well.",
+        ),
+        Wrong(
+            "where the range ends",
+            lambda x, w, b, shares: clip(x, w, b, shares) * w.abs().amax(dim=1),
+            "You return c·max|w|. Asked is c itself, one of the shares.",
         ),
         Wrong(
             "the worst",

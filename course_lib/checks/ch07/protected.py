@@ -118,6 +118,16 @@ def protected(w, s, b):
             "Each row has a scale of its own: amax(dim=1, keepdim=True).",
         ),
         Wrong(
+            "steps laid along the wrong side",
+            lambda w, s, b: _rounded(w * s, b, (w * s).abs().amax(dim=1) / (2 ** (b - 1) - 1)) / s,
+            "amax(dim=1) without keepdim=True is a row of steps, and dividing by it gives *columns* a step.",
+        ),
+        Wrong(
+            "1 taken off the quotient",
+            lambda w, s, b: _rounded(w * s, b, (w * s).abs().amax(dim=1, keepdim=True) / 2 ** (b - 1) - 1) / s,
+            "`top / 2 ** (b - 1) - 1` divides first and takes 1 off then. Write top / (2 ** (b - 1) - 1).",
+        ),
+        Wrong(
             "2^(b−1) steps",
             _steps(qmax=lambda b: 2 ** (b - 1)),
             "The largest code is 2^(b−1) − 1, as in chapter 01: 3 for 3 bits. You divided by one more.",

@@ -51,6 +51,11 @@ def _inputs_undivided(x, w, s, b):
     return (x @ (_protected(w, s, b) * s - w * s).T).square().sum()
 
 
+def _one_step(x, w, s, b):
+    step = (w * s).abs().max() / (2 ** (b - 1) - 1)
+    return (x @ (torch.round(w * s / step) * step / s - w).T).square().sum()
+
+
 def _cancels(x, w, s, b):
     return (x @ (_protected(w, s, b) - w).T).sum().abs()
 
@@ -103,6 +108,7 @@ def search(x, w, b, n):
         Case("three channels", *_layer(0, 4, 3, 2, 1.0), 3, 4),
         Case("plain rounding is best", *_layer(101, 3, 2, 2, 1.0), 3, 4),
         Case("the last one is best", *_layer(110, 3, 2, 2, 1.0), 3, 4),
+        Case("one large error or many small ones", *_layer(331, 3, 2, 2, 1.0), 3, 4),
         Case("nothing loud", *_layer(2, 6, 4, 4, 0.0), 3, 4),
         Case("far apart", *_layer(3, 8, 6, 4, 2.0), 3, 10),
         Case("4 bits", *_layer(4, 16, 8, 6, 1.5), 4, 10),
@@ -124,7 +130,7 @@ def search(x, w, b, n):
             "s not taken back, or a sum that goes on",
             _with(_scale_left_in),
             "α = 0 wins every time. Is Q(w · s) divided by s before you compare it with w? Does the error of each α "
-            "begin at 0? Is k / n a fraction (k // n is 0)?",
+            "begin at 0? Is k / n a fraction (k // n is 0)? Is abs taken before the mean (a power of −1 is nan)?",
         ),
         Wrong(
             "scaled weights met undivided inputs",
@@ -170,6 +176,21 @@ def search(x, w, b, n):
             "n points from 0 to 1",
             _with(_output, grid=lambda k, n: k / (n - 1)),
             "Your α lie 1/(n − 1) apart and reach 1. Asked is k / n.",
+        ),
+        Wrong(
+            "always 4 bits",
+            _with(lambda x, w, s, b: _output(x, w, s, 4)),
+            "7 is the last code of 4 bits. Here there are b of them: 2 ** (b - 1) - 1.",
+        ),
+        Wrong(
+            "absolute errors",
+            _with(lambda x, w, s, b: (x @ (_protected(w, s, b) - w).T).abs().sum()),
+            "You add |error|. Squares count a large error more, and here they choose another α.",
+        ),
+        Wrong(
+            "one step for the whole matrix",
+            _with(_one_step),
+            "Each row of w * s has a step of its own: amax(dim=1, keepdim=True).",
         ),
         Wrong(
             "errors that cancel",
