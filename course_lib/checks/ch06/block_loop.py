@@ -48,8 +48,8 @@ def _block_is_only_speed(run, w, U, b, g, block):
     one, whole = run(w, U, b, g, g), run(w, U, b, g, cols)
     if torch.equal(one[0], whole[0]) and torch.equal(one[1], whole[1]):
         return True
-    where = (one[0] != whole[0]).any(dim=0).nonzero().flatten().tolist()
-    told = f"codes differ from column {where[0]} on" if where else "scales differ"
+    where = (one[0] != whole[0]).any(dim=0).nonzero()
+    told = f"codes differ from column {int(where[0])} on" if len(where) else "scales differ"
     return f"With blocks of {g} and with one block of {cols} your {told}. The block must change nothing but the time."
 
 
@@ -95,6 +95,7 @@ def block_loop(w, U, b, g, block):
         Case("three blocks", normal(13, 2, 6), factor(13, 6, 0.5), 3, 2, 2),
         Case("the last block is shorter", normal(14, 2, 6), factor(14, 6, 0.5), 4, 2, 4),
         Case("a group of zeros", torch.tensor([[0.0, 0.0, 0.7, -0.3]]), torch.eye(4), 3, 2, 2),
+        Case("zeros in one row only", torch.tensor([[0.0, 0.0], [0.7, -0.3]]), torch.eye(2), 3, 2, 2),
         Case("four bits, twelve columns", normal(15, 4, 12), factor(15, 12, 0.5), 4, 4, 4),
         Case("a group of all columns", normal(16, 4, 12), factor(16, 12, 0.5), 4, 12, 4),
         Case("every column a block", normal(17, 3, 8), factor(17, 8, 0.5), 3, 4, 1),
@@ -141,15 +142,33 @@ def block_loop(w, U, b, g, block):
         ),
         Wrong(
             "a scale for every column",
-            loop(
-                begins=lambda i, start, g: True, scale=lambda now, _, i, g: now[:, i - i % g :][:, :g].abs().amax(dim=1)
-            ),
+            loop(begins=lambda *_: True, scale=lambda now, _, i, g: now[:, i - i % g :][:, :g].abs().amax(dim=1)),
             "A group's scale is found once, at its first column. Yours changes under codes that are made already.",
         ),
         Wrong(
             "one scale for all rows",
             loop(scale=lambda now, _, i, g: now[:, i : i + g].abs().max().expand(len(now))),
             "max() without dim runs over all rows. Each row has a scale of its own: .abs().amax(dim=1).",
+        ),
+        Wrong(
+            "1 for all rows once one is zero",
+            loop(scale=lambda now, _, i, g: (m := now[:, i : i + g].abs().amax(dim=1)) * bool(m.all())),
+            "One row of zeros, and all rows get the scale 1. torch.where looks at each row by itself.",
+        ),
+        Wrong(
+            "codes of the weights as they were",
+            loop(coded=lambda now, original: original),
+            "Your codes are those of the original weights, which have heard of no error. Round w as it stands now.",
+        ),
+        Wrong(
+            "errors counted from the weights as they were",
+            loop(weighed=lambda now, original: original),
+            "What w has moved by was passed on already. The error of column i is counted from w as it stands now.",
+        ),
+        Wrong(
+            "the lazy update inside the inner loop",
+            loop(inside=True),
+            "Your lazy update stands inside the inner loop and subtracts errors again and again. Move it to the left.",
         ),
         Wrong(
             "a scale of the group's part in the block",

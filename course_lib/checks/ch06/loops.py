@@ -18,6 +18,9 @@ def loop(  # the reference with one part of it changed
     zeros=1.0,
     nearest=torch.round,
     cut=False,
+    coded=lambda now, original: now,
+    weighed=lambda now, original: now,
+    inside=False,
     lag=False,
 ):
     def answer(w, U, b, g, block):
@@ -31,13 +34,15 @@ def loop(  # the reference with one part of it changed
                     top = scale(stale if lag else w, original, i, min(g, block) if cut else g)
                     s[:, i // g] = torch.where(top == 0, zeros, top / qmax)
                 step = s[:, i // g].float()
-                code = nearest(w[:, i] / step)
+                code = nearest(coded(w, original)[:, i] / step)
                 q[:, i] = clip(code, qmax)
-                off, (lo, hi) = lost(w[:, i], step, q[:, i], code), near(i, end, cols)
+                off = lost(weighed(w, original)[:, i], step, q[:, i], code)
+                lo, hi = near(i, end, cols)
                 e, later = divide(off, U[i, i]), (kept or divide)(off, U[i, i])
                 w[:, lo:hi] -= sign * e[:, None] * U[i, lo:hi]
                 errors[:, i - start] = later
-            w[:, end:] -= sign * lazy(errors, U, start, end)
+                if inside or i == end - 1:
+                    w[:, end:] -= sign * lazy(errors, U, start, end)
         return q, s.half()
 
     return answer

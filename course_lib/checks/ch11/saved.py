@@ -34,6 +34,7 @@ claim = {
         law(
             "against its own shape",
             _near("same_shape", 0.06, {
+                82.24: "That is what it saves against DeepSeek 67B, one line further down.",
                 1.76: "1.76 % is what is left. Asked is what is saved.",
                 96.48: "Keys *and* values: MHA keeps 2 · 128 · 128 numbers a layer, MLA one vector of 576.",
                 98.44: "V2 keeps 512 + 64 numbers, the rotated part of the key, too.",
@@ -60,6 +61,7 @@ claim = {
             "the bits",
             _near("bits", 0.1, {
                 14.93: "That is 93.3 % of 16 bits. It compares sizes of caches: V2 also keeps fewer numbers.",
+                6.78: "V2 keeps 512 + 64 numbers, the rotated part of the key, too.",
                 16: "At 16 bits V2 saves what you wrote in the line above.",
                 8: "At 8 bits it saves 91.1 %.",
                 4: "At 4 bits it saves 95.6 %.",
