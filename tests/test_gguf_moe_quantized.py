@@ -47,6 +47,8 @@ def test_a_quantized_file_runs_as_its_weights_say(wide, tmp_path, kind, mix):
     count = experts.count(model.config)
     assert len(kept.qtensors) == 2 * (4 + 3 * count) + 1 and isinstance(kept.model.layers[0].mlp.experts, Experts)
     assert np.abs(in_torch(kept, IDS) - ours).max() < 1e-3
+    planned = plan(model.config, "h100-sxm", context=64, weights=mix).weights.value
+    assert planned == sum(info.nbytes for info in read(path).tensors.values())
     types = {name: info.type for name, info in read(path).tensors.items()}
     assert {kind for name, kind in types.items() if "norm" in name or "gate_inp" in name} == {"F32"}
 
