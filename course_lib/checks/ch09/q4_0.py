@@ -119,6 +119,7 @@ def q4_0(w):
         Case("+2 before −2", torch.cat([torch.tensor([[2.0, -2.0]]), _RAMP[:, 2:] / 8], dim=1)),
         Case("−2 before +2", torch.cat([torch.tensor([[-2.0, 2.0]]), _RAMP[:, 2:] / 8], dim=1)),
         Case("all alike", torch.full((1, 32), 0.3)),
+        Case("zeros beside numbers", torch.cat([torch.zeros(1, 32), _RAMP])),
         Case("one block", normal(1, 1, 32)),
         Case("a scale that fp16 rounds", normal(374, 1, 32)),
         Case("small weights", 0.02 * normal(3, 1, 32)),
