@@ -75,7 +75,7 @@ def unfused(model: nn.Module, keep: Callable[[str], bool] = lambda name: False) 
 
 
 def take_apart(model: nn.Module, keep: Callable[[str], bool] = lambda name: False) -> dict[str, nn.Module]:
-    """Do so to `model` itself; what was there before is returned by its name."""
+    """As `unfused`, in `model` itself; returns name -> the fused module that was there."""
     before = {}
     with torch.no_grad():
         for name in _fused(model, keep):

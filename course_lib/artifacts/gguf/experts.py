@@ -1,9 +1,9 @@
 """A mixture of experts in a file: each matrix of all experts of a layer is one tensor, (experts, out, in).
 
-Checkpoints of Mixtral and Qwen3-MoE hold every expert's gate, up and down by themselves, transformers has them in one
-tensor, gate above up. Beside them stands the router, which stays float32. llama.cpp takes the experts that a softmax
-over all of them puts first, and divides their shares by the sum. Sources: llama.cpp's conversion/llama.py and qwen.py,
-src/models/llama.cpp and qwen3moe.cpp, build_moe_ffn in src/llama-graph.cpp.
+Checkpoints of Mixtral and Qwen3-MoE hold every expert's gate, up and down by themselves; transformers has gate above up
+in one tensor of all experts, and down in another. Beside them stands the router, which stays float32. llama.cpp takes
+the experts that a softmax over all of them puts first, and divides their shares by the sum. Sources: llama.cpp's
+conversion/llama.py and qwen.py, src/models/llama.cpp and qwen3moe.cpp, build_moe_ffn in src/llama-graph.cpp.
 """
 
 from __future__ import annotations
