@@ -26,7 +26,10 @@ STYLE = (
     "ul.map{list-style:none;padding:0;display:grid;grid-template-columns:repeat(auto-fill,minmax(300px,1fr));gap:24px}"
     "li img{width:100%;border:1px solid #d3d7dd;border-radius:6px}table{border-collapse:collapse}"
     "td,th{text-align:left;padding:3px 12px;border-bottom:1px solid #d3d7dd;vertical-align:top}"
+    "code{font-size:14px}"  # browsers take 13 where nobody says
+    ".anchor-link{text-decoration:none;opacity:0}.anchor-link:focus,:hover>.anchor-link{opacity:1}"
 )
+NAV = "nav a{color:var(--jp-content-link-color);text-decoration:underline}"  # JupyterLab's style makes links plain text
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 _MATH = re.compile(r"\$\$(.+?)\$\$|(?<![\\$\w])\$([^$\n]+?)\$(?![\w$])", re.DOTALL)
 _CODE = re.compile(r"(```.*?```|`[^`\n]*`)", re.DOTALL)
@@ -86,7 +89,8 @@ def page(notebook, name, names):
     exporter = HTMLExporter(template_name="lab")
     body, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": name}})
     dark = exporter.environment.loader.get_source(exporter.environment, "static/theme-dark.css")[0]
-    more = f".jp-InputArea-editor{{overflow-x:auto}}@media (prefers-color-scheme:dark){{{dark}}}"  # long lines scroll
+    scroll = ".jp-InputArea-editor{overflow-x:auto}"  # long lines
+    more = f"{NAV}{scroll}@media (prefers-color-scheme:dark){{{dark}}}"
     body = body.replace("</head>", f"<style>{more}</style></head>", 1)
     body = re.sub(r"<script\b.*?</script>", "", body, flags=re.DOTALL)
     body = re.sub(r"<title>.*?</title>", lambda _: f"<title>{name[:2]} {escape(title(notebook))}</title>", body)

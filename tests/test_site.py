@@ -69,6 +69,12 @@ def test_a_long_line_of_code_can_be_scrolled(built):
         assert page.rindex(".jp-InputArea-editor{overflow-x:auto}") > page.rindex("overflow: hidden;\n}")
 
 
+def test_links_to_the_neighbours_look_like_links(built):
+    """JupyterLab's style sets `a` to plain text: ours must come later, in a colour that the page defines."""
+    page = (built / "01-scalar-round-trip.html").read_text()
+    assert page.rindex(site.NAV) > page.rindex("text-decoration: unset") and "--jp-content-link-color:" in page
+
+
 def test_a_wide_table_of_a_plain_page_can_be_scrolled(built):
     page = (built / "glossary.html").read_text()
     assert page.count("<table") == page.count('<div style="overflow-x:auto"><table') == page.count("</table></div>") > 0
