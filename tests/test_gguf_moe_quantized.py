@@ -79,6 +79,13 @@ def test_the_types_are_those_of_llama_quantize(model, shape):
             assert got == {role: spread(said, len(got[role])) for role, said in wanted.items()}, mix
 
 
+def test_a_single_expert_is_no_mixture_for_mxfp4():
+    """llama-quant.cpp asks whether ne[2] > 1."""
+    name, models = "blk.0.ffn_up_exps.weight", [mixes.Model(1, 1, False, experts=n) for n in (1, 2)]
+    kinds = [mixes.tensor_type(name, (model.experts, 2, 256), "MXFP4_MOE", model) for model in models]
+    assert kinds == ["Q8_0", "MXFP4"]
+
+
 def spread(said, layers):
     """A type for all, or runs such as "4 Q6_K, 2 Q4_K", by layer."""
     if " " not in said:
