@@ -15,11 +15,11 @@ def spare_code(w, b):
     return q, s
 
 
-def _spare(w, b, largest=None, divisor=None, lo=None, hi=None, clip=True):
+def _spare(w, b, largest=None, divisor=None, lo=None, hi=None, clip=True, whole=torch.round):
     top = 2 ** (b - 1)
     largest = w[w.abs().argmax()].item() if largest is None else largest
     s = largest / (-top if divisor is None else divisor) if largest != 0 else 1.0
-    q = torch.round(w / s)
+    q = whole(w / s)
     q = torch.clip(q, -top if lo is None else lo, top - 1 if hi is None else hi) if clip else q
     return q.to(torch.int8), s
 
@@ -53,6 +53,11 @@ def _lopsided(seed, sign):
 
 NAMES = ("a largest weight below zero gets the spare code", "a largest weight above zero turns the scale's sign",
          "the other end is clipped", "a row of zeros, and two weights of equal size")  # fmt: skip
+
+
+def _of_two(w, wins):
+    return (w.max() if wins(w.max(), -w.min()) else w.min()).item()
+
 
 WRONG = [
     Mistake(
@@ -95,6 +100,48 @@ WRONG = [
         "a row of zeros divides by zero",
         _no_zero_row,
         "Without a largest weight there is no scale to compute: the text gives such a row s = 1.",
+        loses=NAMES[3:],
+    ),
+    Mistake(
+        "cut off, not rounded",
+        lambda w, b: _spare(w, b, whole=torch.trunc),
+        "A cast to int8 cuts what stands behind the point: 2.9 becomes 2. Round to the nearest first.",
+        loses=NAMES[:2],
+    ),
+    Mistake(
+        "rounded down",
+        lambda w, b: _spare(w, b, whole=torch.floor),
+        "floor takes the code below, so that −1.1 becomes −2. The nearest one is asked for.",
+        loses=NAMES[:2],
+    ),
+    Mistake(
+        "the minus sign of the divisor forgotten",
+        lambda w, b: _spare(w, b, divisor=2 ** (b - 1)),
+        "You divide w* by +2^(b−1): its code is then +2^(b−1), one more than there is. Divide by −2^(b−1).",
+        loses=NAMES,
+    ),
+    Mistake(
+        "the spare code clipped away",
+        lambda w, b: _spare(w, b, lo=1 - 2 ** (b - 1)),
+        "The codes begin at −2^(b−1), not at −(2^(b−1) − 1): that is the code which w* gets.",
+        loses=NAMES,
+    ),
+    Mistake(
+        "four bits, whatever b is",
+        lambda w, b: spare_code(w, 4),
+        "The codes run from −8 to 7 for b = 4 only: work the ends out from b.",
+        loses=NAMES,
+    ),
+    Mistake(
+        "of two equal weights the positive one",
+        lambda w, b: _spare(w, b, largest=_of_two(w, torch.ge)),
+        "On equal magnitudes the sign does not decide: the weight that comes first is w*.",
+        loses=NAMES[3:],
+    ),
+    Mistake(
+        "of two equal weights the negative one",
+        lambda w, b: _spare(w, b, largest=_of_two(w, torch.gt)),
+        "On equal magnitudes w* is the weight that comes first, not the one below zero.",
         loses=NAMES[3:],
     ),
 ]

@@ -44,6 +44,20 @@ def _one_up(s):
     return torch.nextafter(near, torch.full_like(near, math.inf)).float()
 
 
+def _one_up_if_changed(s):
+    near = s.bfloat16().float()
+    return torch.where(near == s, near, _one_up(s))
+
+
+def _on_steps_of(digits):
+    return lambda s: torch.ldexp(torch.ceil(torch.ldexp(s, digits - torch.frexp(s)[1])), torch.frexp(s)[1] - digits)
+
+
+def _towards_zero(s):
+    near = s.bfloat16()
+    return torch.where(near.float() < s, torch.nextafter(near, torch.zeros_like(near)), near).float()
+
+
 WRONG = [
     Mistake(
         "rounded to nearest",
@@ -80,6 +94,36 @@ WRONG = [
         _one_up,
         "Where the nearest value lies above s already, or is s itself, the step up is one too many: ask first.",
         loses=(NAMES[0], *NAMES[2:]),
+    ),
+    Mistake(
+        "one step up wherever rounding changed the value",
+        _one_up_if_changed,
+        "Where the nearest value lies above s, it is the answer already: step up only where it lies below.",
+        loses=NAMES[2:],
+    ),
+    Mistake(
+        "nine binary digits",
+        _on_steps_of(9),
+        "Of bfloat16's 8 binary digits one is the leading 1, so its step is 2^(e−7) between 2^e and 2^(e+1).",
+        loses=NAMES[1:],
+    ),
+    Mistake(
+        "the next power of two",
+        lambda s: torch.exp2(torch.ceil(torch.log2(s))),
+        "A power of two is a bfloat16 value, but most have others between s and it: the smallest is asked for.",
+        loses=(NAMES[0], NAMES[2], NAMES[3]),
+    ),
+    Mistake(
+        "a step towards zero",
+        _towards_zero,
+        "The second argument of nextafter says in which direction: towards 0 is down. Go towards infinity.",
+        loses=NAMES[1:],
+    ),
+    Mistake(
+        "the same step for all scales",
+        lambda s: torch.ceil(s * 256) / 256,
+        "1/256 is the step between 0.5 and 1 only: smaller values lie closer together, larger ones farther apart.",
+        loses=NAMES,
     ),
 ]
 

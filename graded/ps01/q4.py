@@ -52,6 +52,55 @@ def _between(b, row):
 NAMES = ("the width of ordinary rows", "the first width that reaches it, not the last one that fails",
          "None, and two bits at the other end")  # fmt: skip
 
+
+def _best_of_less(row):
+    return max(_sqnr(row, b) for b in range(2, 8))
+
+
+def _upright(row):
+    return row if row.max() == row.abs().max() else -row
+
+
+def _last_one(w, target_db):
+    return _first(range(8, 1, -1), w, target_db)
+
+
+def _halving(w, target_db):
+    low, high = 2, 9
+    while low < high:
+        b = (low + high) // 2
+        low, high = (low, b) if _sqnr(w, b) >= target_db else (b + 1, high)
+    return low if low < 9 else None
+
+
+def _largest_not_magnitude(w, target_db):
+    for b in range(2, 9):
+        qmax = 2 ** (b - 1) - 1
+        s = w.double().max().item() / qmax or 1.0
+        noise = ((w - s * torch.clip(torch.round(w.double() / s), -qmax, qmax)) ** 2).sum().item()
+        if noise == 0 or 10 * math.log10((w.double() ** 2).sum().item() / noise) >= target_db:
+            return b
+    return None
+
+
+def _no_noise(w, target_db):
+    return (
+        1 / 0
+        if any(_sqnr(w, b) == math.inf for b in range(2, (bits_needed(w, target_db) or 8) + 1))
+        else _first(range(2, 9), w, target_db)
+    )
+
+
+def _whole_range(w, target_db):
+    w = w.double()
+    for b in range(2, 9):
+        s = (w.max() - w.min()).item() / (2**b - 1) or 1.0
+        noise = ((w - s * torch.round(w / s)) ** 2).sum().item()
+        if noise == 0 or 10 * math.log10((w**2).sum().item() / noise) >= target_db:
+            return b
+    return None
+
+
 WRONG = [
     Mistake(
         "six decibels a bit",
@@ -87,7 +136,7 @@ WRONG = [
         "twenty instead of ten",
         lambda w, target_db: _first(range(2, 9), w, target_db, factor=2.0),
         "20·log10 of a ratio of powers promises twice the decibels.",
-        loses=(NAMES[0],),
+        loses=(NAMES[0], NAMES[2]),
     ),
     Mistake(
         "eight instead of None",
@@ -95,14 +144,70 @@ WRONG = [
         "Eight bits do not reach it either; whoever is told 8 believes that they do. The text asks for None.",
         loses=NAMES[2:],
     ),
+    Mistake(
+        "stops at seven bits",
+        lambda w, target_db: _first(range(2, 8), w, target_db),
+        "range(2, 8) ends at 7; eight bits are a width, too.",
+        loses=NAMES[2:],
+    ),
+    Mistake(
+        "the most bits, not the fewest",
+        _last_one,
+        "You went on after a width had reached the target, or began at 8: the first one from 2 upwards is asked for.",
+        loses=NAMES,
+    ),
+    Mistake(
+        "halving the widths",
+        _halving,
+        "Bisection needs decibels that only rise; here a width may fail between two that reach the target.",
+        loses=NAMES[1:2],
+    ),
+    Mistake(
+        "the maximum, not the largest magnitude",
+        _largest_not_magnitude,
+        "w.max() overlooks a large weight below zero: the step comes from max |w|.",
+        loses=NAMES[:1],
+    ),
+    Mistake(
+        "the natural logarithm",
+        lambda w, target_db: _first(range(2, 9), w, target_db, factor=math.log(10)),
+        "math.log is the natural logarithm; decibels take math.log10.",
+        loses=(NAMES[0], NAMES[2]),
+    ),
+    Mistake(
+        "a row of zeros reaches nothing",
+        lambda w, target_db: bits_needed(w, target_db) if w.any() else None,
+        "For a row of zeros s is 0, and 0/0 is NaN, which is not ≥ any target. The text says what such a row needs.",
+        loses=NAMES[2:],
+    ),
+    Mistake(
+        "no noise is divided by",
+        _no_noise,
+        "A round trip without error has noise 0, and Python does not divide by 0: such a width reaches every target.",
+        loses=NAMES[1:],
+    ),
+    Mistake(
+        "a step from minimum to maximum",
+        _whole_range,
+        "(max − min)/(2^b − 1) is the step of the asymmetric grid; the symmetric one has max|w| / (2^(b−1) − 1).",
+        loses=NAMES[:2],
+    ),
+    Mistake(
+        "minus one instead of None",
+        lambda w, target_db: _first(range(2, 9), w, target_db, none=-1),
+        "−1 is a number like others to whoever calls this: return None where no width will do.",
+        loses=NAMES[2:],
+    ),
 ]
 
 
 def exercise(seed):
     widths = (3, 4, 5)
-    drawn = rows(seed, 3, 48, ok=lambda row: all(_between(b, row) for b in widths))
+    drawn = rows(
+        seed, 3, 48, ok=lambda row: all(_between(b, row) for b in widths) and _sqnr(row, 8) > _best_of_less(row) + 1
+    )
     ordinary = [Case("a Gaussian row", row, _between(b, row)) for b, row in zip(widths, drawn, strict=True)]
-    outlier = torch.cat([drawn[0], torch.tensor([40.0])])
+    outlier = torch.cat([drawn[0], torch.tensor([-40.0])])
     ordinary += [Case("with an outlier", outlier, round(_sqnr(outlier, 6) - 0.5, 2))]
     up_and_down = [
         Case("made for 3 bits", torch.tensor([3.0, 1.0, -2.0, -1.0]), 60.0),
@@ -111,6 +216,7 @@ def exercise(seed):
     ]
     ends = [
         Case("more than eight bits can give", drawn[0], 120.0),
+        Case("eight bits, and no fewer", _upright(drawn[1]), round(_sqnr(drawn[1], 8) - 0.5, 2)),
         Case("two bits would do for much less", outlier, -20.0),
         Case("a row of zeros", torch.zeros(4), 30.0),
     ]

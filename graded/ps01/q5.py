@@ -26,12 +26,12 @@ def asym_round_trip(w, b):
 '''
 
 
-def _asym(w, b, zero_rows=True, whole=torch.round, wraps=False, from_low=False, widen=True, clips=True):
+def _asym(w, b, zero_rows=True, whole=torch.round, wraps=False, from_low=False, widen=True, clips=True, sign=1):
     lo, hi = (w.min().clamp(max=0), w.max().clamp(min=0)) if widen else (w.min(), w.max())
     s = (hi - lo) / (2**b - 1)
     if s == 0 and zero_rows:
         s = torch.tensor(1.0)
-    z = whole(-lo / s)
+    z = whole(sign * -lo / s)
     q = torch.round((w - lo) / s) if from_low else torch.round(w / s) + z
     q = torch.clip(q, 0, 2**b - 1) if clips and not from_low else q
     steps = q.to(torch.uint8) - z.to(torch.uint8) if wraps else q - z
@@ -59,6 +59,28 @@ def _symmetric(w, b):
     return s * torch.round(w / s)
 
 
+def _grid(w, b, low=lambda w: w.min().clamp(max=0), high=lambda w: w.max().clamp(min=0), steps=-1, ends=None):
+    """Range, number of steps and ends of the codes that differ from the definition's."""
+    s = (high(w) - low(w)) / (2**b + steps)
+    s = s if s > 0 else torch.tensor(1.0)
+    z = torch.round(-low(w) / s)
+    return s, z, torch.clip(torch.round(w / s) + z, *(ends(b) if ends else (0, 2**b - 1)))
+
+
+def _decoded(w, b, decode=lambda s, z, q: s * (q - z), **grid):
+    return decode(*_grid(w, b, **grid))
+
+
+def _zero_point_not_whole(w, b):
+    low = w.min().clamp(max=0)
+    s, _, _ = _grid(w, b)
+    return s * (torch.clip(torch.round(w / s - low / s), 0, 2**b - 1) + low / s)
+
+
+def _bytes_wrap(s, z, q):
+    return s * (q.to(torch.int32).to(torch.int8) - int(z))
+
+
 WRONG = [
     Mistake(
         "as found",
@@ -70,7 +92,7 @@ WRONG = [
         "the bytes still wrap",
         lambda w, b: _asym(w, b, wraps=True),
         "q − z of two uint8 tensors wraps around at zero: 2 − 5 is 253. Leave the unsigned bytes first.",
-        loses=(NAMES[0], NAMES[3]),
+        loses=(NAMES[0], NAMES[2], NAMES[3]),
     ),
     Mistake(
         "the zero point still truncated",
@@ -120,6 +142,60 @@ WRONG = [
         "That grid has as much room below 0 as above it, and no zero point. Here the range is that of w and 0.",
         loses=(NAMES[0], *NAMES[2:]),
     ),
+    Mistake(
+        "the zero point's sign",
+        lambda w, b: _asym(w, b, sign=-1),
+        "z is −lo/s, so it is not negative: it is the code of 0.0.",
+        loses=NAMES,
+    ),
+    Mistake(
+        "the zero point added twice",
+        lambda w, b: _decoded(w, b, decode=lambda s, z, q: s * (q + z)),
+        "Encoding adds z, so decoding takes it off again: s · (q − z).",
+        loses=NAMES,
+    ),
+    Mistake(
+        "the zero point not taken off",
+        lambda w, b: _decoded(w, b, decode=lambda s, z, q: s * q),
+        "s · q counts from lo. A code q stands for s · (q − z).",
+        loses=NAMES,
+    ),
+    Mistake(
+        "a zero point that is no whole number",
+        _zero_point_not_whole,
+        "z is stored as a code, so it is rounded by itself: round(w/s) + round(−lo/s).",
+        loses=(NAMES[1], NAMES[3]),
+    ),
+    Mistake(
+        "a step too many",
+        lambda w, b: _decoded(w, b, steps=0),
+        "Between 2^b codes there are 2^b − 1 steps.",
+        loses=(NAMES[0], NAMES[2], NAMES[3]),
+    ),
+    Mistake(
+        "signed codes",
+        lambda w, b: _decoded(w, b, ends=lambda b: (-(2 ** (b - 1)), 2 ** (b - 1) - 1)),
+        "With a zero point the codes run from 0 to 2^b − 1, and z makes room for what is below zero.",
+        loses=(NAMES[0], NAMES[2], NAMES[3]),
+    ),
+    Mistake(
+        "bytes with a sign that wrap",
+        lambda w, b: _decoded(w, b, decode=_bytes_wrap),
+        "int8 holds no code above 127, and q − z of int8 wraps besides. Take a wider type for both.",
+        loses=NAMES[3:],
+    ),
+    Mistake(
+        "a range without zero above",
+        lambda w, b: _decoded(w, b, high=torch.max),
+        "hi is at least 0, too: a row below zero has the range from its minimum up to 0.",
+        loses=NAMES[2:3],
+    ),
+    Mistake(
+        "mended for constant rows only",
+        lambda w, b: w if (w == w[0]).all() else _asym(w, b, widen=False),
+        "Constant rows are one example of #34: every row on one side of zero needs a range that includes 0.",
+        loses=NAMES[2:3],
+    ),
 ]
 
 
@@ -147,6 +223,7 @@ def exercise(seed):
         Case("zeros", torch.zeros(6), 4),
         Case("a constant above zero", torch.full((3,), 0.75), 4),
         Case("far from zero", torch.tensor([10.0, 10.4, 15.0]), 4),
+        Case("far below zero", torch.tensor([-10.0, -10.4, -15.0]), 4),
     ]
     both_up = Case("both ends are ties, 3 bits", torch.tensor([-3.5, 1.0, 3.5, 0.0]), 3)  # 4 + 4 is clipped to 7
     near = dict(ulps=8)

@@ -86,6 +86,48 @@ WRONG = [
         "How much is missing is the interesting part: let the result go below zero.",
         loses=(NAMES[0], NAMES[1], NAMES[3]),
     ),
+    Mistake(
+        "floats, rounded the right way",
+        lambda *a: _spare(*a, number=float),
+        "float('8.29') · 10^9 is not 8290000000: rounded up or down it may be off by a byte. Use Fraction.",
+        loses=NAMES[2:3],
+    ),
+    Mistake(
+        "the file rounded down, too",
+        lambda *a: _spare(*a, up=math.floor),
+        "int() and // cut a file's last, half-filled byte off: a file is rounded up, only the memory down.",
+        loses=NAMES[3:],
+    ),
+    Mistake(
+        "rounded once, at the end",
+        lambda *a: _spare(*a, left=lambda c, f, r: math.floor(c * (100 - r) / 100 - f)),
+        "File and memory are whole bytes each: round the one up and the other down before you subtract.",
+        loses=NAMES[3:],
+    ),
+    Mistake(
+        "the reserve rounded, not the rest",
+        lambda *a: _spare(*a, left=lambda c, f, r: math.floor(c) - math.floor(c * r / 100) - math.ceil(f)),
+        "Rounding the reserve down leaves a byte too much: round what is usable down, once.",
+        loses=NAMES[3:],
+    ),
+    Mistake(
+        "the reserve forgotten",
+        lambda file, card, reserve: spare_bytes(file, card, 0),
+        "A part of the card is not yours: take reserve percent of it off.",
+        loses=NAMES[1:],
+    ),
+    Mistake(
+        "only the reserve used",
+        lambda file, card, reserve: spare_bytes(file, card, 100 - reserve),
+        "The reserve is what you may not use; usable is the other part of the card.",
+        loses=NAMES,
+    ),
+    Mistake(
+        "the file minus the card",
+        lambda *a: -spare_bytes(*a),
+        "The result is above zero where there is room: usable memory minus file.",
+        loses=NAMES,
+    ),
 ]
 
 
@@ -105,6 +147,8 @@ def exercise(seed):
     exact = [
         Case("an odd decimal", "8.29 GB", "16 GB", 0),
         Case("another one", f"{d}000 B", "2.51 GB", 0),
+        Case("an odd decimal on the card", "1 GB", "8.29 GB", 0),
+        Case("a file that a float makes larger", "4.07 GB", "16 GB", 0),
         Case("a reserve of 9 %", "1 GB", "80 GB", 9),
         Case("many digits", "4.123456789 GB", "9.999999999 TB", 0),
     ]
@@ -114,6 +158,7 @@ def exercise(seed):
         Case("a reserve of 20 %", "2.7 GiB", f"{8 + d} GiB", 20),
         Case("too large by a little", f"{a}.3 KiB", f"{a}.3 KiB", 0),
         Case("a reserve of a card that ends within a byte", f"{a} B", "0.7 KiB", 20),
+        Case("a card of few bytes", "1 B", "7 B", 20),
     ]
     return question(
         "ps02.q1",

@@ -46,6 +46,30 @@ def _one_stream(rows, cols, bits, group, scale_bits, zero_bits):
 NAMES = ("rows that divide evenly", "codes fill whole words, row by row", "a short last group has its own scale",
          "zero points fill words of their own")  # fmt: skip
 
+
+def _words(n_bits):
+    return 4 * math.ceil(n_bits / 32)
+
+
+def _other(codes=None, scales=None, zeros=None, groups=lambda cols, group: math.ceil(cols / group)):
+    def count(rows, cols, bits, group, scale_bits, zero_bits):
+        n = groups(cols, group)
+        row = codes(cols, bits, group) if codes else _words(cols * bits)
+        row += scales(n, scale_bits) if scales else n * scale_bits // 8
+        return rows * (row + (zeros(n, zero_bits, cols) if zeros else _words(n * zero_bits)))
+
+    return count
+
+
+def _groups_of_the_matrix(rows, cols, bits, group, scale_bits, zero_bits):
+    groups = math.ceil(rows * cols / group)
+    return rows * _words(cols * bits) + groups * scale_bits // 8 + _words(groups * zero_bits)
+
+
+def _whole_codes_only(n, bits, *_):
+    return 4 * math.ceil(n / (32 // bits)) if bits else 0
+
+
 WRONG = [
     Mistake(
         "rounded once, for the matrix",
@@ -95,6 +119,74 @@ WRONG = [
         "scale_bits are bits: 16 of them are 2 bytes.",
         loses=NAMES,
     ),
+    Mistake(
+        "each group in words of its own",
+        _other(
+            codes=lambda cols, bits, group: sum(_words(min(group, cols - at) * bits) for at in range(0, cols, group))
+        ),
+        "Only rows begin with a new word; within a row the codes of a group follow those of the one before.",
+        loses=NAMES[1:2],
+    ),
+    Mistake(
+        "groups counted over the matrix",
+        _groups_of_the_matrix,
+        "Count groups and words of zero points for one row, and multiply by the rows: neither runs on into the next.",
+        loses=NAMES[2:],
+    ),
+    Mistake(
+        "scales in words",
+        _other(scales=lambda n, bits: _words(n * bits)),
+        "Only codes and zero points are packed into words; a scale takes its scale_bits and no more.",
+        loses=NAMES[1:],
+    ),
+    Mistake(
+        "codes padded to bytes",
+        _other(codes=lambda cols, bits, group: math.ceil(cols * bits / 8)),
+        "A row of codes fills whole words of 32 bits, as its zero points do.",
+        loses=(NAMES[1], NAMES[3]),
+    ),
+    Mistake(
+        "no code across two words",
+        _other(codes=_whole_codes_only, zeros=_whole_codes_only),
+        "The codes are packed without gaps: one may begin in a word and end in the next.",
+        loses=(NAMES[1], NAMES[3]),
+    ),
+    Mistake(
+        "a zero point for each weight",
+        _other(zeros=lambda n, bits, cols: _words(cols * bits)),
+        "A zero point belongs to a group, as a scale does.",
+        loses=NAMES[3:],
+    ),
+    Mistake(
+        "a word of zero points in any case",
+        _other(zeros=lambda n, bits, cols: max(4, _words(n * bits))),
+        "With zero_bits = 0 nothing is stored for zero points.",
+        loses=NAMES[:3],
+    ),
+    Mistake(
+        "one word more than needed",
+        _other(codes=lambda cols, bits, group: 4 * (cols * bits // 32 + 1)),
+        "// 32 and + 1 adds a word to a row that ends with one: round up.",
+        loses=(NAMES[0], NAMES[2], NAMES[3]),
+    ),
+    Mistake(
+        "the short group filled up",
+        _other(codes=lambda cols, bits, group: _words(math.ceil(cols / group) * group * bits)),
+        "A short group has its scale, but no codes for weights that are not there.",
+        loses=NAMES[2:3],
+    ),
+    Mistake(
+        "two bytes for every scale",
+        _other(scales=lambda n, bits: 2 * n),
+        "A scale has scale_bits bits: 8, 16 or 32.",
+        loses=(NAMES[0], NAMES[3]),
+    ),
+    Mistake(
+        "bits, not bytes",
+        lambda *a: 8 * file_bytes(*a),
+        "Asked for are bytes: divide the bits by 8.",
+        loses=NAMES,
+    ),
 ]
 
 
@@ -105,7 +197,7 @@ def exercise(seed):
         Case("8 bits, one group a row, fp32 scales", r, 256 * k, 8, 256 * k, 32, 0),
     ]
     words = [
-        Case("3 bits, 100 columns", r, 100, 3, 50, 16, 0),
+        Case("3 bits, 100 columns", r, 100, 3, 25, 16, 0),
         Case("5 bits, few columns", 2 * r + 1, 32 * k + 1, 5, 32 * k + 1, 16, 0),
     ]
     short = [

@@ -34,6 +34,12 @@ def _widest(params, kept, budget_bytes, group, none=None, top=8, strict=False, k
 
 NAMES = ("ordinary budgets", "a budget that is used to the last byte", "nothing fits, or everything does")
 
+
+def _none_of(widths, params, kept, budget_bytes, group):
+    found = [b for b in widths if _total(params, kept, group, b) <= budget_bytes]
+    return found[0] if found else None
+
+
 WRONG = [
     Mistake(
         "scales and zero points forgotten",
@@ -83,6 +89,48 @@ WRONG = [
         "The kernels at hand stop at 8 bits.",
         loses=NAMES[2:],
     ),
+    Mistake(
+        "kept weights for nothing",
+        lambda *a: _widest(*a, kept_bytes=0),
+        "The kept weights are in the file, too: 2 bytes each.",
+        loses=NAMES,
+    ),
+    Mistake(
+        "sixteen bytes for a kept weight",
+        lambda *a: _widest(*a, kept_bytes=16),
+        "Kept weights have 16 bits, which are 2 bytes.",
+        loses=NAMES,
+    ),
+    Mistake(
+        "the fewest bits",
+        lambda *a: _none_of(range(2, 9), *a),
+        "The first width that fits, counted from 2, is the smallest. Asked for is the largest: begin at 8.",
+        loses=NAMES,
+    ),
+    Mistake(
+        "stops at seven bits",
+        lambda *a: _widest(*a, top=7),
+        "range(2, 8) ends at 7; eight bits are a width, too.",
+        loses=NAMES[2:],
+    ),
+    Mistake(
+        "only 2, 3, 4 and 8 bits",
+        lambda *a: _none_of((8, 4, 3, 2), *a),
+        "Five, six and seven bits are widths, too.",
+        loses=NAMES[:2],
+    ),
+    Mistake(
+        "zero instead of None",
+        lambda *a: _widest(*a, none=0),
+        "0 bits are no answer that anybody can use: return None where no width fits.",
+        loses=NAMES[2:],
+    ),
+    Mistake(
+        "zero points of 16 bits",
+        lambda *a: _widest(*a, scales=4, zeros=False),
+        "A zero point is a code: it has b bits. Only the scale has 16.",
+        loses=NAMES,
+    ),
 ]
 
 
@@ -104,12 +152,13 @@ def exercise(seed):
     p, k, g = models[0]
     scales_bytes = 2 * math.ceil((p - k) / g)
     half_the_scales = _total(p, k, g, 5, zeros=False) - scales_bytes // 2
+    roomy.append(Case("5 bits and a little, nothing kept", p, 0, _total(p, 0, g, 5) + 1000, g))
     nearly.append(Case("4 bits, short by zero points and half of the scales", p, k, half_the_scales, g))
     odd = p + 77  # its last group is short
     ends = [
         Case("not even two bits", p, k, _total(p, k, g, 2) - 10**6, g),
         Case("not even two bits, by one byte", odd, k, _total(odd, k, 128, 2) - 1, 128),
-        Case("room for sixteen", p, k, 3 * p, g),
+        Case("room for twelve", p, k, _total(p, k, g, 12) + 1000, g),
         Case("two bits, just", p, k, _total(p, k, g, 2) + 10**6, g),
     ]
     return question(

@@ -57,6 +57,15 @@ def _slower_of_both(slow, fast, slow_rate, fast_rate):
 
 NAMES = ("the layers in fast memory", "the time of a token", "everything in one memory")
 
+
+def _not_quite_full(layers, budget, *rest):
+    return two_memories(layers, budget - 1, *rest)
+
+
+def _sum_of_rates(slow, fast, slow_rate, fast_rate):
+    return 1 / (sum(rate / size for rate, size in ((slow_rate, slow), (fast_rate, fast)) if size))
+
+
 WRONG = [
     Mistake(
         "filled from the first layer",
@@ -98,6 +107,36 @@ WRONG = [
         "GiB per second",
         lambda *a: _timed(*a, _sum_of_times, giga=2**30),
         "Bandwidth is sold in GB/s, 10^9 bytes a second.",
+        loses=NAMES[1:],
+    ),
+    Mistake(
+        "a layer that just fits left out",
+        _not_quite_full,
+        "A layer that fills the budget to the last byte fits: compare with ≤.",
+        loses=NAMES[2:],
+    ),
+    Mistake(
+        "the overhead once a layer",
+        lambda layers, budget, fast, slow, ms: two_memories(layers, budget, fast, slow, len(layers) * ms),
+        "overhead_ms is paid once a token, not once a layer.",
+        loses=NAMES[1:],
+    ),
+    Mistake(
+        "the rates added",
+        lambda *a: _timed(*a, _sum_of_rates),
+        "Each part's tokens per second do not add up: a token needs both parts. Add the times.",
+        loses=NAMES[1:2],
+    ),
+    Mistake(
+        "the two speeds swapped",
+        lambda layers, budget, fast, slow, ms: two_memories(layers, budget, slow, fast, ms),
+        "The layers on the card are read at fast_gb_s, the others at slow_gb_s.",
+        loses=NAMES[1:],
+    ),
+    Mistake(
+        "seconds per token",
+        lambda *a: {**two_memories(*a), "tokens_per_s": 1 / two_memories(*a)["tokens_per_s"]},
+        "That is the time of one token; tokens per second is 1 over it.",
         loses=NAMES[1:],
     ),
 ]

@@ -39,6 +39,33 @@ def _clear(params, a, b, gb_per_s, limit):
 
 NAMES = ("ordinary pairs", "overheads move it", "at once, never, and at the limit")
 
+
+def _halving(params, a, b, gb_per_s, limit):
+    low, high = 1, limit + 1
+    while low < high:
+        n = (low + high) // 2
+        won = _seconds(params, b, n, gb_per_s) < _seconds(params, a, n, gb_per_s)
+        low, high = (low, n) if won else (n + 1, high)
+    return low if low <= limit else None
+
+
+def _a_cost(params, a, b, gb_per_s, limit, seconds):
+    return next((n for n in range(1, limit + 1) if seconds(b, n) < seconds(a, n)), None)
+
+
+def _bytes_per_sequence(params, a, b, gb_per_s, limit):
+    return _a_cost(
+        params, a, b, gb_per_s, limit, lambda o, n: _seconds(params, {**o, "bits": n * o["bits"]}, n, gb_per_s)
+    )
+
+
+def _overhead_per_sequence(params, a, b, gb_per_s, limit):
+    def seconds(o, n):
+        return _seconds(params, {**o, "overhead_us": n * o["overhead_us"]}, n, gb_per_s)
+
+    return _a_cost(params, a, b, gb_per_s, limit, seconds)
+
+
 WRONG = [
     Mistake(
         "the overhead forgotten",
@@ -82,6 +109,48 @@ WRONG = [
         "range(1, limit) ends at limit − 1.",
         loses=NAMES[2:],
     ),
+    Mistake(
+        "halving the batches",
+        _halving,
+        "Bisection needs that b, once faster, stays so. Where both are held up by arithmetic they may be equal again.",
+        loses=NAMES[2:],
+    ),
+    Mistake(
+        "a against b",
+        lambda params, a, b, *rest: crossover(params, b, a, *rest),
+        "You found where a takes less time than b; asked for is the other way round.",
+        loses=NAMES,
+    ),
+    Mistake(
+        "from batch 0 on",
+        lambda *a: 0 if _crossover(*a, batches=[0]) == 0 else crossover(*a),
+        "A batch has at least one sequence: begin at 1.",
+        loses=NAMES[1:],
+    ),
+    Mistake(
+        "the limit instead of None",
+        lambda *a: _crossover(*a, none=a[4]),
+        "At the limit b is not faster either: where there is no such batch, return None.",
+        loses=NAMES[2:],
+    ),
+    Mistake(
+        "microseconds taken for milliseconds",
+        lambda *a: _crossover(*a, overhead=1e-3),
+        "overhead_us is in microseconds: 10^−6 seconds.",
+        loses=NAMES[1:2],
+    ),
+    Mistake(
+        "weights read once a sequence",
+        _bytes_per_sequence,
+        "A step reads each weight once, however many sequences share it; only operations grow with the batch.",
+        loses=NAMES,
+    ),
+    Mistake(
+        "the overhead once a sequence",
+        _overhead_per_sequence,
+        "overhead_us is paid once a step, whatever the batch.",
+        loses=NAMES[1:2],
+    ),
 ]
 
 
@@ -109,10 +178,11 @@ def exercise(seed):
     )
     overhead = [
         Case("b starts late", size, option(4.25, 500.0 + y, 10.0), option(8.0, 1000.0, 900.0 + 10 * z), 3350.0, 900),
+        Case("b starts a little late", size, option(4.25, 500.0 + y, 40.0), option(8.0, 1000.0, 45.0), 3350.0, 900),
         Case("b starts early", size, option(4.25, 500.0 + y, 700.0), option(6.0, 1000.0, 100.0 + z), 3350.0, 900),
     ]
     ends = [
-        Case("at once", size, option(16.0, 400.0, 20.0), option(4.5, 400.0, 20.0), 1555.0, 64),
+        Case("at once", size, option(16.0, 400.0, 20.0), option(4.5, 400.0, 20.0), 1555.0, 900),
         Case("never", size, option(4.5, 400.0 + x, 20.0), option(16.0, 400.0 + x, 20.0), 1555.0, 512),
         Case("not within the limit", size, option(4.125, 989.5, 40.0), option(8.0, 1979.0, 40.0), 3350.0, 99),
         Case("just within the limit", *_at_its_limit(size, option)),

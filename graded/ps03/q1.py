@@ -39,6 +39,12 @@ def _three_bits_kept(packed, block):
 
 NAMES = ("one block", "several blocks and rows, each on its own", "every byte, and the smallest block")
 
+
+def _runs_not_pairs(packed, block):
+    first, second = torch.cat([packed & 15, packed >> 4], -1).unflatten(-1, (-1, 2, block // 2)).unbind(-2)
+    return (first | (second << 4)).flatten(-2)
+
+
 WRONG = [
     Mistake(
         "nibbles swapped on reading",
@@ -66,7 +72,7 @@ WRONG = [
     ),
     Mistake(
         "blocks of bytes, not of codes",
-        lambda p, block: _halves(p, 2 * block) if p.shape[1] % block == 0 else p,
+        lambda p, block: _halves(p, 2 * block),
         "A block counts codes; in bytes it is half as long.",
         loses=NAMES,
     ),
@@ -74,6 +80,24 @@ WRONG = [
         "the high bit lost",
         _three_bits_kept,
         "A nibble has four bits: mask with 15, not with 7.",
+        loses=NAMES,
+    ),
+    Mistake(
+        "all low nibbles before all high ones",
+        _runs_not_pairs,
+        "The codes of a byte are neighbours: low, high, low, high. Stack the nibbles along a new last axis.",
+        loses=NAMES,
+    ),
+    Mistake(
+        "the first row only",
+        lambda p, block: _halves(p[:1], block),
+        "Each row of bytes is repacked; yours has one row.",
+        loses=NAMES[1:],
+    ),
+    Mistake(
+        "as it came",
+        lambda p, block: p,
+        "You returned the file's bytes: nothing has moved.",
         loses=NAMES,
     ),
 ]

@@ -72,13 +72,28 @@ def _seam(seed, bits, first_negative):
         code, low = codes[at], 32 - at * bits % 32
         parts = code & (2**low - 1), code >> low
         if (words[0] < 0) == first_negative and parts[0] and parts[1] != 2 ** (bits - low) - 1:
-            if _seam_reversed(words, bits, at) != code:
+            others = [_seam_reversed] + [_without_sign] * (first_negative or bits > 3)
+            telling = all(other(words, bits, at) != code for other in others)
+            if telling and (bits == 3 or code > 7):
                 cases.append(Case(f"code {at} of {bits} bits ({len(cases)})", words, bits, at))
     return cases
 
 
 NAMES = ("a code inside one word", "a code across two words", "across two words, the first one negative",
          "other widths, and the last code")  # fmt: skip
+
+
+def _joined(words, bits, index, second=lambda at, over: over > 0, shift_in=None, clean=0xFFFFFFFF, mask=True):
+    at, shift = divmod(index * bits, 32)
+    code = (int(words[at]) & clean) >> shift
+    if second(at, shift + bits - 32):
+        code |= (int(words[at + 1]) & clean) << (32 - shift if shift_in is None else shift_in(shift, bits))
+    return code & (2**bits - 1) if mask else code
+
+
+def _without_sign(words, bits, index):
+    return _joined(words.long().abs(), bits, index)
+
 
 WRONG = [
     Mistake(
@@ -116,6 +131,42 @@ WRONG = [
         lambda words, bits, index: peek(words, bits, index) & 7,
         "The mask is 2^bits − 1.",
         loses=NAMES[1:],
+    ),
+    Mistake(
+        "always two words",
+        lambda *a: _joined(*a, second=lambda at, over: True),
+        "Fetch the second word only where the code reaches into it: behind the last word there is none.",
+        loses=NAMES[3:],
+    ),
+    Mistake(
+        "a second word although the first one is enough",
+        lambda *a: _joined(*a, second=lambda at, over: over >= 0),
+        "A code that ends with the last bit of its word has nothing in the next: > 32, not ≥.",
+        loses=NAMES[3:],
+    ),
+    Mistake(
+        "the second part moved by what it holds",
+        lambda *a: _joined(*a, shift_in=lambda shift, bits: shift + bits - 32),
+        "The second word's bits go above those from the first, of which there are 32 − shift.",
+        loses=NAMES[1:3],
+    ),
+    Mistake(
+        "counted from one",
+        lambda words, bits, index: peek(words, bits, index - 1),
+        "Code 0 is the first: it begins at bit index · b.",
+        loses=NAMES,
+    ),
+    Mistake(
+        "no mask",
+        lambda *a: _joined(*a, mask=False),
+        "What stands above the code in its word must go: & (2^bits − 1).",
+        loses=NAMES[:3],
+    ),
+    Mistake(
+        "the sign taken off",
+        _without_sign,
+        "The magnitude of a negative word has other bits: & 0xFFFFFFFF gives the bits themselves, abs does not.",
+        loses=NAMES,
     ),
 ]
 

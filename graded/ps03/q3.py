@@ -26,13 +26,14 @@ def searched(w, bits, group, ratios):
     return {"codes": codes.flatten(-2).to(torch.int8), "scale": scale.squeeze(-1)}
 
 
-def _errors(w, bits, group, ratios, power=2, low=0, clipped=True):
+def _errors(w, bits, group, ratios, power=2, low=0, clipped=True, top=None, empty=1.0, clip=True):
     """Codes, scales and errors of every ratio: (ratios, rows, groups, …)."""
     qmax = 2 ** (bits - 1) - 1
     blocks = w.unflatten(-1, (-1, group))
-    top = blocks.abs().amax(-1, keepdim=True)
-    s = torch.stack([torch.where(top > 0, r * top / qmax, 1.0) for r in ratios])
-    q = torch.clip(torch.round(blocks / s), -qmax - low, qmax)
+    top = top(blocks) if top else blocks.abs().amax(-1, keepdim=True)
+    s = torch.stack([torch.where(top != 0, r * top / qmax, empty if empty else r / qmax) for r in ratios])
+    q = torch.round(blocks / s)
+    q = torch.clip(q, -qmax - low, qmax) if clip else q
     target = blocks if clipped else torch.minimum(torch.maximum(blocks, -s * qmax), s * qmax)
     return q, s, ((target - s * q).abs() ** power).sum(-1, keepdim=True)
 
@@ -96,6 +97,26 @@ def _searchable(seed, n_rows, cols, group, bits):
 NAMES = ("one group", "every group its own ratio", "the least error in every group",
          "zeros, and equally good ratios")  # fmt: skip
 
+
+def _across(w, bits, group, ratios):
+    """Groups of weights that lie cols / group apart."""
+    apart = w.unflatten(-1, (group, -1)).transpose(-1, -2)
+    result = searched(apart.flatten(-2), bits, group, ratios)
+    return {**result, "codes": result["codes"].unflatten(-1, (-1, group)).transpose(-1, -2).flatten(-2)}
+
+
+def _ratio_for_scale(w, bits, group, ratios):
+    q, s, error = _errors(w, bits, group, ratios)
+    best = error.argmin(0)
+    zero = w.unflatten(-1, (-1, group)).abs().amax(-1) == 0
+    return {**_pick(q, s, best), "scale": torch.where(zero, 1.0, torch.tensor(ratios)[best.squeeze(-1)])}
+
+
+def _worst(w, bits, group, ratios):
+    q, s, error = _errors(w, bits, group, ratios)
+    return _pick(q, s, error.argmax(0))
+
+
 WRONG = [
     Mistake(
         "one ratio for all groups",
@@ -138,6 +159,50 @@ WRONG = [
         _zero_scale,
         "A group of zeros gets the scale 1.0: somebody will divide by it.",
         loses=NAMES[3:],
+    ),
+    Mistake(
+        "not clipped",
+        lambda *a: _searched(*a, clip=False),
+        "With a ratio below 1 some weights round to more than qmax, which has no code: clip, and count the cost.",
+        loses=(NAMES[0], NAMES[1], NAMES[3]),
+    ),
+    Mistake(
+        "the maximum, not the largest magnitude",
+        lambda *a: _searched(*a, top=lambda blocks: blocks.amax(-1, keepdim=True)),
+        "max|w| is the largest magnitude; a group's largest weight may be negative.",
+        loses=NAMES[:3],
+    ),
+    Mistake(
+        "the maximum of the row",
+        lambda *a: _searched(
+            *a, top=lambda blocks: blocks.abs().amax((-1, -2), keepdim=True).expand(*blocks.shape[:-1], 1)
+        ),
+        "Each group has a max|w| of its own; yours is that of the whole row.",
+        loses=NAMES[1:],
+    ),
+    Mistake(
+        "groups of distant weights",
+        _across,
+        "A group is a run of neighbours in a row: unflatten to (cols / group, group), not to (group, cols / group).",
+        loses=NAMES[1:],
+    ),
+    Mistake(
+        "zeros with a searched scale",
+        lambda *a: _searched(*a, empty=0.0),
+        "A group of zeros gets the scale 1.0 itself, not a ratio of it over qmax.",
+        loses=NAMES[3:],
+    ),
+    Mistake(
+        "the ratio, not the scale",
+        _ratio_for_scale,
+        "Return s = ratio · max|w| / qmax: with the ratio alone nobody can decode.",
+        loses=NAMES,
+    ),
+    Mistake(
+        "the most error",
+        _worst,
+        "You kept the ratio with the largest error, not with the least.",
+        loses=NAMES,
     ),
 ]
 

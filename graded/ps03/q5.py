@@ -109,6 +109,16 @@ def _cases(seed):
 
 NAMES = ("the best option that fits", "bytes and decibels of what is stored", "groups that do not divide, and None")
 
+
+def _numbered_anew(w, options, budget):
+    return ship(w, [option for option in options if w.shape[1] % option["group"] == 0], budget)
+
+
+def _best_or_nothing(w, options, budget):
+    best = ship(w, options, 10**9)
+    return best if best and best["bytes"] <= budget else None
+
+
 WRONG = [
     Mistake(
         "scales in float32",
@@ -163,6 +173,48 @@ WRONG = [
         lambda *a: _ship(*a, factor=20),
         "A ratio of sums of squares wants 10·log10.",
         loses=NAMES,
+    ),
+    Mistake(
+        "strictly below the budget",
+        lambda w, options, budget: ship(w, options, budget - 1),
+        "At most the budget: bytes that meet it exactly fit.",
+        loses=NAMES[:1],
+    ),
+    Mistake(
+        "numbers of a shorter list",
+        _numbered_anew,
+        "You numbered the options that are left; the number is the one in the list as it came.",
+        loses=NAMES[2:],
+    ),
+    Mistake(
+        "always symmetric",
+        lambda w, options, budget: ship(w, [{**o, "symmetric": True} for o in options], budget),
+        "You passed over the key 'symmetric': an option without it stores zero points.",
+        loses=NAMES[:2],
+    ),
+    Mistake(
+        "the largest that fits",
+        lambda *a: _ship(*a, key=lambda n, option, size, db: -size),
+        "More bytes need not mean less error: among those that fit the least error wins.",
+        loses=NAMES[:1],
+    ),
+    Mistake(
+        "the budget forgotten",
+        lambda w, options, budget: ship(w, options, 10**9),
+        "Only options whose bytes are at most the budget may win.",
+        loses=(NAMES[0], NAMES[2]),
+    ),
+    Mistake(
+        "the best, if it fits",
+        _best_or_nothing,
+        "Ask first what fits, then what is best among that: another one may fit where the best does not.",
+        loses=NAMES[:1],
+    ),
+    Mistake(
+        "an empty dict instead of None",
+        lambda *a: ship(*a) or {},
+        "Where nothing fits, return None itself.",
+        loses=NAMES[2:],
     ),
 ]
 
