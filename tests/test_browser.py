@@ -238,6 +238,22 @@ def test_explorers_follow_the_dark_theme(notebook, tmp_path):
     notebook.theme("JupyterLab Light")
 
 
+def test_in_a_narrow_window_nothing_slips_below_its_label_or_onto_a_readout(notebook):
+    page = notebook.page
+    wide = page.viewport_size
+    try:
+        page.set_viewport_size({"width": 700, "height": 900})
+        bits = [b.bounding_box() for b in notebook.explorer("toggler").box.get_by_role("button").all()]
+        assert len({bit["y"] for bit in bits}) > 1 and min(bit["x"] for bit in bits) == bits[0]["x"]
+        room = page.evaluate("""()=>[...document.querySelectorAll('.q-explorer .widget-slider')].map(s=>{
+          const [line, handle, readout] = ['.noUi-base', '[role=slider]', '.widget-readout']
+            .map(part => s.querySelector(part).getBoundingClientRect());
+          return readout.left - line.right - handle.width / 2})""")
+        assert len(room) > 20 and min(room) > 0  # a handle at its end is half beyond the line's
+    finally:
+        page.set_viewport_size(wide)
+
+
 def test_an_export_without_widgets_shows_the_picture_and_its_sentence(tmp_path):
     import nbformat
     from nbclient import NotebookClient

@@ -48,6 +48,7 @@ _ARROW = (  # of a drop-down list, which ipywidgets draws in dark grey whatever 
 _STYLE = (
     "@keyframes q-shown{from{opacity:.99}}"
     f'body[data-jp-theme-light="false"]{{--jp-widgets-dropdown-arrow:url("{_ARROW}")}}'
+    ".q-explorer .widget-readout{margin-left:12px}"  # a handle at its end reaches over the line's
 )
 _HANDLER = escape(" ".join(_ON_SHOWN.split()))
 _LOOK = (

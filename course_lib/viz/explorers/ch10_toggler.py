@@ -98,8 +98,8 @@ class Toggler(Explorer):
         handles = {control.name: control.widget(self.state[control.name]) for control in self.controls}
         buttons = [widgets.Button(layout=widgets.Layout(width="68px", flex="none", padding="0")) for _ in range(8)]
         beside = widgets.Layout(width="146px", justify_content="flex-end", margin="2px 8px 2px 0")
-        wraps = widgets.Layout(flex_flow="wrap")
-        row = widgets.HBox([widgets.Label("flip a bit", layout=beside), *buttons], layout=wraps)
+        wraps = widgets.HBox(buttons, layout=widgets.Layout(flex_flow="wrap", flex="1"))  # beside the label, not below
+        row = widgets.HBox([widgets.Label("flip a bit", layout=beside), wraps])
 
         def show(change=None):
             moved = {c.name: c.read(handles[c.name].value) for c in self.controls}
