@@ -53,6 +53,13 @@ def test_a_quantized_file_runs_as_its_weights_say(wide, tmp_path, kind, mix):
     assert {kind for name, kind in types.items() if "norm" in name or "gate_inp" in name} == {"F32"}
 
 
+def test_experts_that_are_no_blocks_are_linears(tmp_path):
+    path = llama.export(made("qwen3moe"), tiny.tokenizer(), tmp_path / "x.gguf", "F16")
+    kept, plain = load(path, blocks=True)[0], load(path)[0]
+    assert not kept.qtensors and isinstance(kept.model.layers[1].mlp.experts, Experts)
+    assert np.abs(in_torch(kept, IDS) - in_torch(plain, IDS)).max() < CLOSE
+
+
 def names_of(layers):
     yield from ("token_embd", "output")
     for role in ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate_inp", "ffn_gate_exps", "ffn_up_exps",
