@@ -249,7 +249,7 @@ def test_in_a_narrow_window_nothing_slips_below_its_label_or_onto_a_readout(note
           const [line, handle, readout] = ['.noUi-base', '[role=slider]', '.widget-readout']
             .map(part => s.querySelector(part).getBoundingClientRect());
           return readout.left - line.right - handle.width / 2})""")
-        assert len(room) > 20 and min(room) > 0  # a handle at its end is half beyond the line's
+        assert len(room) > 20 and min(room) >= 8  # pixels: a handle at its end is half beyond the line's
     finally:
         page.set_viewport_size(wide)
 
