@@ -6,7 +6,8 @@ Every expert of a layer begins as a copy of its MLP (a sparse upcycling, Komatsu
 that the mixture computes what the bot does; some hundred steps of training part them and teach the router. Then GPTQ
 at 3 bits, a scale a row: each expert's H from the tokens that it was sent ("own", experts that got none to nearest;
 GPTQModel 7.6 falls back below 0.5% of the tokens, Fallback.threshold in its quantization/config.py), or from all tokens
-("all", as llm-compressor does unless told otherwise), by how much text there is, and whose.
+("all", as llm-compressor does unless told otherwise), by how much text there is, and whose. Both ways read the same
+texts, six draws of them, so that what parts the ways is the difference draw by draw, "all_less_own".
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ import torch.nn.functional as F
 
 from course_lib import Scheme, evaluate, models
 from course_lib.calibrate import experts, quantize_model
+from course_lib.evaluate.stats import mean_stderr
 from course_lib.models import rows, train
 
-EXPERTS, ACTIVE, STEPS, NOISE, BALANCE, DRAWS = 8, 2, 500, 0.05, 0.02, 3
+EXPERTS, ACTIVE, STEPS, NOISE, BALANCE, DRAWS = 8, 2, 500, 0.05, 0.02, 6
 PHASE = train.Phase(steps=STEPS, context=512, decay=1.0, prose=0.2, code=0.4, task=0.4, rate=1e-3)
 SCHEME = Scheme.int(3, scale_dtype=torch.float16)
 LETTERS = (1, 2, 4, 8, 24)
@@ -96,8 +98,15 @@ def calibrations(tokenizer):
 
 
 def summary(kls):
-    kls = torch.tensor(kls, dtype=torch.float64)
-    return {"kl": float(kls.mean()), "stderr": float(kls.std() / len(kls) ** 0.5)}
+    """Mean and standard error over the draws, and each of them."""
+    mean, stderr = mean_stderr(torch.tensor(kls, dtype=torch.float64))
+    return {"kl": mean, "stderr": stderr, "kls": [round(kl, 5) for kl in kls]}
+
+
+def paired(found, what):
+    """What hearing everybody adds, draw by draw: [mean, standard error]."""
+    less = [everybody[what] - own[what] for own, everybody in zip(found["own"], found["all"], strict=True)]
+    return list(mean_stderr(torch.tensor(less, dtype=torch.float64)))
 
 
 def main() -> None:
@@ -127,6 +136,7 @@ def main() -> None:
         results["calibrated"][name] = {
             "tokens": sum(ids.numel() for ids in draws[0]), "tokens_an_expert": heard(mixture, draws[0]),
             **{way: {what: summary([kl[what] for kl in kls]) for what in references} for way, kls in found.items()},
+            "all_less_own": {what: paired(found, what) for what in references},
         }  # fmt: skip
         print(name, {way: results["calibrated"][name][way] for way in found}, file=sys.stderr)
     from record import record
