@@ -51,6 +51,28 @@ def _last_batch(batches):
 
 NAMES = ("one batch", "padding does not count", "batches of several sizes", "float16 inputs, and a batch of nothing")
 
+
+def _half_products(batches):
+    """Products in float16, sums of batches in float32."""
+    n = sum(int(r.sum()) for _, r in batches)
+    return 2 / n * sum((x[r].T @ x[r]).float() for x, r in batches)
+
+
+def _rows_alike(batches):
+    rows = [[(x[i : i + 1], r[i : i + 1])] for x, r in batches for i in range(len(x)) if r[i].any()]
+    return sum(streamed_hessian(row) for row in rows) / len(rows)
+
+
+def _nan_to_zero(batches):
+    kept = [(x.nan_to_num(), torch.ones_like(r)) for x, r in batches]
+    return streamed_hessian(kept) * sum(r.numel() for _, r in batches) / sum(int(r.sum()) for _, r in batches)
+
+
+def _last_count(batches):
+    n = [int(r.sum()) for _, r in batches]
+    return streamed_hessian(batches) * torch.tensor(sum(n)) / torch.tensor(n[-1])
+
+
 WRONG = [
     Mistake(
         "padding read as text",
@@ -104,6 +126,48 @@ WRONG = [
         "the factor 2 forgotten",
         lambda b: _streamed(b, factor=1.0),
         "H is the second derivative of a square: 2/n.",
+        loses=NAMES,
+    ),
+    Mistake(
+        "products in float16",
+        _half_products,
+        "A product of float16 is float16, which ends at 65504 and rounds: call .float() before it.",
+        loses=NAMES[3:],
+    ),
+    Mistake(
+        "every row alike",
+        _rows_alike,
+        "A row of one token then counts as much as a long one. Add up xᵀx over tokens, and divide by n once.",
+        loses=NAMES[1:],
+    ),
+    Mistake(
+        "rows counted, not tokens",
+        lambda b: _streamed(b, count=lambda x, r: len(x)),
+        "n is the number of real tokens; x.shape[0] is the number of rows of a batch.",
+        loses=NAMES,
+    ),
+    Mistake(
+        "padding made 0 only where it is NaN",
+        _nan_to_zero,
+        "Padding holds anything, not only NaN: ask `real`, not the values.",
+        loses=NAMES[1:],
+    ),
+    Mistake(
+        "the first batch only",
+        lambda b: streamed_hessian(b[:1]),
+        "The list may hold several pairs: add up all of them.",
+        loses=NAMES[2:],
+    ),
+    Mistake(
+        "the count of the last batch",
+        _last_count,
+        "n counts the tokens of all batches: += in the loop, not =.",
+        loses=NAMES[2:],
+    ),
+    Mistake(
+        "the mask upside down",
+        lambda b: _streamed(b, real=torch.logical_not, count=lambda x, r: int((~r).sum())),
+        "real is True where there is a token: x[real] are the tokens, x[~real] is the padding.",
         loses=NAMES,
     ),
 ]

@@ -52,6 +52,29 @@ def _all_moved(w, H, stored, done):
 
 NAMES = ("one column stored", "several columns stored", "every row for itself", "nothing stored, everything stored")
 
+
+def _inverse_of_all(H, lost, free, done):
+    return (torch.linalg.inv(H)[free][:, free] @ H[free][:, done] @ lost.T).T
+
+
+def _rightwards(w, H, stored, done):
+    """Only columns behind the last stored one answer, as in GPTQ's own order."""
+    last = int(done.nonzero().max()) if done.any() else -1
+    kept = done | (torch.arange(len(done)) <= last)
+    return answer_of_the_rest(w, H, torch.where(done, stored, w), kept)
+
+
+def _from_stored(w, H, stored, done):
+    moved = answer_of_the_rest(w, H, stored, done) - torch.where(done, stored, w)
+    return stored + moved
+
+
+def _needs_both(w, H, stored, done):
+    if done.all() or not done.any():
+        raise IndexError("nothing to solve")
+    return answer_of_the_rest(w, H, stored, done)
+
+
 WRONG = [
     Mistake(
         "wrong sign",
@@ -94,6 +117,36 @@ WRONG = [
         _variant(lambda H, lost, free, done: _least_squares(H, lost[:1].expand_as(lost), free, done)),
         "Every row has lost something else.",
         loses=NAMES[1:3],
+    ),
+    Mistake(
+        "the inverse of all of H",
+        _variant(_inverse_of_all),
+        "The free columns solve a system of their own: invert H[free][:, free], not all of H.",
+        loses=NAMES[:3],
+    ),
+    Mistake(
+        "only columns to the right answer",
+        _rightwards,
+        "All free columns answer, also those to the left of a stored one: no order is given here.",
+        loses=NAMES[:3],
+    ),
+    Mistake(
+        "moved from what is stored",
+        _from_stored,
+        "In the free columns `stored` means nothing: they move from w.",
+        loses=NAMES,
+    ),
+    Mistake(
+        "the difference, not the result",
+        lambda w, H, stored, done: w - answer_of_the_rest(w, H, stored, done),
+        "d = w − result is what is lost; return the result.",
+        loses=NAMES,
+    ),
+    Mistake(
+        "done and free swapped",
+        lambda w, H, stored, done: answer_of_the_rest(w, H, stored, ~done),
+        "done is True where a column is stored, and such columns keep their value. The others move.",
+        loses=NAMES,
     ),
 ]
 

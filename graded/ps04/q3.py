@@ -98,6 +98,24 @@ WRONG = [
         "Groups are numbered in the order of work: the loudest group is group 0.",
         loses=NAMES[4:],
     ),
+    Mistake(
+        "the groups of columns in the order of work",
+        _with("g_idx", lambda got, h, g: got["order"] // g),
+        "order // g names a group of neighbours. g_idx[j] says when column j's group is worked on: back[j] // g.",
+        loses=NAMES[4:],
+    ),
+    Mistake(
+        "the order taken twice",
+        _with("back", lambda got, h, g: got["order"][got["order"]]),
+        "order[order] goes two steps on, not back: back[order] = arange, or torch.argsort(order).",
+        loses=NAMES[3:4],
+    ),
+    Mistake(
+        "places inside a group",
+        _with("order", lambda got, h, g: got["order"] % g),
+        "argsort of a group counts from 0 in each group: add g times the group's number.",
+        loses=NAMES[1:3],
+    ),
 ]
 
 

@@ -15,10 +15,10 @@ def read_layer(q, zeros, scales, g_idx, version):
 
 
 def _read(q, zeros, scales, g_idx, version, one=lambda v: 1 if v == 1 else 0, group=lambda g: g.long(), wrap=False,
-          sign=-1, turn=True, half=False):  # fmt: skip
+          sign=-1, turn=True, half=False, zero=lambda z: z.int()):  # fmt: skip
     """The reference with one part changed."""
     where = group(g_idx)
-    z = zeros.int() + one(version)
+    z = zero(zeros.int() + one(version))
     part = q.int() + sign * z[where]
     part = (q - z[where].to(torch.uint8)) if wrap else part  # uint8 minus uint8 wraps around
     w = (scales[where] * part.half()).float() if half else scales.float()[where] * part
@@ -30,6 +30,16 @@ def _neighbours(g_idx):
 
 
 NAMES = ("version 2", "version 1", "columns in any order", "the ends of the codes")
+
+
+def _signed_bytes(q, zeros, scales, g_idx, version):
+    return _read(q.to(torch.int8), zeros.to(torch.int8), scales, g_idx, version)
+
+
+def _scale_of_codes_only(q, zeros, scales, g_idx, version):
+    group, z = g_idx.long(), zeros.float() + (version == 1)
+    return (scales.float()[group] * q - z[group]).T.contiguous()
+
 
 WRONG = [
     Mistake(
@@ -84,6 +94,42 @@ WRONG = [
         "not turned around",
         lambda *a: _read(*a, turn=False),
         "The file has a row for each input, (in, out). A linear's weight is (out, in).",
+        loses=NAMES,
+    ),
+    Mistake(
+        "1 added in the wrong version",
+        lambda *a: _read(*a, one=lambda v: v - 1),
+        "Version 1 stores the zero point less 1, version 2 the zero point itself: you have it the other way round.",
+        loses=NAMES,
+    ),
+    Mistake(
+        "a zero point of 256 wraps around",
+        lambda *a: _read(*a, zero=lambda z: z & 255),
+        "zeros + 1 of uint8 makes 0 of 255. Convert to a wider type before you add.",
+        loses=NAMES[3:],
+    ),
+    Mistake(
+        "zero points of four bits",
+        lambda *a: _read(*a, zero=lambda z: z & 15),
+        "& 15 keeps four bits; here codes and zero points may have eight, and 15 + 1 is 16.",
+        loses=NAMES[3:],
+    ),
+    Mistake(
+        "signed bytes",
+        _signed_bytes,
+        "int8 ends at 127: codes and zero points of eight bits go to 255 and 256.",
+        loses=NAMES[3:],
+    ),
+    Mistake(
+        "reshaped, not turned around",
+        lambda *a: _read(*a, turn=False).reshape(a[0].shape[1], -1),
+        "reshape(out, in) keeps the numbers in their order and mixes inputs with outputs: transpose with .T.",
+        loses=NAMES,
+    ),
+    Mistake(
+        "the zero point outside the product",
+        _scale_of_codes_only,
+        "The zero point is a code, too, so the scale multiplies it: s · (q − z).",
         loses=NAMES,
     ),
 ]

@@ -26,8 +26,8 @@ def choose(w, x, x_new, options, budget_bytes):
     return best
 
 
-def _store(w, x, option, dtype=torch.float16):
-    scheme = Scheme.int(option["bits"], group=option["group"], scale_dtype=dtype)
+def _store(w, x, option, dtype=torch.float16, symmetric=True):
+    scheme = Scheme.int(option["bits"], symmetric, option["group"], scale_dtype=dtype)
     if option["method"] == "nearest":
         return quantize(w, scheme)
     return gptq(w, hessian(x), scheme, act_order=option["method"] == "gptq act-order")
@@ -38,13 +38,14 @@ def _error(w, stored, x):
     return ((want - x @ stored.dequantize().T).square().sum() / want.square().sum()).item()
 
 
-def _choose(w, x, x_new, options, budget, on="new", by="error", dtype=torch.float16, size=None, tell=lambda e: e):
+def _choose(w, x, x_new, options, budget, on="new", by="error", dtype=torch.float16, size=None, tell=lambda e: e,
+            power=None, **store):  # fmt: skip
     """The reference with another text, another judge or another count of bytes."""
     texts, found = {"new": x_new, "seen": x, "both": torch.cat([x, x_new])}, []
     for n, option in enumerate(options):
-        stored = _store(w, x_new if by == "peek" else x, option, dtype)
+        stored = _store(w, x_new if by == "peek" else x, option, dtype, **store)
         nbytes = stored.nbytes if size is None else size(stored)
-        error = _error(w, stored, texts[on])
+        error = _error(w, stored, texts[on]) if power is None else power(w, stored, x_new)
         distance = (w - stored.dequantize()).square().sum().item()
         rank = {"error": error, "peek": error, "distance": distance, "bytes": nbytes, "first": n}[by]
         if nbytes <= budget:
@@ -102,6 +103,30 @@ def _cases(seed):
 
 NAMES = ("the best option that fits", "bytes and error of what is stored", "None, and a budget met exactly")
 
+
+def _not_relative(w, stored, x_new):
+    return (x_new @ (w - stored.dequantize()).T).square().sum().item()
+
+
+def _over_the_quantized(w, stored, x_new):
+    return _not_relative(w, stored, x_new) / (x_new @ stored.dequantize().T).square().sum().item()
+
+
+def _of_weights(w, stored, x_new):
+    return ((w - stored.dequantize()).square().sum() / w.square().sum()).item()
+
+
+def _methods(change):
+    return lambda w, x, x_new, options, budget: choose(
+        w, x, x_new, [{**o, "method": change.get(o["method"], o["method"])} for o in options], budget
+    )
+
+
+def _best_or_nothing(*arguments):
+    best = choose(*arguments[:4], 10**9)
+    return best if best["bytes"] <= arguments[4] else None
+
+
 WRONG = [
     Mistake(
         "calibrated on the test",
@@ -143,6 +168,60 @@ WRONG = [
         "the root of the error",
         lambda *a: _choose(*a, tell=math.sqrt),
         "The error is a ratio of sums of squares, without a root.",
+        loses=NAMES,
+    ),
+    Mistake(
+        "the error of the weights",
+        lambda *a: _choose(*a, power=_of_weights),
+        "That compares weights. The error asked for compares outputs: x_new times both.",
+        loses=NAMES,
+    ),
+    Mistake(
+        "not relative",
+        lambda *a: _choose(*a, power=_not_relative),
+        "Divide by ‖x_new wᵀ‖²: the error is a share.",
+        loses=NAMES,
+    ),
+    Mistake(
+        "over the quantized outputs",
+        lambda *a: _choose(*a, power=_over_the_quantized),
+        "Below the line stand the outputs of w itself, not those of ŵ.",
+        loses=NAMES,
+    ),
+    Mistake(
+        "strictly below the budget",
+        lambda *a: choose(*a[:4], a[4] - 1),
+        "At most the budget: bytes that meet it exactly fit.",
+        loses=(NAMES[0], NAMES[2]),
+    ),
+    Mistake(
+        "the best, if it fits",
+        _best_or_nothing,
+        "Ask first what fits, then what is best among that: another one may fit where the best does not.",
+        loses=(NAMES[0], NAMES[2]),
+    ),
+    Mistake(
+        "the smallest",
+        lambda *a: _choose(*a, by="bytes"),
+        "Fitting is enough: among those that fit the least error wins.",
+        loses=NAMES[:1],
+    ),
+    Mistake(
+        "act-order as plain GPTQ",
+        _methods({"gptq act-order": "gptq"}),
+        "'gptq act-order' asks for act_order=True, which also stores g_idx.",
+        loses=NAMES[:2],
+    ),
+    Mistake(
+        "act-order as nearest",
+        _methods({"gptq act-order": "nearest"}),
+        "There are three methods: what is not 'gptq' need not be 'nearest'.",
+        loses=NAMES[:2],
+    ),
+    Mistake(
+        "asymmetric",
+        lambda *a: _choose(*a, symmetric=False),
+        "All schemes are symmetric here: Scheme.int(bits, group=…) as it is, without zero points.",
         loses=NAMES,
     ),
 ]

@@ -69,6 +69,12 @@ def _in_float32(amax, largest, m):
 
 NAMES = ("floor", "ceil", "even", "rceil", "zeros, and the ends of a byte")
 
+
+def _rceil_in_float32(amax, largest, m):
+    k = torch.ceil(torch.log2(amax / largest)).clamp(-127, 127) + 127
+    return scale_bytes(amax, largest, m) | {"rceil": torch.where(amax > 0, k, 0).to(torch.uint8)}
+
+
 WRONG = [
     Mistake(
         "the largest element left out",
@@ -166,6 +172,12 @@ WRONG = [
         "255 is E8M0's NaN. The largest scale is 2^127, byte 254.",
         loses=NAMES[4:],
     ),
+    Mistake(
+        "rceil from a float32 logarithm",
+        _rceil_in_float32,
+        "Just above largest · 2^k the logarithm in float32 is k itself. Compare fractions, or largest · 2^k with amax.",
+        loses=NAMES[3:4],
+    ),
 ]
 ELEMENTS = {"E2M1": (6.0, 1), "E2M3": (7.5, 3), "E3M2": (28.0, 2), "E4M3": (448.0, 3), "E5M2": (57344.0, 2)}
 
@@ -182,7 +194,8 @@ def exercise(seed):
         powers = torch.randint(-20, 20, (len(borders),), generator=generator)
         amax = torch.ldexp(torch.tensor(borders), powers)
         beside = torch.tensor([1 + 2.0**-23, 2 - 2.0**-23]) * 2.0 ** torch.randint(12, 20, (2,), generator=generator)
-        amax = torch.cat([amax, beside])
+        above = torch.nextafter(torch.tensor(top), torch.tensor(math.inf)) * 2.0 ** torch.arange(17, 20)
+        amax = torch.cat([amax, beside, above])
         more = torch.exp2(30 * torch.rand(4, generator=generator) - 15)
         return Case(f"elements of {element}", torch.cat([amax, more]), largest, m)
 

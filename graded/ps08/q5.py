@@ -135,7 +135,7 @@ WRONG = [
         "fewest bits for the cache first",
         lambda *a: _fastest(*a, pick=lambda found: sorted(found, key=lambda f: f[0]["bits"][::-1])[:1]),
         "With short contexts most of what is stored is weights: compare the rates.",
-        loses=NAMES[:3],
+        loses=(NAMES[0], NAMES[1], NAMES[2], NAMES[4]),
     ),
     Mistake(
         "the most requests",
@@ -173,6 +173,12 @@ WRONG = [
         "Where no pair of bits serves a single request, there is no such server: return None.",
         loses=NAMES[4:],
     ),
+    Mistake(
+        "the last of equal rates",
+        lambda *a: _fastest(*a, pick=lambda found: [max(found[::-1], key=lambda f: f[0]["rate"])] if found else []),
+        "Of equal rates the first pair wins, in the order 16, 8, 4: replace only when the rate is higher.",
+        loses=NAMES[4:],
+    ),
 ]
 
 
@@ -206,6 +212,7 @@ def exercise(seed):
         case("the error is just met", 10**7, 10**6, 1024, 512, 16, 10**8, 10**9, 10, (flat, flat), 40),
         case("one request, just", 10**7, 10**6, 1024, 100, 16, w44 + 112 * token, 10**10, 1, (flat, flat), 60),
         case("a byte too little", 10**7, 10**6, 1024, 100, 16, w44 + 112 * token - 1, 10**10, 1, (flat, flat), 60),
+        case("two caches of one size", 10**7, 10**6, 4, 512, 16, 10**8, 10**9, 10, (flat, [0, 0, 90]), 40),
         case("no pair is good enough", 10**7, 10**6, 1024, 100, 16, 10**9, 10**10, 1, ([5, 9, 30], [1, 9, 30]), 5),
         case("both allow three", 10**7, 10**6, 1024, 112, 16, w44 + 3 * 112 * token, 2 * (w44 + 3 * 112 * token), 2,
              (flat, flat), 60),
