@@ -115,6 +115,30 @@ WRONG = [
         "A column without weights is dead, too: it keeps s = 1.",
         loses=NAMES[3:],
     ),
+    Mistake(
+        "signs left in",
+        lambda *a: _factors(*a, top=lambda weights: torch.cat(weights).amax(dim=0)),
+        "w_max is the largest |w|: a column whose loudest weight is negative has one, too.",
+        loses=NAMES,
+    ),
+    Mistake(
+        "the mean of the linears' maxima",
+        lambda *a: _factors(*a, top=lambda weights: torch.stack([w.abs().amax(dim=0) for w in weights]).mean(0)),
+        "The largest |w| of a column over all linears, not a mean of their largest ones.",
+        loses=NAMES[1:2],
+    ),
+    Mistake(
+        "exponents instead of factors",
+        lambda *a: torch.log2(exact_factors(*a)),
+        "Return s itself, 2 to the power of e.",
+        loses=NAMES,
+    ),
+    Mistake(
+        "one over s",
+        lambda *a: 1 / exact_factors(*a),
+        "s grows with the inputs and falls with the weights: you have it upside down.",
+        loses=NAMES,
+    ),
 ]
 SHARES = (0.54, 0.2, -0.3, 0.56, -0.15, 0.35)  # parts of an exponent; the first rounds up, by distance it would not
 

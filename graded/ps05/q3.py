@@ -96,6 +96,42 @@ WRONG = [
         "All linears behind the norm read the new inputs.",
         loses=NAMES[2:],
     ),
+    Mistake(
+        "the gain left alone",
+        lambda *a: _fold(*a, norm=lambda g, b, z, s: (g, (b - z) / s)),
+        "(gain · n + beta − z) / s: the division meets the gain, too.",
+        loses=NAMES[:1],
+    ),
+    Mistake(
+        "the weights divided, too",
+        lambda *a: _fold(*a, w=lambda w, s: w / s),
+        "Inputs that are s times smaller need columns that are s times larger.",
+        loses=NAMES[2:3],
+    ),
+    Mistake(
+        "the weights left alone",
+        lambda *a: _fold(*a, w=lambda w, s: w),
+        "Inputs were divided by s: the columns of w have to be multiplied by it.",
+        loses=NAMES[2:3],
+    ),
+    Mistake(
+        "beta moved the wrong way",
+        lambda *a: _fold(*a, norm=lambda g, b, z, s: (g / s, (b + z) / s)),
+        "x' = (x − z) / s: z is taken off beta; the biases add it again.",
+        loses=NAMES[1:2],
+    ),
+    Mistake(
+        "the shift divided as well",
+        lambda *a: _fold(*a, back=lambda w, z, s: w @ (z / s)),
+        "The inputs lost z, before the division: the biases bring w @ z back, with the old w.",
+        loses=NAMES[3:],
+    ),
+    Mistake(
+        "still without a bias",
+        lambda *a: _fold(*a, none=lambda w, moved: None),
+        "In the result every linear has a bias: where there was none, it is w @ z.",
+        loses=NAMES[4:],
+    ),
 ]
 
 

@@ -27,13 +27,14 @@ def search_groups(x, x_new, w, b, g, alphas):
     return {"alpha": best, "error": new, "undone": 1 - new / error(x_new, 0.0)}
 
 
-def _zero_points(v, b, g, with_zero=True):
+def _zero_points(v, b, g, with_zero=True, ends=True):
     groups = v.reshape(len(v), -1, g)
     low, high = groups.amin(-1, keepdim=True), groups.amax(-1, keepdim=True)
     low, high = (low.clamp(max=0), high.clamp(min=0)) if with_zero else (low, high)
     step = torch.where(high > low, (high - low) / (2**b - 1), 1.0)
     zero = torch.round(-low / step)
-    codes = (torch.round(groups / step) + zero).clamp(0, 2**b - 1)
+    codes = torch.round(groups / step) + zero
+    codes = codes.clamp(0, 2**b - 1) if ends else codes
     return ((codes - zero) * step).reshape(v.shape)
 
 
@@ -144,6 +145,18 @@ WRONG = [
         "Divide the difference by the error at α = 0.",
         loses=NAMES[2:],
     ),
+    Mistake(
+        "codes beyond the last",
+        lambda *a: _search(*a, rounded=lambda v, b, g: _zero_points(v, b, g, ends=False)),
+        "Where both ends of a range are rounded up, the largest weight gets the code 2^b, which b bits cannot hold.",
+        loses=NAMES[3:],
+    ),
+    Mistake(
+        "loudness with its sign",
+        lambda *a: _search(*a, loud=lambda x: torch.where(x.mean(0) != 0, x.mean(0).abs(), 1.0)),
+        "Inputs of both signs cancel in mean x: loudness is the mean of |x|.",
+        loses=NAMES,
+    ),
 ]
 CLOSE = (0, 2, 3, 6, 7)  # of WRONG: those whose α has to be another one in some case
 ALPHAS = [0.0, 0.2, 0.4, 0.6, 0.8]
@@ -184,6 +197,9 @@ def _apart(cases):
     return all(any(WRONG[k].answer(*c.args)["alpha"] != a for c, a in zip(cases, right, strict=True)) for k in CLOSE)
 
 
+BOTH_UP = torch.tensor([[-3.5, 1.0, 3.5, 0.0]])  # a zero point of 3.5 and a largest code of 3.5: 4 + 4 is clipped
+
+
 def _ends(seed):
     x, x_new, w = _layer(seed, 3, 16, 24, 8)
     x[:, 3], x_new[:, 3] = 0, 0
@@ -195,6 +211,7 @@ def _ends(seed):
         Case("a channel that is always 0", x, x_new, w, 3, 8, [0.5]),
         Case("groups of one sign", *_layer(seed + 1, 3, 16, 24, 8)[:2], one_sign, 3, 8, [0.25]),
         Case("a group of zeros", x, x_new, flat, 3, 8, [0.75]),
+        Case("both ends are ties", *2 * [torch.tensor([[1.0, 1, 1, 1], [2, 0, 2, 0]])], BOTH_UP, 3, 4, [0.0]),
     ]
 
 

@@ -146,6 +146,24 @@ WRONG = [
         "What does not fit is no answer: return None.",
         loses=NAMES[4:],
     ),
+    Mistake(
+        "the quietest first",
+        lambda *a: _spare(*a, order=lambda w, x: _loud(w, x).flip(0)),
+        "Rank by mean |x|, the loudest first: descending=True.",
+        loses=NAMES,
+    ),
+    Mistake(
+        "loudness with its sign",
+        lambda *a: _spare(*a, order=lambda w, x: x.mean(dim=0).abs().argsort(descending=True)),
+        "Inputs of both signs cancel in mean x: rank by the mean of |x|.",
+        loses=NAMES,
+    ),
+    Mistake(
+        "bytes per weight",
+        lambda *a: _spare(*a, per=lambda w, k: 8 * w.numel()),
+        "A byte has eight bits.",
+        loses=(NAMES[2], NAMES[4]),
+    ),
 ]
 CLOSE = (0, 1, 2, 3, 5, 6, 7)  # of WRONG: those whose k has to be another one
 

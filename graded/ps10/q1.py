@@ -69,6 +69,16 @@ def _without_tail(n, lost, won):
 
 NAMES = ("drop", "changed verdicts", "changed answers", "p-value", "p-value without a lead")
 
+
+def _less_uneven_left_out(n, lost, won):
+    return min(1.0, 2 * sum(math.comb(lost + won, i) for i in range(min(lost, won))) / 2 ** (lost + won))
+
+
+def _of_the_right_ones(gold, base, other):
+    got, right = compare_answers(gold, base, other), sum(a == g for a, g in zip(base, gold, strict=True))
+    return got | {"drop": got["drop"] * len(gold) / max(1, right)}
+
+
 WRONG = [
     Mistake(
         "a gain is called a drop",
@@ -124,6 +134,32 @@ WRONG = [
         "At least as uneven: add the outcomes that are more uneven still.",
         loses=NAMES[3:],
     ),
+    Mistake(
+        "p above 1",
+        lambda *a: _from_counts(*a, p=lambda *counts: 2 * _one_sided(*counts)),
+        "Twice the tail counts the middle twice where neither leads: a p-value is never above 1.",
+        loses=NAMES[4:],
+    ),
+    Mistake(
+        "what has happened left out of the tail",
+        lambda *a: _from_counts(*a, p=_less_uneven_left_out),
+        "At least as unevenly: the coins as they have fallen belong to the tail, range(k + 1).",
+        loses=NAMES[3:],
+    ),
+    Mistake(
+        "the drop as a share of what was right",
+        _of_the_right_ones,
+        "The fall in accuracy is a difference of two shares of all items.",
+        loses=NAMES[:1],
+    ),
+    Mistake(
+        "counts instead of shares",
+        lambda *a: _from_counts(
+            *a, verdicts=lambda n, lost, won, _: lost + won, answers=lambda n, lost, won, changed: changed
+        ),
+        "Shares of the items: divide by their number.",
+        loses=NAMES[1:3],
+    ),
 ]
 
 
@@ -151,7 +187,7 @@ def exercise(seed):
         case("as many won as lost", 3, 15 + draw[4], 4, 4, 3, 2),
         case("nothing has flipped", 4, 9, 0, 0, 2, 3 + draw[5]),
     ]
-    near = dict(rtol=1e-9)
+    near = dict(rtol=1e-6)  # a float32 is as good
     return question(
         "ps10.q1",
         "What changed between two models",

@@ -110,6 +110,18 @@ WRONG = [
         "At or below alpha counts.",
         loses=NAMES[3:],
     ),
+    Mistake(
+        "the raw p against alpha",
+        lambda p, alpha: holm(p, alpha) | {"worse": (p <= alpha).tolist()},
+        "Compare the *adjusted* values with alpha: that is what they are for.",
+        loses=NAMES[3:],
+    ),
+    Mistake(
+        "adjusted twice",
+        lambda p, alpha: holm(p, alpha) | {"worse": holm(p, alpha / len(p))["worse"]},
+        "The adjusted values already carry the factor: compare them with alpha, not with alpha / m.",
+        loses=NAMES[3:],
+    ),
 ]
 
 

@@ -85,6 +85,11 @@ def _figures(requests, limit, rank=_nearest, gaps=_own_gaps, start=lambda r: r["
 
 NAMES = ("wait for the first token", "95th percentile of the gaps", "tokens a second", "good requests")
 
+
+def _tighter(name):
+    return lambda requests, limit: _figures(requests, limit | {name: limit[name] - 1e-9})
+
+
 WRONG = [
     Mistake(
         "percentiles between two values",
@@ -158,6 +163,36 @@ WRONG = [
         "Both limits must hold: that of the wait and that of the gaps.",
         loses=NAMES[3:],
     ),
+    Mistake(
+        "a wait below the limit",
+        _tighter("wait"),
+        "At most the limit: a wait that just meets it is good.",
+        loses=NAMES[3:],
+    ),
+    Mistake(
+        "a gap below the limit",
+        _tighter("gap"),
+        "No gap above the limit: one that just meets it is good.",
+        loses=NAMES[3:],
+    ),
+    Mistake(
+        "the largest gap",
+        lambda *a: _figures(*a, rank=lambda values, share: _nearest(values, 1.0 if share > 0.9 else share)),
+        "The 95th percentile leaves one gap in twenty above it; yours is the largest.",
+        loses=NAMES[1:2],
+    ),
+    Mistake(
+        "requests a second",
+        lambda *a: _figures(*a, count=lambda r: bool(r["tokens"])),
+        "The rate counts tokens, not requests.",
+        loses=NAMES[2:3],
+    ),
+    Mistake(
+        "from the first that was answered",
+        lambda requests, limit: _figures(requests, limit, span=lambda rs: _whole_span([r for r in rs if r["tokens"]])),
+        "The first arrival is that of any request, answered or not.",
+        loses=NAMES[2:3],
+    ),
 ]
 
 
@@ -182,6 +217,13 @@ def exercise(seed):
         return Case(name, requests, {"wait": 0.6, "gap": 0.1})
 
     cases = [case("five requests", 0, 5), case("a dozen", 1, 12), case("nineteen", 2, 19)]
+    met = [{"at": 10.0, "tokens": [10.5, 10.75]}, {"at": 11.0, "tokens": [11.25, 11.75, 12.0]}]
+    met += [
+        {"at": 12.0, "tokens": [12.5]},
+        {"at": 13.0, "tokens": [13.25, 13.5]},
+        {"at": 14.0, "tokens": [14.25, 14.5]},
+    ]
+    limits = Case("limits that are just met", met, {"wait": 0.5, "gap": 0.25})
     near = dict(rtol=1e-9)
     return question(
         "ps10.q4",
@@ -192,7 +234,7 @@ def exercise(seed):
             agrees(NAMES[0], cases, "From arrival to first token, by nearest rank.", part="wait", **near),
             agrees(NAMES[1], cases, "All gaps together, by nearest rank.", part="gap", **near),
             agrees(NAMES[2], cases, "All tokens, from first arrival to last token.", part="rate", **near),
-            agrees(NAMES[3], cases, "Both limits, of all requests.", part="good", **near),
+            agrees(NAMES[3], [*cases, limits], "Both limits, of all requests.", part="good", **near),
         ],
         wrong=WRONG,
     )

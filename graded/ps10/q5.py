@@ -94,7 +94,7 @@ WRONG = [
         "zeros of two bytes",
         lambda *a: _release(*a, size=lambda c: _size(c, zeros=lambda groups, bits: 2 * groups)),
         "Zeros are packed, as many bits as a code has.",
-        loses=NAMES[:1],
+        loses=(NAMES[0], NAMES[1], NAMES[3]),
     ),
     Mistake(
         "everything quantized",
@@ -144,6 +144,47 @@ WRONG = [
         "All that pass are good enough: the smallest one ships.",
         loses=NAMES[3:],
     ),
+    Mistake(
+        "memory just met is refused",
+        lambda c, policy: _release(c, policy | {"memory": policy["memory"] - 1}),
+        "At most the memory: what fills it to the last byte fits.",
+        loses=(NAMES[1], NAMES[3]),
+    ),
+    Mistake(
+        "the last of equal sizes",
+        lambda *a: _release(*a, order=lambda sizes, c, i: (sizes[i], -i)),
+        "Of equally small candidates the first in the list ships; the next one stands by.",
+        loses=NAMES[3:],
+    ),
+    Mistake(
+        "lost items are enough",
+        lambda c, policy: _release([one | {"won": one["won"] or 0} for one in c], policy),
+        "The task gate needs lost and won: where either was not measured it stays shut.",
+        loses=NAMES[2:],
+    ),
+    Mistake(
+        "0 taken for not measured",
+        lambda *a: _release(*a, unknown=lambda value: not value or math.isnan(value)),
+        "0 is a figure, and a good one: ask for None and NaN.",
+        loses=(NAMES[1], NAMES[2], NAMES[4]),
+    ),
+    Mistake(
+        "zeros forgotten",
+        lambda *a: _release(*a, size=lambda c: _size(c | {"zeros": False})),
+        "Where `zeros` is true each group also stores a zero of `bits` bits.",
+        loses=NAMES[:1],
+    ),
+    Mistake(
+        "groups of all parameters",
+        lambda *a: _release(
+            *a,
+            size=lambda c: (
+                _size(c) + 2 * (c["group"] and -(-c["params"] // c["group"]) + -(c["params"] - c["kept"]) // c["group"])
+            ),
+        ),
+        "Groups are cut from the quantized weights only; what stays at 2 bytes has no scale.",
+        loses=(NAMES[0], NAMES[1], NAMES[3]),
+    ),
 ]
 
 
@@ -174,7 +215,12 @@ def exercise(seed):
              candidate(3, 64, False, 0.05, 40, 32, 40.0), candidate(4, 64, False, 0.05, 51, 49, 30.0)),
         case("nothing passes", 500_000, good4, candidate(2, 16, True, 0.4, 400, 20, 15.0)),
     ]  # fmt: skip
+    tight = case("memory met exactly", 0, good8, good4)
+    need = _size(tight.args[0][1]) + 1024 * 256
+    measured.append(Case(tight.name, tight.args[0], tight.args[1] | {"memory": need}))
+    measured.append(case("two of one size", 3_000_000, good8, good4, good4 | {"kl": 0.01}))
     missing = [
+        case("half of the task", 3_000_000, good8, candidate(3, 64, True, 0.03, 9, None, 18.0), good4),
         case("no task figures", 3_000_000, good8, candidate(3, 64, True, 0.03, None, None, 18.0), good4),
         case("a KL that is NaN", 3_000_000, candidate(2, 16, True, float("nan"), 9, 8, 10.0), good4, plain),
         case("no times", 3_000_000, candidate(4, 64, False, 0.02, 9, 8, None), good8, plain),
