@@ -199,7 +199,7 @@ def test_the_bits_are_buttons_that_flip_the_slider_s_code():
     toggler = explorers.toggler(format="e4m3fn", code=0)
     box = toggler.box()
     choice, slider, row, face = box.children
-    buttons = row.children[1:]
+    buttons = row.children[1].children
     buttons[0].click()
     assert slider.value == 128 and buttons[0].description == "s = 1"
     buttons[7].click()
