@@ -133,6 +133,25 @@ WRONG = [
         "A byte has eight bits.",
         loses=NAMES[3:],
     ),
+    Mistake(
+        "F32 where no block fits",
+        lambda *a: _plan(*a, tried=lambda shape, wanted, f: [*_tried(shape, wanted, f)[:2], "F32"]),
+        "Where no block fits a row F16 is left; F32 is for tensors of one dimension.",
+        loses=NAMES,
+    ),
+    Mistake(
+        "padding counted among the bits",
+        lambda t, sizes, f, head, alignment: _plan(
+            t,
+            sizes,
+            f,
+            head,
+            alignment,
+            bits=lambda stored, weights, file, each: 8 * (file - _up(head, alignment)) / weights,
+        ),
+        "Between tensors lies padding: bits per weight counts what they store and no more.",
+        loses=NAMES[3:],
+    ),
 ]
 SIZES = {
     "F32": (1, 4), "F16": (1, 2), "Q4_0": (32, 18), "Q5_0": (32, 22), "Q5_1": (32, 24), "Q8_0": (32, 34),

@@ -89,6 +89,12 @@ def _head(scales, mins, tops=_own, whole=_nearest, fill=_fill, by=63, front=True
 
 NAMES = ("d and dmin", "the six-bit numbers", "bytes of numbers below 16", "bytes of all numbers")
 
+
+def _dmin_first(head):
+    d = head["d"].flip(1)
+    return head | {"d": d, "bytes": torch.cat([d.contiguous().view(torch.uint8), head["bytes"][:, 4:]], dim=1)}
+
+
 WRONG = [
     Mistake(
         "divided by 64",
@@ -155,6 +161,24 @@ WRONG = [
         lambda *a: _head(*a, front=False),
         "A Q4_K block begins with d and dmin; Q2_K is the one that ends with them.",
         loses=NAMES[2:],
+    ),
+    Mistake(
+        "dmin before d",
+        lambda s, m: _dmin_first(scale_head(s, m)),
+        "d is the scales', dmin the minima's, and d comes first.",
+        loses=(NAMES[0], NAMES[2], NAMES[3]),
+    ),
+    Mistake(
+        "one largest number for all blocks",
+        lambda *a: _head(*a, tops=lambda s, m: [t.max().expand(len(t), 1) for t in (s, m)]),
+        "Each block has a largest scale and a largest minimum of its own: amax along the second axis.",
+        loses=NAMES,
+    ),
+    Mistake(
+        "minima before scales",
+        lambda s, m: scale_head(s, m) | {"six": scale_head(s, m)["six"].roll(8, 1)},
+        "Of the sixteen numbers the eight scales come first, then the eight minima.",
+        loses=NAMES[1:2],
     ),
 ]
 

@@ -68,6 +68,28 @@ def _grids(w, x, loud=_square, group=32, levels=7, ends=(-7, 7), sign=True, half
 
 NAMES = ("int4 in groups of 32", "Q4_0", "Q4_0 with the best d", "groups that Q4_0 wins")
 
+
+def _parts(w, x):
+    """Groups, their columns' loudness, Q4_0's codes, and int4's errors."""
+    g, h = w.reshape(-1, 32), _square(x).expand_as(w).reshape(-1, 32)
+    top = g.gather(1, g.abs().argmax(dim=1, keepdim=True))
+    s = top.abs() / 7
+    int4 = (h * (torch.round(g / s).clamp(-7, 7) * s.half().float() - g).square()).sum(1)
+    return g, h, (g / (top / -8) + 8.5).floor().clamp(0, 15) - 8, int4
+
+
+def _fitted_wins(w, x):
+    g, h, q, int4 = _parts(w, x)
+    d = ((h * g * q).sum(1, keepdim=True) / (h * q * q).sum(1, keepdim=True)).half().float()
+    return int(((h * (q * d - g).square()).sum(1) < int4).sum())
+
+
+def _one_d(w, x):
+    g, h, q, _ = _parts(w, x)
+    d = ((h * g * q).sum() / (h * q * q).sum()).half().float()
+    return ((h * (q * d - g).square()).sum() / (h * g.square()).sum()).item()
+
+
 WRONG = [
     Mistake(
         "all columns alike",
@@ -146,6 +168,24 @@ WRONG = [
         lambda w, x: _grids(w, x, won=lambda a, b: len(a) * (b.sum() < a.sum())),
         "The sums decide nothing about single groups: compare group by group, and count.",
         loses=NAMES[3:],
+    ),
+    Mistake(
+        "roots of the errors",
+        lambda w, x: {k: v if k == "wins" else v**0.5 for k, v in two_grids(w, x).items()},
+        "The error is a ratio of sums of squares, without a root.",
+        loses=NAMES[:3],
+    ),
+    Mistake(
+        "wins of the fitted d",
+        lambda w, x: two_grids(w, x) | {"wins": _fitted_wins(w, x)},
+        "Count where Q4_0 as it is beats int4, not Q4_0 with the refitted d.",
+        loses=NAMES[3:],
+    ),
+    Mistake(
+        "one d for the whole matrix",
+        lambda w, x: two_grids(w, x) | {"fitted": _one_d(w, x)},
+        "Every group of 32 has its own d: sum over its 32 weights, not over the matrix.",
+        loses=NAMES[2:3],
     ),
 ]
 

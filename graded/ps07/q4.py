@@ -67,6 +67,30 @@ def _choose(w, cap=256, stored=_e4m3, second=4, error=_squares, less=torch.lt, w
 
 NAMES = ("the tensor scale", "which blocks take 4", "their scales", "the share undone", "zeros, ties, small blocks")
 
+
+def _tried(w):
+    """Scales and errors of both targets, 6 and 4."""
+    t, groups = w.abs().max() / (6 * 256), w.reshape(len(w), -1, 16)
+    found = []
+    for target in (6, 4):
+        scale = (groups.abs().amax(-1) / target / t).clamp(min=2.0**-6).to(torch.float8_e4m3fn).float()
+        step = (scale * t).unsqueeze(-1)
+        found.append((scale, minifloat.decode(minifloat.encode(groups / step, "e2m1"), "e2m1") * step - groups))
+    return found
+
+
+def _all_six(w):
+    return _tried(w)[0][0]
+
+
+def _chosen(w, judge):
+    (six, off6), (four, off4) = _tried(w)
+    e6, e4 = judge(off6), judge(off4)
+    take = e4 < e6
+    undone = 1 - (torch.where(take, e4, e6).sum() / e6.sum()).item()
+    return six_or_four(w) | {"scales": torch.where(take, four, six), "four": take, "undone": undone}
+
+
 WRONG = [
     Mistake(
         "the tensor scale of plain NVFP4",
@@ -99,13 +123,13 @@ WRONG = [
         loses=NAMES[1:],
     ),
     Mistake(
-        "absolute errors",
+        "absolute errors, chosen and told",
         lambda *a: _choose(*a, error=lambda off: off.abs().sum(-1)),
         "Compare sums of squares, not of distances.",
         loses=NAMES[1:4],
     ),
     Mistake(
-        "the largest error of a block",
+        "the largest error, chosen and told",
         lambda *a: _choose(*a, error=lambda off: off.abs().amax(-1)),
         "Compare the sums of squares of the whole block, not its worst number.",
         loses=NAMES[1:4],
@@ -133,6 +157,24 @@ WRONG = [
         lambda *a: _choose(*a, undone=lambda kept: kept),
         "That is what remains. Undone is 1 less that.",
         loses=NAMES[3:],
+    ),
+    Mistake(
+        "the largest error of a block",
+        lambda w: _chosen(w, lambda off: off.abs().amax(-1)),
+        "A block's error is the sum of its squares, not its largest.",
+        loses=NAMES[1:],
+    ),
+    Mistake(
+        "absolute errors",
+        lambda w: _chosen(w, lambda off: off.abs().sum(-1)),
+        "A block's error is the sum of squares, not of magnitudes.",
+        loses=NAMES[1:],
+    ),
+    Mistake(
+        "the scales under 6 for all",
+        lambda w: six_or_four(w) | {"scales": _all_six(w)},
+        "A block that takes 4 stores amax / 4 / t: its scale goes with the choice.",
+        loses=(NAMES[2], NAMES[4]),
     ),
 ]
 APART = (0, 4, 5, 6, 7)  # of WRONG: those that have to choose differently somewhere

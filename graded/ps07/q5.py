@@ -65,6 +65,17 @@ def _without_tensor_scale(q):
 
 NAMES = ("the group", "bytes", "output errors", "rows won", "None, and short rows")
 
+
+def _other(w, x, name, each):
+    got = duel(w, x, name)
+    if got is None:
+        return None
+    stored = microscaling.quantize(w, name)
+    whole = quantize(w, Scheme.int(stored.scheme.bits, group=got["group"], scale_dtype=torch.float16))
+    a, b = (each(x @ (q.dequantize() - w).T) for q in (stored, whole))
+    return got | {"rows": int((a < b).sum())}
+
+
 WRONG = [
     Mistake(
         "the float's own block",
@@ -145,6 +156,18 @@ WRONG = [
         lambda *a: _duel(*a, fall_back=True),
         "Where even one scale a row takes more bytes than the float, nothing is to be compared: return None.",
         loses=NAMES[4:],
+    ),
+    Mistake(
+        "rows of x counted",
+        lambda w, x, name: _other(w, x, name, lambda off: off.square().sum(1)),
+        "Outputs are the rows of w: sum over the tokens, and count outputs.",
+        loses=NAMES[3:],
+    ),
+    Mistake(
+        "integers before the float",
+        lambda *a: duel(*a) and duel(*a) | {"errors": duel(*a)["errors"][::-1]},
+        "The float's error comes first, then the integers'.",
+        loses=(NAMES[2], NAMES[4]),
     ),
 ]
 

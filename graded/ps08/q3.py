@@ -137,6 +137,27 @@ WRONG = [
         "That is the share that is left. Asked is the share saved: 1 less it.",
         loses=NAMES[4:],
     ),
+    Mistake(
+        "compressed for one head",
+        lambda *a: latent_attention(*a) | {"absorbed": latent_attention(*a)["absorbed"] // len(a[0])},
+        "Every head carries its own query in and its own mixture out: count all heads.",
+        loses=NAMES[2:3],
+    ),
+    Mistake(
+        "additions counted, too",
+        lambda *a: latent_attention(*a) | {k: 2 * latent_attention(*a)[k] for k in ("absorbed", "expanded")},
+        "Multiplications alone are asked: one for each pair of numbers.",
+        loses=NAMES[2:4],
+    ),
+    Mistake(
+        "turned keys not scored",
+        lambda q, c, r, wk, wv: (
+            latent_attention(q, c, r, wk, wv)
+            | {"expanded": latent_attention(q, c, r, wk, wv)["expanded"] - len(q) * r.numel()}
+        ),
+        "A score multiplies all dn + dr numbers of a key, the turned ones, too.",
+        loses=NAMES[3:4],
+    ),
 ]
 
 

@@ -156,6 +156,24 @@ WRONG = [
         "A mean: divide by the mass that is gone.",
         loses=(NAMES[3], NAMES[4], NAMES[5]),
     ),
+    Mistake(
+        "the mass that goes",
+        lambda *a: keep_ends(*a) | {"mass": 1 - keep_ends(*a)["mass"]},
+        "mass is the share of the tokens that stay.",
+        loses=(NAMES[0], NAMES[4], NAMES[5]),
+    ),
+    Mistake(
+        "one norm for all heads",
+        lambda *a: keep_ends(*a) | {k: keep_ends(*a)[k].norm().expand(len(a[0])) for k in ("error", "gap")},
+        "Each head has a norm of its own: norm(dim=-1).",
+        loses=NAMES[2:],
+    ),
+    Mistake(
+        "a sink too many",
+        lambda q, k, v, sinks, recent: keep_ends(q, k, v, sinks + 1, recent),
+        "The first `sinks` tokens are those with numbers below sinks: <, not ≤.",
+        loses=NAMES,
+    ),
 ]
 
 
