@@ -65,6 +65,8 @@ def pick_step(top, target):
     cases=[
         Case("the four weights of the chapter", 2.4, 0.172),
         Case("two bits will do", 0.05, 0.02),
+        Case("all weights may become zero", 0.05, 0.06),
+        Case("in reach of the last mark, but barely", 0.0596, 0.02),
         Case("just out of reach of the last mark", 3.0, 0.21),
         Case("one mark more than four bits have", 1.6, 0.1),
         Case("one percent", 1.0, 0.0098),

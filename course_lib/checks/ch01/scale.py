@@ -56,6 +56,7 @@ def scale(w, b):
         Case("some zeros", torch.tensor([0.0, -0.9, 0.0, 0.6]), 3),
         Case("nothing above zero", torch.tensor([0.0, -0.6]), 3),
         Case("they add up to zero", torch.tensor([0.6, -0.6]), 3),
+        Case("tiny, but not zero", torch.tensor([2e-7, -1e-7]), 4),
         Case("two bits", torch.tensor([0.5, -0.25]), 2),
         Case("eight bits, a matrix", torch.tensor([[0.01, -0.02], [0.0254, 0.003]]), 8),
     ],

@@ -87,6 +87,7 @@ def grid(w, b):
     cases=[
         Case("both signs: this works already", torch.tensor([-1.0, 0.4, 2.0]), 4),
         Case("both signs, 0 between two marks", torch.tensor([-0.7, 0.4, 2.0]), 4),
+        Case("both signs, 0 a little above a mark", torch.tensor([-1.0, 0.4, 2.0]), 3),
         Case("all positive", torch.tensor([2.0, 2.4, 3.0]), 4),
         Case("all negative", torch.tensor([-3.0, -2.4, -2.0]), 4),
         Case("down to zero", torch.tensor([0.0, 1.2, 1.8, 2.6, 3.0]), 4),

@@ -83,6 +83,7 @@ def group_parameters(w, b):
     cases=[
         Case("both signs", torch.tensor([[-1.0, 0.4, 2.0]]), 4),
         Case("0 between two marks", torch.tensor([[-0.7, 0.4, 2.0]]), 4),
+        Case("0 a little above a mark", torch.tensor([[-1.0, 0.4, 2.0]]), 3),
         Case("zeros", torch.zeros(1, 3), 4),
         Case("a constant", torch.full((1, 3), 2.5), 4),
         Case("a negative constant", torch.full((1, 3), -2.5), 4),

@@ -96,6 +96,7 @@ def fit(w, importance, tries):
     cases=[
         Case("one try, two weights", torch.tensor([1.0, -0.4]), torch.tensor([1.0, 1.0]), [0.0]),
         Case("the small one counts", torch.tensor([1.0, -0.31]), torch.tensor([0.1, 10.0]), [0.0]),
+        Case("as large with the other sign", torch.tensor([1.0, -1.0]), torch.tensor([1.0, 1.0]), [0.0]),
         _case("four weights, alike", 1, 4, [-0.5, 0.0, 0.5], [1.0, 1.0, 1.0, 1.0]),
         _case("four weights, one loud", 2, 4, [-0.5, 0.0, 0.5], [1.0, 1.0, 25.0, 1.0]),
         _case("five weights", 3, 5, _NINE[::2]),
@@ -182,6 +183,11 @@ def fit(w, importance, tries):
             "not clipped",
             _with(low=-99, high=99),
             "Some of your codes leave −8 … 7: −9 for the largest where t is above 0.5, and 8 on the other side. Clip.",
+        ),
+        Wrong(
+            "codes up to 8",
+            _with(high=8),
+            "You clip at 8, which four bits do not hold. A weight as large as top with the other sign stops at 7.",
         ),
         Wrong(
             "t taken off",
