@@ -7,18 +7,23 @@ import sys
 import threading
 import traceback
 
+import numpy as np
+import torch
+
 from course_lib.checks import compare, plain
 from course_lib.checks.limit import TimeUp, now
 from course_lib.checks.run import sentence, time_limit_s
 
 SECONDS = 5.0  # for one check; the first one that takes longer is the last one that runs
+LENT = 100_000  # numbers in a tensor of which a check keeps a copy
 
 
 class Checks:
     """The visible checks of one question; `with checks("name"):` holds plain asserts and calls of `same`.
 
     A check that fails says so in its line. Whatever the student's code writes to stderr is printed instead, because
-    nbgrader gives no points to a test cell with anything in stderr.
+    nbgrader gives no points to a test cell with anything in stderr. Tensors and arrays of the cell that a function
+    changed are put back after each check: the hidden half gives it new ones each time, too.
 
     >>> checks = Checks("q1", points=4)
     q1, what you can see:
@@ -56,6 +61,7 @@ class _Check:
         self.checks, self.name = checks, name
 
     def __enter__(self):
+        self.lent = _lent(sys._getframe(1).f_globals)
         self.around = contextlib.ExitStack()
         self.around.enter_context(contextlib.redirect_stderr(sys.stdout))
         self.around.enter_context(_alarm(0.001 if self.checks.late else min(SECONDS, time_limit_s())))
@@ -66,9 +72,33 @@ class _Check:
         self.checks.held += error is None
         self.checks.late |= isinstance(error, TimeUp)
         state = "holds" if error is None else "not yet"
-        reason = "" if error is None else f": {_reason(error)}"
+        changed = _put_back(self.lent)
+        reason = "" if error is None else f": {_reason(error)}{changed}"
         print(f"  {state:<10} {self.name}{reason}")
         return not isinstance(error, (KeyboardInterrupt, GeneratorExit))
+
+
+def _lent(names: dict) -> list[tuple]:
+    """(name, tensor or array, copy) of those in a notebook that are small enough to be a check's."""
+    found = [(name, value) for name, value in names.items() if not name.startswith("_")]
+    tensors = [(n, v, v.detach().clone()) for n, v in found if type(v) is torch.Tensor and _is_plain(v)]
+    return tensors + [(n, v, v.copy()) for n, v in found if type(v) is np.ndarray and v.size <= LENT]
+
+
+def _is_plain(value: torch.Tensor) -> bool:
+    return value.layout == torch.strided and value.is_cpu and not value.is_quantized and value.numel() <= LENT
+
+
+def _put_back(lent: list[tuple]) -> str:
+    """Undo what was done to them, and say to which."""
+    changed = [(n, v, before) for n, v, before in lent if not plain.same_bits(v, before)]
+    for _, value, before in changed:
+        if isinstance(value, torch.Tensor):
+            value.data = before  # its shape, too
+        else:
+            value[...] = before
+    names = ", ".join(name for name, _, _ in changed)
+    return f" (Your function changed {names}, which it was given: let it work on a copy.)" if changed else ""
 
 
 @contextlib.contextmanager
