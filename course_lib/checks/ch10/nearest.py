@@ -77,6 +77,13 @@ def _nearly_ties(x, values):
     return (codes + (tie & (codes % 2 == 1)) + len(values) * (x < 0)).to(torch.uint8)
 
 
+def _one_for_all(x, values):
+    size, middles = x.abs(), (values[1:] + values[:-1]) / 2
+    codes = torch.bucketize(size, middles)
+    tie = (size == middles[codes.clamp(max=len(middles) - 1)]).any()
+    return (codes + (tie & (codes % 2 == 1)) + len(values) * (x < 0)).to(torch.uint8)
+
+
 def _number(code, values):
     k = int(code) % len(values)
     return (-1 if int(code) >= len(values) else 1) * values[k].item()
@@ -119,6 +126,7 @@ def nearest(x, values):
         Case("between two numbers", torch.tensor([1.2]), FP4),
         Case("a tie that goes down", torch.tensor([0.25]), FP4),
         Case("a tie that goes up", torch.tensor([0.75]), FP4),
+        Case("a tie beside a number that is there", torch.tensor([0.75, 0.5]), FP4),
         Case("every tie of E2M1", torch.tensor([0.25, 0.75, 1.25, 1.75, 2.5, 3.5, 5.0]), FP4),
         Case("negative ones", torch.tensor([-2.5, -1.75, -0.1]), FP4),
         Case("a hair beside the ties", torch.tensor([2.4999998, 2.5000002, 3.4999998, 5.0000005]), FP4),
@@ -214,6 +222,11 @@ def nearest(x, values):
             "negative ones not turned positive",
             _no_abs,
             "For x = −1.5 the nearest of your values is 0. Look for the nearest to |x|; the sign bit comes afterwards.",
+        ),
+        Wrong(
+            "one tie moves them all",
+            _one_for_all,
+            "Once one number is a tie, all odd codes go up by one. Ask each number whether it is one: no `.any()`.",
         ),
     ],
     hints=[

@@ -133,6 +133,8 @@ def leave(recent, window, block):
         Case("one to spare, no block", _tokens(5), 4, 2),
         Case("just a block", _tokens(6), 4, 2),
         Case("a long prompt at once", _tokens(15), 4, 2),
+        Case("a window far longer than the text", _tokens(3), 8, 1),
+        Case("blocks of one, one to spare", -_tokens(3), 2, 1),
         Case("no window", _tokens(7), 0, 3),
         Case("a window of no whole blocks", _tokens(9), 3, 2),
         Case("blocks of one", _tokens(5), 3, 1),

@@ -15,12 +15,12 @@ def squeeze(x, b, per):
 
 
 def _variant(axis=lambda per: 0 if per == "channel" else 1, levels=lambda b: 2**b - 1, back=True, round_=torch.round,
-             less=0):  # fmt: skip
+             less=0, mend=lambda step: torch.where(step == 0, 1.0, step)):  # fmt: skip
     def wrong(x, b, per):
         dim = axis(per)
         low = x.amin(dim=dim, keepdim=True)
         step = (x.amax(dim=dim, keepdim=True) - low) / levels(b) - less
-        step = torch.where(step == 0, 1.0, step)
+        step = mend(step)
         q = round_((x - low) / step)
         return (low if back else 0) + step * q
 
@@ -43,11 +43,8 @@ def _whole_zero(x, b, per):
     return step * (torch.clip(torch.round(x / step) + zero, 0, 2**b - 1) - zero)
 
 
-def _least_step(x, b, per):
-    dim = 0 if per == "channel" else 1
-    low = x.amin(dim=dim, keepdim=True)
-    step = ((x.amax(dim=dim, keepdim=True) - low) / (2**b - 1)).clamp(min=0.01)
-    return low + step * torch.round((x - low) / step)
+_least_step = _variant(mend=lambda step: step.clamp(min=0.01))
+_constant = _variant(mend=lambda step: step)
 
 
 def _whole(x, b, per):
@@ -67,13 +64,6 @@ def _through_zero(x, b, per):
     low, high = x.amin(dim=dim, keepdim=True).clamp(max=0), x.amax(dim=dim, keepdim=True).clamp(min=0)
     step = (high - low) / (2**b - 1)
     return low + step * torch.round((x - low) / torch.where(step == 0, 1.0, step))
-
-
-def _constant(x, b, per):
-    axis = 0 if per == "channel" else 1
-    low = x.amin(dim=axis, keepdim=True)
-    step = (x.amax(dim=axis, keepdim=True) - low) / (2**b - 1)
-    return low + step * torch.round((x - low) / step)
 
 
 def _codes(x, b, per):
@@ -135,7 +125,7 @@ def squeeze(x, b, per):
         ),
         Case("a quiet channel", float32([0.0], [0.0004], [0.0011], [0.003]), 2, "channel"),
         Case("three bits", float32([0.0], [1.2], [2.9], [6.0], [7.0]), 3, "channel"),
-        Case("all equal", float32([5.0, 1.0], [5.0, 2.2], [5.0, 4.0]), 2, "channel"),
+        Case("all equal", float32([5.0, 1.0], [5.0, 2.0], [5.0, 4.6]), 2, "channel"),
         Case("a single token, per channel", float32([3.0, -1.0]), 2, "channel"),
         Case("four bits", normal(0, 8, 6) + 3, 4, "channel"),
         Case("four bits, per token", normal(1, 6, 8) - 2, 4, "token"),
@@ -228,6 +218,11 @@ def squeeze(x, b, per):
             "all left alone where one range is a single number",
             lambda x, b, per: torch.where(_constant(x, b, per).isnan().any(), x, _constant(x, b, per)),
             "One channel of equal numbers, and nothing is rounded. Mend its step only: torch.where(step == 0, …).",
+        ),
+        Wrong(
+            "a step of 1 for all where one is 0",
+            _variant(mend=lambda step: torch.ones_like(step) if (step == 0).any() else step),
+            "One channel of equal numbers, and all lose their steps. Ask each step: torch.where(step == 0, 1.0, step).",
         ),
         Wrong(
             "1 taken off the step",
