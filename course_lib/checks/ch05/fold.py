@@ -52,6 +52,7 @@ def fold(gain, weights, s):
     cases=[
         Case("one linear, one output", float32(64.0, 1.0), [float32([0.25, 1.0])], float32(16.0, 1.0)),
         Case("two outputs, two channels", float32(4.0, 1.0), [float32([1.0, 2.0], [3.0, 4.0])], float32(2.0, 4.0)),
+        Case("a gain below zero", float32(-4.0, 1.0), [float32([1.0, 2.0])], float32(2.0, 0.5)),
         Case("three linears", _GAIN, [normal(k, 3, 3) for k in range(3)], _S),
         Case("linears of different heights", _GAIN, [normal(5, 2, 3), normal(6, 1, 3)], _S),
     ],

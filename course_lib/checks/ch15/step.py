@@ -20,9 +20,9 @@ def _round(w, s, b):
 
 def _variant(start="w", look="w_hat", after=lambda new, s, b: new, sign=-1.0, over=lambda x, y: len(x)):
     def wrong(w, s, b, x, y, rate):
-        both = {"w": w, "w_hat": _round(w, s, b)}
-        gradient = (x @ both[look].T - y).T @ x / over(x, y)
-        return after(both[start] + sign * rate * gradient, s, b)
+        seen = {"w": w, "w_hat": _round(w, s, b), "unclipped": s * torch.round(w / s)}
+        gradient = (x @ seen[look].T - y).T @ x / over(x, y)
+        return after(seen[start] + sign * rate * gradient, s, b)
 
     return wrong
 
@@ -67,6 +67,9 @@ EXERCISE = Exercise(
     reference=step,
     cases=[
         Case("one weight", torch.tensor([[0.6]]), torch.tensor([[1.0]]), 2, torch.ones(2, 1), torch.zeros(2, 1), 0.1),
+        Case(
+            "beyond the last mark", torch.tensor([[2.6]]), torch.ones(1, 1), 2, torch.ones(2, 1), torch.zeros(2, 1), 0.1
+        ),
         Case("two tokens", *_layer(0, 2, 2, 1, 3), 0.5),
         Case("one token", *_layer(1, 1, 3, 2, 2), 0.1),
         Case("a small rate", *_layer(2, 8, 4, 3, 2), 0.01),
@@ -91,6 +94,11 @@ EXERCISE = Exercise(
             "the loss of the unrounded weights",
             _variant(look="w"),
             "Your error is that of w. It is ŵ that will be served: round on the way forward.",
+        ),
+        Wrong(
+            "ŵ not clipped",
+            _variant(look="unclipped"),
+            "Your ŵ goes beyond the last mark, where no code is. Only w may: keep the clamp on the way forward.",
         ),
         Wrong(
             "clipped at the last mark",
