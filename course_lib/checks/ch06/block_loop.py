@@ -86,7 +86,7 @@ def block_loop(w, U, b, g, block):
         Case("the checkbook", torch.tensor([[1.2, 0.8]]), CHECKBOOK, 2, 2, 2),
         Case("single columns", normal(24, 1, 3), factor(24, 3, 0.5), 3, 3, 1),
         Case("a last block of one", normal(29, 1, 3), factor(29, 3, 0.5), 3, 1, 2),
-        Case("beyond the last mark", normal(76, 1, 3), factor(76, 3, 0.5), 3, 3, 3),
+        Case("beyond the last mark", -normal(76, 1, 3), factor(76, 3, 0.5), 3, 3, 3),
         Case("beyond it, with a column to come", normal(78, 1, 3), factor(78, 3, 0.5), 3, 3, 3),
         Case("two blocks", normal(10, 1, 4), factor(10, 4, 0.5), 3, 4, 2),
         Case("two groups in a block", normal(11, 1, 4), factor(11, 4, 0.5), 3, 2, 4),

@@ -54,6 +54,10 @@ def decide(pairs, planned, may_lose, errors):
         Case("wins alone", [WON, WON, WON, OK], 4, 1, 0),
         Case("hard requests, bad on both sides", [BOTH, BOTH, BOTH, OK], 4, 1, 0),
         Case("hard requests, not all there", [BOTH, BOTH, OK], 4, 1, 0),
+        Case("lost after a request too hard for both", [BOTH, LOST], 4, 0, 0),
+        Case("won first, then lost", [WON, LOST], 4, 0, 0),
+        Case("lost first, then won", [LOST, WON], 4, 0, 0),
+        Case("five of six", [OK] * 5, 6, 1, 0),
         Case("a died process", [OK, OK], 4, 1, 1),
         Case("a died process, at the end", [OK] * 4, 4, 1, 1),
         Case("two unanswered", [OK, OK], 4, 1, 2),
@@ -154,6 +158,11 @@ def decide(pairs, planned, may_lose, errors):
             "rollback in one word",
             lambda *given: decide(*given).replace(" ", ""),
             'The right decision in another spelling. Other programs compare it with "roll back", in two words.',
+        ),
+        Wrong(
+            "bad on both sides, counted as won",
+            lambda pairs, *rest: decide([(ours or not theirs, theirs) for ours, theirs in pairs], *rest),
+            "Where both replies are bad nobody has won. Won is a good reply where the incumbent's is bad.",
         ),
     ],
     hints=[

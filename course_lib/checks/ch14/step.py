@@ -135,6 +135,8 @@ def step(state, event, name=None):
         Case("a canary after a promotion goes back", _state("q4", "q3", "f16"), "roll back"),
         Case("nothing to go back to", _state("f16"), "roll back"),
         Case("unknown", _state("f16", "q4"), "restart"),
+        Case("a second one, after a promotion", _state("q4", "q3", "f16"), "canary", "q2"),
+        Case("unknown, after a promotion", _state("q4", None, "f16"), "restart"),
         Case("a canary after a promotion", _state("q4", None, "f16"), "canary", "q3"),
     ],
     properties=[
