@@ -143,7 +143,7 @@ def per_group(w, b, g):
         Case("eight weights by hand", torch.tensor([[0.2, -0.1, 0.3, -0.7, 0.1, 7.0, -0.3, 0.4]]), 4, 4),
         Case("two rows", torch.tensor([[0.7, 0.1, 3.5, -1.0], [14.0, -5.0, -1.4, 0.3]]), 4, 2),
         Case("the largest weights are negative", torch.tensor([[-7.0, 2.0, 1.0, -3.5], [0.5, -1.75, -0.7, 0.1]]), 4, 2),
-        Case("a group of zeros", torch.tensor([[0.0, 0.0, 1.5, -0.5]]), 3, 2),
+        Case("a group of zeros beside small weights", torch.tensor([[0.0, 0.0, 1.5e-5, -0.5e-5]]), 3, 2),
         Case("ties", torch.tensor([[7.0, 2.5, 3.5, -0.5]]), 4, 4),
         Case("the stored scale decides", torch.tensor([[0.7, 0.6499, 0.7, -0.6499]]), 4, 2),
         Case("two bits", torch.tensor([[0.9, -0.4, 0.5, 0.1, -0.05, 0.02]]), 2, 3),

@@ -114,8 +114,8 @@ def int8_linear(x, w):
         Case(
             "a quiet token beside a loud one", float32([0.5, -1.0], [30.0, 64.0]), float32([0.25, 0.125], [-2.0, 1.0])
         ),
-        Case("a token of zeros", float32([0.0, 0.0], [1.0, 2.0]), float32([0.5, 0.25], [1.0, -1.0])),
-        Case("an output of zeros", float32([1.0, 2.0], [0.5, 0.75]), float32([0.0, 0.0], [1.0, -1.0])),
+        Case("a token of zeros", float32([0.0, 0.0], [0.00113, 0.00236]), float32([0.5, 0.25], [1.0, -1.0])),
+        Case("an output of zeros", float32([1.0, 2.0], [0.5, 0.75]), float32([0.0, 0.0], [0.00236, -0.00113])),
         Case("three tokens, two outputs", normal(1, 3, 3), normal(2, 2, 3)),
         Case("a loud channel", normal(3, 2, 4) * float32([1.0, 40.0, 1.0, 1.0]), normal(4, 3, 4)),
         Case(
