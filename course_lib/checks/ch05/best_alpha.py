@@ -134,7 +134,7 @@ def best_alpha(x, w, alphas, b):
         Case("4 bits", *_layer(2, 3, 4, 2, loud=10.0), [0.0, 0.25, 0.5, 0.75, 1.0], 4),
         Case("large weights in one channel", *_layer(41, 3, 4, 2, small=30.0), [0.0, 0.25, 0.5, 0.75, 1.0], 4),
         Case("nothing loud", *_layer(4, 4, 4, 3), [0.2, 0.4, 0.6, 0.8], 4),
-        Case("alphas in another order", *_layer(5, 4, 5, 3, loud=20.0), [1.0, 0.3, 0.7, 0.0, 0.5], 4),
+        Case("alphas in another order", *_layer(5, 4, 5, 3, loud=20.0), [0.7, 1.0, 0.3, 0.0, 0.5], 4),
         Case("one large error or many small ones", *_layer(138, 3, 3, 2, loud=8.0), [0.0, 0.25, 0.5, 0.75, 1.0], 4),
         Case("many tokens", *_layer(6, 16, 8, 6, loud=30.0), [0.0, 0.25, 0.5, 0.75, 1.0], 4),
     ],

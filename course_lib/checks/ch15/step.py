@@ -73,7 +73,7 @@ EXERCISE = Exercise(
         Case("two tokens", *_layer(0, 2, 2, 1, 3), 0.5),
         Case("one token", *_layer(1, 1, 3, 2, 2), 0.1),
         Case("a small rate", *_layer(2, 8, 4, 3, 2), 0.01),
-        Case("a large rate", *_layer(3, 8, 4, 3, 3), 1.0),
+        Case("a large rate", *_layer(3, 8, 4, 3, 4), 1.0),
     ],
     properties=[
         relation("small steps count", _adds_up, "Many small steps in one direction must add up to a large one."),
