@@ -109,7 +109,7 @@ def compare(base, other, targets, n_bytes):
         Case("no change", _logs([0.7, 0.2, 0.1]), _logs([0.7, 0.2, 0.1]), torch.tensor([1]), 3),
         Case("two tokens", _logs([0.6, 0.4], [0.1, 0.9]), _logs([0.7, 0.3], [0.2, 0.8]), torch.tensor([0, 0]), 6),
         Case(
-            "logits, not logs", torch.tensor([[2.0, 0.0, -1.0]]), torch.tensor([[1.0, 1.5, -1.0]]), torch.tensor([0]), 2
+            "logits, not logs", torch.tensor([[1.0, 1.5, -1.0]]), torch.tensor([[2.0, 0.0, -1.0]]), torch.tensor([0]), 2
         ),
         Case("large logits", torch.tensor([[200.0, 80.0]]), torch.tensor([[100.0, -20.0]]), torch.tensor([0]), 4),
         Case("five tokens of six", _BASE, _BASE + _logits(2, 5, 6, 0.8), torch.tensor([3, 0, 5, 5, 2]), 11),
