@@ -108,7 +108,7 @@ def test_smoothquant_leaves_the_answers_alone(loaded):
 
 
 def test_gguf_refuses_other_families_by_name():
-    with pytest.raises(ValueError, match="model must be one of llama, .*, mistral, got model_type 'gpt_neox'"):
+    with pytest.raises(ValueError, match="model must be one of llama, .*, mistral, mixtral, got model_type 'gpt_neox'"):
         llama.keys(AutoConfig.for_model("gpt_neox"), "F16", 300)
 
 
