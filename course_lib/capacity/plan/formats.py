@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-from course_lib.artifacts.gguf import mixes
+from course_lib.artifacts.gguf import architectures, mixes
 from course_lib.capacity.plan.tensors import EXPERTS, Part, parts, tied
 from course_lib.kvcache.config import released
 
@@ -168,21 +168,10 @@ def _nf4(count: int) -> Fraction:
     return Fraction(4 * count + 8 * blocks + 32 * -(-blocks // 256) + 32)  # and the mean of the scales
 
 
-GGUF_NAMES = {
-    "model.embed_tokens": "token_embd", "lm_head": "output", "model.norm": "output_norm",
-    "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output", "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm",
-    "self_attn.qkv_proj": "attn_qkv", "mlp.gate_up_proj": "ffn_up",
-    "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down", "mlp.gate": "ffn_gate_inp",
-    "mlp.experts.gate_proj": "ffn_gate_exps", "mlp.experts.up_proj": "ffn_up_exps",
-    "mlp.experts.down_proj": "ffn_down_exps",
-}  # fmt: skip
-
-
 def gguf_type(part: Part, layer: int | None, mix: str, model: mixes.Model) -> str:
     """The tensor type that a mix gives to this part in this layer."""
     stem, _, leaf = part.name.rpartition(".")
-    name = GGUF_NAMES.get(stem, f"{stem}_norm" if part.role == "small" else stem)
+    name = (architectures.OUTSIDE | architectures.INSIDE).get(stem, f"{stem}_norm" if part.role == "small" else stem)
     place = "" if layer is None else f"blk.{layer}."
     shape = (part.experts, *part.shape) if part.role == "experts" else part.shape
     return mixes.tensor_type(f"{place}{name}.{leaf}", shape, mix, model)
