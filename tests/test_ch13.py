@@ -6,6 +6,7 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -208,6 +209,15 @@ def test_every_setting_draws():
 def test_the_plot_says_its_numbers():
     figure = ch13.drops({"a": Paired(300, 3, 0), "b": Paired(300, 30, 2)}, 0.03)
     assert [t.get_text() for t in figure.axes[0].texts] == ["1", "9.3"]
+
+
+def test_a_chain_s_line_is_what_independent_flips_leave():
+    axes = ch13.chains({"a": (0.01, 50, 0.7), "b": (0.001, 50, 0.9)}, {"a letter": 1, "long": 1000}).axes[0]
+    for line, f, mark in zip(axes.lines, (0.01, 0.001), axes.collections, strict=True):
+        assert np.allclose(line.get_ydata(), [(1 - f) ** n for n in line.get_xdata()])
+        assert mark.get_offsets().tolist()[0][0] == 50
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["1\na letter", "1,000\nlong"]
+    assert [t.get_text() for t in axes.texts] == ["a:\n1 % flips", "b:\n0.1 % flips"]
 
 
 # mine

@@ -278,6 +278,49 @@ def test_threads_are_restored(tok):
         torch.set_num_threads(before)
 
 
+# ------------------------------------------------------------------ a reply is a chain
+
+
+class Turned(torch.nn.Module):
+    """The model, but after `at` tokens another token is the likeliest."""
+
+    def __init__(self, model, at):
+        super().__init__()
+        self.model, self.at, self.config = model, at, model.config
+
+    def forward(self, **inputs):
+        out = self.model(**inputs)
+        if out.logits.shape[1] >= self.at:
+            out.logits[:, self.at - 1] = -out.logits[:, self.at - 1]
+        return out
+
+
+def test_the_same_reply_is_one_without_a_flip(tok):
+    model, asked = tiny.trained(), [e.prompt for e in tiny.EXAMPLES] + list(prompts())
+    replies = ev.generate_many(model, tok, asked, 40, None)
+    seen = set()
+    for bits in (8, 5, 4, 3):
+        small = quantize_model(model, Scheme.int(bits))
+        kept = [not flips.any() for flips in ev.reply_flips(model, small, tok, asked, 40)]
+        assert kept == [a == b for a, b in zip(ev.generate_many(small, tok, asked, 40, None), replies, strict=True)]
+        seen |= set(kept)
+    assert seen == {True, False}
+
+
+def test_a_flip_is_where_the_models_differ(tok):
+    model, asked = tiny.trained(), [e.prompt for e in tiny.EXAMPLES]
+    same = ev.reply_flips(model, model, tok, asked)
+    assert not torch.cat(same).any()
+    prompt_tokens = [1 + len(tok(text)["input_ids"]) for text in asked]
+    at = max(prompt_tokens) + 2  # after so many tokens of each row
+    for flips, length, first in zip(ev.reply_flips(model, Turned(model, at), tok, asked), map(len, same), prompt_tokens,
+                                    strict=True):  # fmt: skip
+        assert len(flips) == length and flips.nonzero().flatten().tolist() == [at - first]
+    assert all(len(flips) == 2 for flips in ev.reply_flips(model, model, tok, asked, longest=2))
+    with pytest.raises(ValueError, match="prompts must hold at least one prompt, got an empty list"):
+        ev.reply_flips(model, model, tok, [])
+
+
 # ------------------------------------------------------------------ the task
 
 

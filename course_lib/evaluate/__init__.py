@@ -1,6 +1,7 @@
 """Is it still as good: bits per byte, KL and top-1 against the base, exact replies, and how sure each number is."""
 
 from course_lib.evaluate.cached import CacheComparison, CacheReference, reply_from_cache
+from course_lib.evaluate.chain import reply_flips
 from course_lib.evaluate.compare import Comparison, Reference, compare, kl_divergence
 from course_lib.evaluate.decode import generate, generate_many, one_thread
 from course_lib.evaluate.language import LanguageScore, bits_per_byte, perplexity, score
@@ -27,6 +28,7 @@ __all__ = [
     "noise_floor",
     "one_thread",
     "perplexity",
+    "reply_flips",
     "reply_from_cache",
     "score",
     "task_accuracy",

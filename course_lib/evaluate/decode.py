@@ -33,19 +33,34 @@ def generate_many(
     progress: bool | None = None,
 ) -> list[str]:
     """One reply a prompt, in the order of the prompts; `batch_size` prompts of similar length run together."""
+    rows = [prompt_tokens(tokenizer, prompt) for prompt in prompts]
+    new = generate_tokens(model, tokenizer, rows, max_new_tokens, stop, batch_size, progress)
+    texts = tokenizer.batch_decode(new, skip_special_tokens=True)
+    return [text.split(stop)[0] if stop else text for text in texts]
+
+
+def generate_tokens(
+    model: nn.Module,
+    tokenizer,
+    rows: Sequence[list[int]],
+    max_new_tokens: int = 256,
+    stop: str | None = "\n",
+    batch_size: int = 64,
+    progress: bool | None = None,
+) -> list[list[int]]:
+    """The tokens that the model adds to each row of tokens, the one that ends a reply among them."""
     if stop is not None and len(stop) != 1:
         raise ValueError(f"stop must be one character or None, got {stop!r}")
-    rows = [prompt_tokens(tokenizer, prompt) for prompt in prompts]
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-    batches = [order[at : at + batch_size] for at in range(0, len(order), batch_size)]
     ends = _ends(model, tokenizer, stop)
-    replies = [""] * len(rows)
+    new: list[list[int]] = [[] for _ in rows]
     with running(model):
-        for chosen in bar(batches, "replies", progress):
-            new = lockstep(model, [rows[i] for i in chosen], max_new_tokens, ends)
-            for i, text in zip(chosen, tokenizer.batch_decode(new, skip_special_tokens=True), strict=True):
-                replies[i] = text.split(stop)[0] if stop else text
-    return replies
+        for at in bar(range(0, len(rows), batch_size), "replies", progress):
+            chosen = order[at : at + batch_size]
+            tokens = lockstep(model, [rows[i] for i in chosen], max_new_tokens, ends)
+            for i, row in zip(chosen, tokens, strict=True):
+                new[i] = row
+    return new
 
 
 def prompt_tokens(tokenizer, prompt: str) -> list[int]:

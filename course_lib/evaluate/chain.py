@@ -1,0 +1,42 @@
+"""A reply is a chain of tokens: where another model would have left the path of the first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from course_lib.evaluate import corpus
+from course_lib.evaluate.decode import generate_tokens, prompt_tokens
+
+
+def reply_flips(
+    base: nn.Module, other: nn.Module, tokenizer, prompts: Sequence[str], longest: int = 256
+) -> list[Tensor]:
+    """For each prompt, one bool a token of the reply of `base`: is the likeliest token of `other` another one there?
+
+    Both read the prompt and the reply of `base` up to that token (teacher forcing). Decoded greedily, `other` writes
+    the same reply exactly where it has no flip. If each of n tokens flipped by itself with chance f, that would be
+
+        (1 − f)ⁿ
+
+    base, other   causal models of one tokenizer, which read tokens as `transformers` models do
+    longest       tokens after which a reply is cut
+
+    >>> sum(not flips.any() for flips in reply_flips(model, small, tokenizer, prompts))     # doctest: +SKIP
+    4
+    """
+    rows = [prompt_tokens(tokenizer, prompt) for prompt in prompts]
+    if not rows:
+        raise ValueError("prompts must hold at least one prompt, got an empty list")
+    replies = generate_tokens(base, tokenizer, rows, longest, progress=False)
+    whole = [row + reply for row, reply in zip(rows, replies, strict=True)]
+    flips = [torch.zeros(len(reply), dtype=torch.bool) for reply in replies]
+    with corpus.running(other):
+        for batch in corpus.batches(whole, base.config.vocab_size):
+            differs = corpus.logits(other, batch).argmax(-1) != batch.targets  # (tokens,)
+            for i in batch.window.unique().tolist():
+                mine = differs[batch.window == i]  # in the order of the row
+                flips[i] = mine[len(rows[i]) - 1 :]
+    return flips
