@@ -230,6 +230,7 @@ RAISED = {
     "is a `.T` missing": lambda: W @ W,
     "one dtype on both sides": lambda: W @ W.int().T,
     "write `w = w / s`": lambda: W.int().div_(2),
+    "wants exactly as many numbers": lambda: torch.ones(9).reshape(-1, 8),
     "take a number": lambda: torch.minimum(W, 0),
     "`.long()` first": lambda: W >> 1,
     "written `**`": lambda: 2.0 ^ 2.0,

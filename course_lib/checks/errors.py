@@ -37,6 +37,10 @@ _KNOWN = (
         r"to have the same dtype|scalar type .* but found",
         "`@` wants one dtype on both sides: `.float()` or `.int()` first",
     ),
+    (
+        r"shape '\[.*\]' is invalid for input of size",
+        "`reshape` wants exactly as many numbers as the new shape holds: where some are missing, fill up with zeros first",
+    ),
     (r"can't be cast to the desired output type", "`w /= s` keeps the dtype of w: write `w = w / s`"),
     (
         r"(minimum|maximum)\(\): argument .* must be Tensor",

@@ -115,6 +115,11 @@ def round_trip(w, s, b):
             "You clip to 0 … 2^b − 1, so every negative weight becomes 0. The symmetric codes run from −qmax to qmax.",
         ),
         Wrong(
+            "the number of bits as the last code",
+            lambda w, s, b: s * torch.clip(torch.round(w / s), -b, b),
+            "You clip at ±b. The last code is no number of bits: qmax = 2^(b−1) − 1, 7 for four bits and 1 for two.",
+        ),
+        Wrong(
             "forgot the sign",
             lambda w, s, b: s * torch.clip(torch.round(w / s), -(2**b - 1), 2**b - 1),
             "2^b codes have to serve both signs: on each side of 0 there are only 2^(b−1) − 1.",

@@ -72,6 +72,11 @@ def scale(w, b):
             "`w.max()` misses large negative weights. Take `w.abs().max()`.",
         ),
         Wrong(
+            "the size of the maximum",
+            lambda w, b: abs(w.max().item()) / (2 ** (b - 1) - 1) or 1.0,
+            "`abs(w.max())` takes the largest weight first, and its size after. Sizes first: `w.abs().max()`.",
+        ),
+        Wrong(
             "no answer for zeros",
             lambda w, b: _top(w) / (2 ** (b - 1) - 1),
             "When every weight is 0, so is max|w|, and a step of about 0 is of no use. Return 1.0: all codes are 0.",

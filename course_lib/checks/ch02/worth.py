@@ -4,16 +4,17 @@ from course_lib.checks import Exercise, Wrong, law
 
 RIGHT = {"one_sided": 15 / 7, "centred": 15 / 14, "leaning": 45 / 28, "price": 0.125}
 EXACT = 0.0035  # lets 1.07 pass for 15/14, and not 16/15
+TWO_DECIMALS = 0.00501  # 0.125 is 0.12 or 0.13 in two decimals
 SMALLER_STEP = "{said} is the asymmetric step itself. How many times as large is the symmetric one?"
 OTHER_WAY = "You divided the other way round: how many times as *large* is the symmetric step?"
 
 
-def _is(key, said, otherwise="Work out both steps, then divide."):
+def _is(key, said, otherwise="Work out both steps, then divide.", exact=EXACT):
     """A law about one entry of the claim; `said` maps plausible wrong numbers to what they mean."""
 
     def test(got):
         value = got[key]
-        if abs(value - RIGHT[key]) <= EXACT:
+        if abs(value - RIGHT[key]) <= exact:
             return True
         known = [text for number, text in said.items() if abs(value - number) <= EXACT]
         if known:
@@ -90,7 +91,7 @@ claim = {
         ),
         law(
             "the price",
-            _is("price", _PRICE, "How many bits does one z take, and how many weights share it?"),
+            _is("price", _PRICE, "How many bits does one z take, and how many weights share it?", TWO_DECIMALS),
             "One zero point, shared by the group.",
         ),
     ],

@@ -159,6 +159,11 @@ def group_parameters(w, b):
             "−max|w| … max|w| holds 0, but for one-sided groups it is twice as wide as it must be.",
         ),
         Wrong(
+            "one group of zeros decides for all",
+            lambda w, b: _plain(*_ends(w), b, lambda s: torch.ones_like(s) if (s == 0).any() else s),
+            "One group of zeros gives all groups the step 1. `torch.where(s > 0, s, 1.0)` asks each of them.",
+        ),
+        Wrong(
             "one question for all groups",
             lambda w, b: _plain(*_ends(w), b, lambda s: 1.0 if s == 0 else s),
             "`if s == 0` asks one question for all groups. `torch.where(s > 0, s, 1.0)` asks each of them.",

@@ -80,6 +80,11 @@ def tokens_per_s(params, bits, gb_per_s, other_ms=0):
             "Your times are in milliseconds, so this is tokens a millisecond. A second has 1000 of them.",
         ),
         Wrong(
+            "seconds called milliseconds",
+            lambda params, bits, gb_per_s, other_ms=0: 1000 / (_read_s(params, bits, gb_per_s) + other_ms),
+            "Bytes over bytes a second are seconds. Make them milliseconds, times 1000, before you add other_ms.",
+        ),
+        Wrong(
             "GiB/s instead of GB/s",
             lambda params, bits, gb_per_s, other_ms=0: 1 / (_read_s(params, bits, gb_per_s, 2**30) + other_ms / 1000),
             "Data sheets give bandwidth in GB/s of 10⁹ bytes, not 2³⁰.",

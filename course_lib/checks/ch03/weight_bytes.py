@@ -44,6 +44,7 @@ def weight_bytes(params, bits, group, scale_bits=16, zero_bits=0):
         Case("two groups with zero points", 256, 4, 128, 16, 4),
         Case("the last group is not full", 300, 4, 128, 16, 4),
         Case("the last byte is not full", 5, 3, 5),
+        Case("one bit in the last byte", 3, 3, 3),
         Case("a scale of 32 bits", 512, 8, 64, 32),
         Case("three bits, zero points of three bits", 1024, 3, 64, 16, 3),
         Case("one matrix of 4096 × 4096", 4096 * 4096, 4, 32, 16, 4),
@@ -151,6 +152,13 @@ def weight_bytes(params, bits, group, scale_bits=16, zero_bits=0):
                 params * bits // 8 + math.ceil(params / group) * (scale_bits + zero_bits) // 8
             ),
             "15 bits do not fit into one byte. Round up: a byte that is partly used is stored whole.",
+        ),
+        Wrong(
+            "rounded to the nearest byte",
+            lambda params, bits, group, scale_bits=16, zero_bits=0: round(
+                (params * bits + math.ceil(params / group) * (scale_bits + zero_bits)) / 8
+            ),
+            "round() drops a last byte that holds fewer than half of its bits. They have to be stored: math.ceil.",
         ),
         Wrong(
             "a byte for every code",

@@ -53,6 +53,11 @@ def _unrounded_scale(w, b, g):
     return _coded(w, s.repeat_interleave(g, dim=1), b), s.half()
 
 
+def _ones_if_any(groups, qmax):
+    s = groups.abs().amax(dim=2) / qmax
+    return torch.ones_like(s) if (s == 0).any() else s
+
+
 def _zero_scale(w, b, g):
     s = (w.reshape(len(w), -1, g).abs().amax(dim=2) / _qmax(b)).half()
     return _coded(w, s.repeat_interleave(g, dim=1), b), s
@@ -213,6 +218,16 @@ def per_group(w, b, g):
             "a scale of zero",
             _zero_scale,
             "A group of zeros gives max / qmax = 0, and 0 / 0 is no number. Give such a group the scale 1.",
+        ),
+        Wrong(
+            "a floor under every scale",
+            _with_scales(lambda groups, qmax: (groups.abs().amax(dim=2) / qmax).clamp(min=1e-5)),
+            "clamp(min=…) also lifts the scale of groups that are small, not zero. Give 1 to groups of zeros only.",
+        ),
+        Wrong(
+            "one group of zeros decides for all",
+            _with_scales(_ones_if_any),
+            "One group of zeros gives all groups the scale 1. `torch.where(top > 0, …, 1.0)` asks each of them.",
         ),
         Wrong(
             "cut off instead of rounded",

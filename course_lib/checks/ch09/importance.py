@@ -106,6 +106,11 @@ def importance(chunks):
             "You took off the mean first. A column that is always +5 is loud, too.",
         ),
         Wrong(
+            "variance of a sample",
+            _joined(lambda x: x.var(0)),
+            "`var` takes off the mean first, and divides by n − 1: nan for one token. Square, then average.",
+        ),
+        Wrong(
             "the last chunk",
             lambda chunks: chunks[-1].square().mean(0),
             "Only the last chunk is left in yours. Add them up.",

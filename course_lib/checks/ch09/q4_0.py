@@ -231,6 +231,16 @@ def q4_0(w):
             "You store q − 8 in two's complement. Q4_0 stores 0 … 15, and the reader takes off 8.",
         ),
         Wrong(
+            "the scale in four bytes",
+            _block(head=lambda d: d.view(torch.uint8)),
+            "That is d as float32, four bytes. A block has two for it: d.half().view(torch.uint8).",
+        ),
+        Wrong(
+            "the scale, not its bytes",
+            _block(head=lambda d: d.half()),
+            "d stands beside the codes as a number. Two bytes are asked: d.half().view(torch.uint8).",
+        ),
+        Wrong(
             "the scale as bfloat16",
             _block(head=lambda d: d.bfloat16().view(torch.uint8)),
             "Two bytes, but of bfloat16. ggml's scales are fp16: d.half().",

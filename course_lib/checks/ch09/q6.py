@@ -58,6 +58,11 @@ def _range(got, ql, qh):
     return not len(bad) or f"{int(bad[0])} is not one of −32 … 31."
 
 
+def _bytes_together(ql, qh):
+    low, high = (torch.stack(parts, dim=2).flatten(1) for parts in ([ql & 15, ql >> 4], _high(qh)))
+    return (low | high << 4).to(torch.int8) - 32
+
+
 def _random(seed, n, w):
     g = torch.Generator().manual_seed(seed)
     ql, qh = (torch.randint(0, 256, (n, k * w), generator=g).to(torch.uint8) for k in (2, 1))
@@ -163,6 +168,11 @@ def q6(ql, qh):
             "even and odd bytes",
             _with(low=lambda ql: [*_halves(ql & 15), *_halves(ql >> 4)]),
             "You took every second byte of ql. Its two halves are wanted: chunk(2, dim=1).",
+        ),
+        Wrong(
+            "each byte's codes as neighbours",
+            _bytes_together,
+            "You keep the codes of a byte together, in ql and in qh. They lie in different quarters: cat, not stack.",
         ),
         Wrong(
             "only qh side by side",
