@@ -39,7 +39,7 @@ _KNOWN = (
     ),
     (
         r"shape '\[.*\]' is invalid for input of size",
-        "`reshape` wants exactly as many numbers as the new shape holds: where some are missing, fill up with zeros first",
+        "`reshape` wants exactly as many numbers as the new shape holds: if some are missing, add zeros first",
     ),
     (r"can't be cast to the desired output type", "`w /= s` keeps the dtype of w: write `w = w / s`"),
     (
