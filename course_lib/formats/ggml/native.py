@@ -25,6 +25,11 @@ def library() -> ctypes.CDLL:
     found.ggml_quantize_chunk.argtypes = [ctypes.c_int, pointer, pointer, size, size, size, pointer]
     found.ggml_row_size.argtypes = [ctypes.c_int, size]
     found.ggml_quantize_requires_imatrix.restype = ctypes.c_bool
+    found.quantize_row_q8_K_ref.argtypes = [pointer, pointer, size]
+    found.ggml_vec_dot_q4_K_q8_K.argtypes = [
+        ctypes.c_int, pointer, ctypes.c_size_t, pointer, ctypes.c_size_t, pointer, ctypes.c_size_t, ctypes.c_int
+    ]  # fmt: skip
+    found.ggml_cpu_init()  # fills the table of halves that products read
     return found
 
 
@@ -49,3 +54,25 @@ def quantize(x, name: str, imatrix=None) -> Tensor:
     of = None if weights is None else weights.ctypes.data
     library().ggml_quantize_chunk(kind.type_id, x.ctypes.data, out.ctypes.data, 0, *x.shape, of)
     return torch.from_numpy(out)
+
+
+def q8_k(x: Tensor) -> Tensor:
+    """Bytes uint8 (k/256, 292) of an input x (k,) by quantize_row_q8_K_ref."""
+    x = np.ascontiguousarray(torch.as_tensor(x).detach().float().cpu().numpy())
+    if x.ndim != 1 or x.size % 256 or not x.size:
+        raise ValueError(f"x must be (k,) with k a multiple of 256, got shape {x.shape}")
+    out = np.zeros((x.size // 256, 292), np.uint8)
+    library().quantize_row_q8_K_ref(x.ctypes.data, out.ctypes.data, x.size)
+    return torch.from_numpy(out)
+
+
+def q4_k(blocks: Tensor, x: Tensor) -> Tensor:
+    """y (rows,) of blocks uint8 (rows, row_bytes) of Q4_K and x (k,), a row a call of ggml_vec_dot_q4_K_q8_K."""
+    inputs, rows = q8_k(x), blocks.contiguous()
+    if rows.dim() != 2 or rows.shape[1] != len(inputs) * 144:
+        raise ValueError(f"blocks must be (rows, {len(inputs) * 144}) bytes for this x, got shape {tuple(rows.shape)}")
+    y = torch.zeros(len(rows))
+    for i, row in enumerate(rows):
+        at = y.data_ptr() + 4 * i
+        library().ggml_vec_dot_q4_K_q8_K(256 * len(inputs), at, 0, row.data_ptr(), 0, inputs.data_ptr(), 0, 1)
+    return y
