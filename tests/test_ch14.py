@@ -23,6 +23,7 @@ from course_lib.evaluate.paired import Paired
 from course_lib.viz import explorers
 from course_lib.viz.explorers import ch14_canary
 from course_lib.viz.explorers.ch14_decide import BATCHES, CONTEXTS, MACHINES, MODELS
+from course_lib.viz.plots import quality
 
 NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "14-choose-and-ship.ipynb"
 PAIRS = ((True, True), (False, True), (True, False), (False, False))
@@ -291,3 +292,13 @@ def test_the_drawn_paths_end_where_the_canaries_do():
     scene, n = shown.frame()[1], shown.numbers(8, 5)
     circles = sum(mark.kind == "circle" for mark in scene.marks)
     assert circles == n.once.promoted[:24].sum() + n.first.promoted[:24].sum() > 5
+
+
+def test_the_plot_over_size_holds_every_file_and_both_16_bit_models():
+    families = {"small": {"a": (5.0, 5.9), "b": (3.0, 6.5)}, "large": {"c": (9.0, 5.2), "d": (5.1, 5.8)}}
+    axes = quality.over_size(families, {"small": 5.8, "large": 5.1}, "t", band=(4.9, 5.2)).axes[0]
+    assert [line.get_xydata().tolist() for line in axes.lines[::2]] == [[[3, 6.5], [5, 5.9]], [[5.1, 5.8], [9, 5.2]]]
+    assert [line.get_ydata()[0] for line in axes.lines[1::2]] == [5.8, 5.1]
+    assert sorted(text.get_text() for text in axes.texts) == sorted(
+        ["a", "b", "c", "d", *(f"{n}, 16 bits" for n in families)]
+    )

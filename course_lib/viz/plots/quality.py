@@ -125,3 +125,29 @@ def kl_by_way(found, title, base):
     axes.set_xlabel(f"KL to {base} (nats, logarithmic; bars: one standard error)")
     axes.set_title(title)
     return figure
+
+
+@styled
+def over_size(families, full, title, band=None):
+    """Perplexity over gigabytes, a line a model: one or two families {"7B": {"Q6_K": (gib, perplexity), …}, …}.
+
+    full    {"7B": perplexity at 16 bits, …}, dotted
+    band    (low, high) in GiB, shaded: the sizes to compare
+    """
+    figure, axes = new_figure(3.6)
+    for (name, points), (color, marker), at in zip(families.items(), _WAYS, (1, 0), strict=False):
+        ordered = sorted(points.items(), key=lambda item: item[1])
+        axes.plot(*zip(*(point for _, point in ordered), strict=True), marker=marker, color=light(color))
+        axes.axhline(full[name], color=light(color), linestyle=":", linewidth=1.4)
+        says = {"textcoords": "offset points", "color": light(color)}
+        axes.annotate(f"{name}, 16 bits", (at, full[name]), (0, 4), xycoords=("axes fraction", "data"),
+                      ha=("left", "right")[at], **says)  # fmt: skip
+        for label, point in ordered[1 - at :]:
+            axes.annotate(label, point, (5, 6), fontsize=9, **says)
+        for label, point in ordered[: 1 - at]:  # of the second family, where the first one's names are near
+            axes.annotate(label, point, (-6, -11), ha="right", fontsize=9, **says)
+    if band:
+        axes.axvspan(*band, color=light("sky"), alpha=0.3, zorder=0)
+    axes.set(title=title, xlabel="file, GiB", ylabel="perplexity, WikiText-2")
+    axes.margins(x=0.12, y=0.14)
+    return figure
