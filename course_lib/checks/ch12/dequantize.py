@@ -135,6 +135,22 @@ def dequantize(words, scale, zero, w, k, W: tl.constexpr, GB: tl.constexpr):
             "scale is (n, groups): skip row · groups numbers to come to this row.",
         ),
         (
+            "one scale for a whole row",
+            [("row * tl.cdiv(blocks, GB) + b // GB", "row")],
+            "A row may have several groups, each with its own scale and zero point: row · groups + b // GB.",
+        ),
+        (
+            "rows GB groups apart",
+            [("row * tl.cdiv(blocks, GB)", "row * GB")],
+            "GB counts the blocks of a group. From one row to the next it is as many scales as a row has groups: "
+            "cdiv(blocks, GB).",
+        ),
+        (
+            "groups counted through the end of a row",
+            [("row * tl.cdiv(blocks, GB) + b // GB", "(row * blocks + b) // GB")],
+            "A row's last group need not be full, and the next row still begins a new one. Divide b alone by GB.",
+        ),
+        (
             "scaled before the zero is taken off",
             [("s * (q - z)", "s * q - z")],
             "The zero point is a code: take it off before scaling. s·(q − z).",
@@ -166,6 +182,11 @@ def dequantize(words, scale, zero, w, k, W: tl.constexpr, GB: tl.constexpr):
             [(", mask=column < k", "")],
             "Columns from k on belong to the next row, and behind the last row to nobody. Mask the store: column < k, "
             "and k itself is outside.",
+        ),
+        (
+            "codes stored",
+            [("s * (q - z)", "q * 1.0")],
+            "Those are the codes. A weight is s·(q − z), with the scale and the zero point of its group.",
         ),
         (
             "nothing stored",

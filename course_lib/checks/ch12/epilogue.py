@@ -96,6 +96,21 @@ def epilogue(acc, sx, sw, zw, total, y, m, n, BM: tl.constexpr, BN: tl.constexpr
             [("total + tokens, mask=tokens < m", "total + channels, mask=channels < n")],
             "total has one number a token, Σ qx: load it where the tokens are.",
         ),
+        (
+            "a sum over acc",
+            [("t = tl.load(total + tokens, mask=tokens < m, other=0)", "t = tl.sum(a, axis=1)")],
+            "Σ qx adds up the token's codes. acc holds products with weights already: load total.",
+        ),
+        (
+            "nothing stored",
+            [("tl.store(y + at, whole.to(tl.float32) * u[:, None] * v[None, :], mask=inside)", "whole + 0")],
+            "y is as it came, full of NaN. tl.store(y + at, …, mask=inside) gives the result.",
+        ),
+        (
+            "sums stored as they are",
+            [("whole.to(tl.float32) * u[:, None] * v[None, :]", "a.to(tl.float32)")],
+            "Those are the whole-number sums. Take zw·total off, and multiply by both scales.",
+        ),
         ("no zero point", [("a - z[None, :] * t[:, None]", "a")], "The zero point's share is missing: − zw·total."),
         (
             "zero point added",
@@ -134,7 +149,8 @@ def epilogue(acc, sx, sw, zw, total, y, m, n, BM: tl.constexpr, BN: tl.constexpr
         (
             "no mask at the edges",
             [(", mask=inside, other=0)", ")"), (", mask=inside)", ")")],
-            "The last tiles reach beyond m and n. Mask the load of acc and the store.",
+            "The last tiles reach beyond m and n. Every load has a mask, and the store: `inside` for acc and y, "
+            "tokens < m or channels < n for the others.",
         ),
     ],
     hints=[

@@ -159,9 +159,19 @@ def gemv(x, words, scale, y, n, k, W: tl.constexpr, GB: tl.constexpr, BN: tl.con
             "Every group of a row has a scale of its own: + b // GB.",
         ),
         (
+            "one scale for a whole row",
+            [("rows * groups + b // GB", "rows")],
+            "A row may have several groups, each with its own scale: rows · groups + b // GB.",
+        ),
+        (
             "as many scales as blocks",
             [("rows * groups + b // GB", "rows * blocks + b // GB")],
             "scale is (n, groups): from one row to the next it is `groups` numbers, not `blocks`.",
+        ),
+        (
+            "scales spread along the row",
+            [("s[:, None] * q", "s[None, :] * q")],
+            "A scale belongs to a row of the tile: s[:, None]. s[None, :] would be one a column.",
         ),
         ("no scale", [("s[:, None] * q", "q")], "The scale is loaded and not used: acc += scale · q · x."),
         (

@@ -59,6 +59,7 @@ claim = {
         law(
             "a code four bits further up",
             _is("shifted", {
+                1068: "Four bits further up is a factor of 2^4, not of 4.",
                 1035: "Shifted by four bits, the code is worth sixteen times as much.",
                 176: "176 = 16 · 11 is what the code adds. The leading 1024 is still there.",
                 1024: "The code lies among mantissa bits 4 to 7, all of which are kept.",

@@ -130,6 +130,11 @@ def predicted(n, k, bits, per_weight, bandwidth, issue):
             "x is moved once from memory; programs that need it again find it in a cache.",
         ),
         Wrong("an instruction a word", _per_word, "per_weight is for a weight; a word holds eight: n·k weights."),
+        Wrong(
+            "rounded",
+            _variant(lambda memory, work: round(max(memory, work))),
+            "That is rounded to whole microseconds. Return the number as it is.",
+        ),
         Wrong("milliseconds", _variant(lambda memory, work: max(memory, work) / 1e3), "Microseconds: seconds · 10^6."),
         Wrong("seconds", _variant(lambda memory, work: max(memory, work) / 1e6), "Seconds · 10^6 are microseconds."),
     ],
