@@ -66,6 +66,7 @@ claim = {
             -0.33: "That is the other end: the luckiest case.",
             1.32: "That is half the width. Add it to the drop.",
             3.49: "That is what was lost, without what was won. Asked is the upper end of the drop's interval.",
+            2.12: "That is `drop_high()`, with all 5 % on one side. Asked is the end of `interval(0.95)`.",
             2.35: "That is Tango's upper end, which comes later. Asked is the end of `interval(0.95)`.",
             1: "The margin that you would like is not what the data say.",
         }), "The upper end of drop ± 1.96 · √(b + c − (b − c)²/n) / n."),

@@ -43,6 +43,11 @@ def _count(base, other, share):
     return mean, high, flips * len(base)
 
 
+def _perplexity_like(base, other, share):
+    mean, high, flips = drift(base, other, share)
+    return math.exp(mean), high, flips
+
+
 def _over_tokens(base, other, share):
     p, q = base.double().log_softmax(0), other.double().log_softmax(0)
     kl = (p.exp() * (p - q)).sum(-1)
@@ -128,6 +133,8 @@ def drift(base, other, share):
               "Counted from 1 the place is share · tokens, rounded up. Python counts from 0: one less."),
         Wrong("softmax over the tokens", _over_tokens,
               "Your probabilities add up to 1 over the tokens. They do so over a token's choices: log_softmax(-1)."),
+        Wrong("e to the power of the mean", _perplexity_like,
+              "A perplexity is e to the power of a mean. KL is that mean itself: 0 where nothing changed."),
         Wrong("the median", _wrong(top=lambda k, share: k.median()), "That is the 50 % point, whatever `share` is."),
         Wrong("agreement", _wrong(flips=lambda f: 1 - f),
               "You counted the tokens that agree. Flips are the others."),

@@ -76,6 +76,8 @@ def items(margin, flips, alpha, power):
               "The sum of both z stands squared."),
         Wrong("squared one by one", _wrong(lambda m, f, a, p: (_z(1 - a) ** 2 + _z(p) ** 2) * f / m**2),
               "First add both z, then square: (a + b)² is more than a² + b²."),
+        Wrong("the flips in percent", _wrong(lambda m, f, a, p: 100 * (_z(1 - a) + _z(p)) ** 2 * f / m**2),
+              "margin and flips are shares already: 0.01 is one point. Divide neither by 100."),
         Wrong("rounded down", _down, "Rounded down, one item is missing."),
         Wrong("rounded to the nearest", _nearest, "To the nearest, an item may be missing: always up, math.ceil."),
         Wrong("z(1 − power)", _wrong(lambda m, f, a, p: (_z(1 - a) + _z(1 - p)) ** 2 * f / m**2),

@@ -57,6 +57,18 @@ def _parts(key):
     return key.split("_")
 
 
+def _named_by(name_of):
+    def answer(figures, limits):
+        shut = []
+        for key, limit in limits.items():
+            value = figures.get(name_of(key))
+            if value is None or not (value <= limit if key.endswith("_max") else value >= limit):
+                shut.append(key)
+        return shut
+
+    return answer
+
+
 def _looked_up(figures, limits):
     return judge({key.rsplit("_", 1)[0]: figures[key.rsplit("_", 1)[0]] for key in limits}, limits)
 
@@ -116,16 +128,6 @@ def _names(figures, limits):
     return [key.rsplit("_", 1)[0] for key in judge(figures, limits)]
 
 
-def _split_early(figures, limits):
-    shut = []
-    for key, limit in limits.items():
-        name, side = key.split("_")[0], key.split("_")[-1]
-        value = figures.get(name)
-        if value is None or not (value <= limit if side == "max" else value >= limit):
-            shut.append(key)
-    return shut
-
-
 def _unmeasured(got, figures, limits):
     for key in limits:
         if key.rsplit("_", 1)[0] not in figures and key not in got:
@@ -165,6 +167,8 @@ def judge(figures, limits):
         Case("a figure of 0", {"kl": 0.0}, {"kl_max": 0.1}),
         Case("the larger limit first", {"top1": 0.2, "kl": 3.0}, {"top1_min": 0.9, "kl_max": 0.1}),
         Case("a name with max in it", {"max_context": 900.0}, {"max_context_min": 512}),
+        Case("a name that ends like a side", {"vram": 7.0}, {"vram_max": 8.0}),
+        Case("a name with _max in it", {"gap_max_ms": 30.0}, {"gap_max_ms_max": 50.0}),
         Case("no limits", {"accuracy": 0.5}, {}),
     ],
     properties=[
@@ -199,13 +203,30 @@ def judge(figures, limits):
               "All limits must hold. A small file does not make up for errors."),
         Wrong("the ones that hold", _open_ones, "You return the limits that hold. Asked are the others."),
         Wrong("names without the side", _names, "The keys are asked, _min or _max included: a figure may have both."),
-        Wrong("split at the first _", _split_early,
+        Wrong("split at the first _", _named_by(lambda key: key.split("_")[0]),
               'vram_gib_max is the figure "vram_gib" and the side "max": split at the last _.'),
         Wrong(
             "every figure taken for measured",
             _looked_up,
             "`figures[name]` ends with a KeyError where nobody measured. `figures.get(name)` gives None, which holds "
             "no limit.",
+        ),
+        Wrong(
+            "letters stripped",
+            _named_by(lambda key: key.strip("_min").strip("_max")),
+            '`key.strip("_max")` takes the letters _, m, a and x off both ends: of accuracy it leaves ccuracy. '
+            'key.rsplit("_", 1) takes off the side.',
+        ),
+        Wrong(
+            "letters stripped at the right",
+            _named_by(lambda key: key.rstrip("_min") if key.endswith("_min") else key.rstrip("_max")),
+            '`key.rstrip("_max")` takes off every letter _, m, a and x at the end: of vram_max it leaves vr. '
+            'key.rsplit("_", 1) takes off the side.',
+        ),
+        Wrong(
+            "every _max taken out",
+            _named_by(lambda key: key.replace("_min", "").replace("_max", "")),
+            'A name may have _max in it: gap_max_ms. Take off the last part only: key.rsplit("_", 1).',
         ),
         Wrong(
             "split at every _",

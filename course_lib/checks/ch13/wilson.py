@@ -33,6 +33,18 @@ def _share(right, n, z):
     return centre - half, centre + half
 
 
+def _share_under_root(right, n, z):
+    centre, p = (right + z * z / 2) / (n + z * z), right / n
+    half = z / (n + z * z) * math.sqrt(p * (1 - p) / n + z * z / 4)
+    return centre - half, centre + half
+
+
+def _divided_by_n(right, n, z):
+    centre = (right + z * z / 2) / (n + z * z)
+    half = z / n * math.sqrt(right * (n - right) / n + z * z / 4)
+    return centre - half, centre + half
+
+
 def _wald_around(right, n, z):
     centre, share = (right + z * z / 2) / (n + z * z), right / n
     half = z * math.sqrt(share * (1 - share) / n)
@@ -127,6 +139,9 @@ def wilson(right, n, z):
               "Cutting the ends off hides the fault. At 40 of 40 your interval still has no width."),
         Wrong("the share in place of right", _share,
               "Wilson's formula here is written with `right` items, not with their share right / n."),
+        Wrong("the share under the root", _share_under_root,
+              "right · (n − right) / n counts items. With shares it would be share · (1 − share) · n."),
+        Wrong("width over n", _divided_by_n, "The width is divided by n + z², as the centre is."),
         Wrong("half of the whole", _half_of_all,
               "(right + z²)/2 halves right as well. Only z² is halved: right + z²/2."),
         Wrong("the centre stayed", _same_centre,
