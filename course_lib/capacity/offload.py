@@ -29,6 +29,7 @@ class Needs:
     output     of the output norm and head; a tied model keeps a second copy of its embedding here
     embedding  of the input embedding, which stays in RAM
     compute    of a GPU's buffer for intermediate results
+    caps       tokens from which each layer's cache no longer grows; inf for all where left out
     """
 
     layers: tuple[float, ...]
@@ -36,12 +37,18 @@ class Needs:
     output: float = 0
     embedding: float = 0
     compute: float = 0
+    caps: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         layers = tuple(self.layers)
         kv = tuple(self.kv) or (0,) * len(layers)
-        if not layers or len(kv) != len(layers):
-            raise ValueError(f"layers must be one or more sizes, and kv as many; got {len(layers)} and {len(kv)}")
+        caps = tuple(self.caps) or (math.inf,) * len(layers)
+        for name, found in (("kv", kv), ("caps", caps)):
+            if not layers or len(found) != len(layers):
+                raise ValueError(f"layers must be one or more sizes, and {name} as many; got {len(layers)} and"
+                                 f" {len(found)}")  # fmt: skip
+        if wrong := [cap for cap in caps if not cap > 0]:
+            raise ValueError(f"caps must be tokens above 0, got {wrong[0]!r}")
         for name, sizes in (("layers", layers), ("kv", kv), ("output", [self.output]), ("embedding", [self.embedding]),
                             ("compute", [self.compute])):  # fmt: skip
             wrong = [size for size in sizes if not 0 <= size < math.inf]
@@ -49,6 +56,7 @@ class Needs:
                 raise ValueError(f"{name} must be bytes from 0 up, got {wrong[0]!r}")
         object.__setattr__(self, "layers", layers)
         object.__setattr__(self, "kv", kv)
+        object.__setattr__(self, "caps", caps)
 
     @property
     def slots(self) -> tuple[float, ...]:
@@ -166,22 +174,28 @@ def advice(found: Plan, context: int = 0, kv_bits: float = 16) -> str:
 
 def _remedies(found: Plan, context: int, kv_bits: float) -> list[str]:
     """What to change so that everything lies on the GPUs, each enough by itself; tried, not estimated."""
-    steps = context // 256
-    tokens = 256 * (bisect.bisect_left(range(1, steps), True, key=lambda n: not _whole(found, kv=n / steps)))
+    steps, caps = context // 256, found.needs.caps
+
+    def kept(n: int) -> list[float]:
+        """The share of its cache that each layer has at n steps of context: all of it once that no longer grows."""
+        return [min(n * 256, cap) / min(steps * 256, cap) for cap in caps]
+
+    tokens = 256 * (bisect.bisect_left(range(1, steps), True, key=lambda n: not _whole(found, kept(n))))
     enough = [f"a context of {tokens:,}"] if 0 < tokens < context else []
     if any(found.needs.kv):
         types = [(b, name) for b, name in ((8.5, "q8_0"), (4.5, "q4_0")) if b < kv_bits]
-        enough += [f"a cache of {b:g} bits ({name})" for b, name in types if _whole(found, kv=b / kv_bits)][:1]
+        fit = [(b, name) for b, name in types if _whole(found, [b / kv_bits] * len(caps))]
+        enough += [f"a cache of {b:g} bits ({name})" for b, name in fit][:1]
     less = next((percent for percent in range(1, 76) if _whole(found, weights=1 - percent / 100)), None)
     return enough + ([f"weights {less} % smaller"] if less else [])
 
 
-def _whole(found: Plan, kv: float = 1.0, weights: float = 1.0) -> bool:
-    """Whether all slots would find a place if cache and weights were so many times as large."""
+def _whole(found: Plan, kv: Sequence[float] = (), weights: float = 1.0) -> bool:
+    """Whether all slots would find a place if each layer's cache, and all weights, were so many times as large."""
     needs = replace(
         found.needs,
         layers=tuple(weights * n for n in found.needs.layers),
-        kv=tuple(kv * n for n in found.needs.kv),
+        kv=tuple(share * n for share, n in zip(kv or [1.0] * len(found.needs.kv), found.needs.kv, strict=True)),
         output=weights * found.needs.output,
     )
     return plan(needs, [share.memory for share in found.shares], found.shares[0].margin).whole

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 
 from course_lib.artifacts.gguf import GGUFError, read
@@ -37,6 +38,8 @@ def table(found: Plan) -> str:
 def options(found: Plan, context: int, kv_bits: int) -> str:
     """llama.cpp's options for the plan."""
     said = f"-c {context} -ngl {found.ngl}"
+    if min(found.needs.caps) < math.inf:
+        said += " -np 1"  # each sequence more has a window of its own
     if len(found.shares) > 1 and found.ngl:
         said += f" --tensor-split {','.join(map(str, found.tensor_split))}"
     cache = CACHE_TYPES[kv_bits][0]

@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from course_lib.artifacts.gguf import GGUFFile
 from course_lib.artifacts.gguf.mixes import Model, size_of, tensor_type
 from course_lib.capacity.offload import Needs
+from course_lib.kvcache.layers import layers as kv_layers
 
 CACHE_TYPES = {16: ("f16", 16), 8: ("q8_0", 8.5), 4: ("q4_0", 4.5)}  # --kv-bits: llama.cpp's name, stored bits
 CONTEXT_STEP = 256  # llama.cpp rounds a context up to a multiple of this
 BATCH = 512  # tokens that llama.cpp works on at once: its default -ub
-_OTHER_ATTENTION = ("attention.kv_lora_rank", "attention.sliding_window", "ssm.state_size", "full_attention_interval")
+_OTHER_ATTENTION = ("attention.kv_lora_rank", "ssm.state_size", "full_attention_interval")
 
 
 def kv_layer_bytes(context: int, kv_heads: int, key: int, value: int, bits: float = 16) -> int:
@@ -31,23 +32,41 @@ def kv_layer_bytes(context: int, kv_heads: int, key: int, value: int, bits: floa
     return round(rows * kv_heads * (key + value) * bits / 8)
 
 
-def compute_bytes(vocabulary: int, hidden: int, ffn: int, context: int, used: int = 0) -> int:
+def window_cells(window: int, context: int, sequences: int = 1) -> int:
+    """Tokens that llama.cpp keeps in a layer with a window: one window a sequence and a batch, at most the context.
+
+        min(context, window · sequences + 512), rounded up to a multiple of 256
+
+    llama_kv_cache_iswa in llama.cpp's src/llama-kv-cache-iswa.cpp, without --swa-full.
+
+    >>> window_cells(1024, 8192), window_cells(1024, 8192, sequences=4), window_cells(4096, 2048)
+    (1536, 4608, 2048)
+    """
+    for name, n in (("window", window), ("context", context), ("sequences", sequences)):
+        if not isinstance(n, int) or isinstance(n, bool) or n < 1:
+            raise ValueError(f"{name} must be a whole number from 1 up, got {n!r}")
+    rows = -(-context // CONTEXT_STEP) * CONTEXT_STEP
+    return -(-min(rows, window * sequences + BATCH) // CONTEXT_STEP) * CONTEXT_STEP
+
+
+def compute_bytes(vocabulary: int, hidden: int, ffn: int, context: int, used: int = 0, cells: int = 0) -> int:
     """Bytes of a GPU's compute buffer, at most, with batch = 512 or the context where that is shorter.
 
-        4 · batch · (max(vocabulary, wide) + 6 · hidden) + 2 · batch · context
+        4 · batch · (max(vocabulary, wide) + 6 · hidden) + 2 · batch · (context + cells)
 
-    Logits or the wide tensors of an MLP, the residual stream and what stands beside it, and a 16-bit mask; with flash
+    Logits or the wide tensors of an MLP, the residual stream and what stands beside it, and 16-bit masks, of which
+    layers with a window have one of their own, as long as their cache (`window_cells`; 0 without windows); with flash
     attention, as is llama.cpp's default. wide is 3 · ffn; where a token goes to `used` experts of such an ffn,
     used · max(3 · ffn, 2 · hidden). Fitted to the buffer sizes that it reports; tests hold it against them.
     """
     rows = -(-context // CONTEXT_STEP) * CONTEXT_STEP
     batch = min(BATCH, context)
     wide = used * max(3 * ffn, 2 * hidden) if used else 3 * ffn
-    return 4 * batch * (max(vocabulary, wide) + 6 * hidden) + 2 * batch * rows
+    return 4 * batch * (max(vocabulary, wide) + 6 * hidden) + 2 * batch * (rows + cells)
 
 
 def needs_of_file(file: GGUFFile, context: int, kv_bits: float = 16) -> Needs:
-    """Needs of an opened GGUF file at a context length; ValueError names what the planner cannot place."""
+    """Needs of an opened GGUF file for one sequence of `context` tokens; ValueError names what cannot be placed."""
     keys = file.metadata
     arch = keys.get("general.architecture")
     other = [key for key in _OTHER_ATTENTION if keys.get(f"{arch}.{key}")]
@@ -63,19 +82,21 @@ def needs_of_file(file: GGUFFile, context: int, kv_bits: float = 16) -> Needs:
     if keys.get(f"{arch}.expert_count"):
         used = _whole(keys, f"{arch}.expert_used_count")
         ffn = f"{arch}.expert_feed_forward_length" if f"{arch}.expert_feed_forward_length" in keys else ffn
+    caps, heads = _caps(_windows(keys, arch, layers), context), _kv_heads(keys, arch, layers)
     return Needs(
         layers=tuple(sizes[str(n)] for n in range(layers)),
-        kv=tuple(kv_layer_bytes(context, heads, *width, kv_bits) for heads in _kv_heads(keys, arch, layers)),
+        kv=_kv(caps, heads, width, context, kv_bits),
         output=sizes.get("output_norm", 0) + sizes.get("output", embedding),  # tied: a second copy of the embedding
         embedding=embedding,
-        compute=compute_bytes(vocabulary, hidden, _whole(keys, ffn), context, used),
+        compute=compute_bytes(vocabulary, hidden, _whole(keys, ffn), context, used, _cells(caps, context)),
+        caps=caps,
     )
 
 
-def needs_of_config(config: Mapping, mix: str, context: int, kv_bits: float = 16) -> Needs:
+def needs_of_config(config: Mapping, mix: str, context: int, kv_bits: float = 16, sequences: int = 1) -> Needs:
     """Needs of a config as a GGUF file of this mix would have them, before any file is made.
 
-    ValueError for a model with windows (Gemma 2 and 3), whose cache is not counted here.
+    context counts the tokens of all sequences; ValueError for a model that no GGUF file is written of.
     """
     from course_lib.artifacts.gguf import experts
     from course_lib.artifacts.gguf.architectures import ARCHITECTURES, OF_MODEL_TYPE, gguf_name
@@ -83,23 +104,57 @@ def needs_of_config(config: Mapping, mix: str, context: int, kv_bits: float = 16
 
     found = experts.parted({name: (shape, None) for name, shape in parameter_shapes(config).items()})
     architecture = ARCHITECTURES[OF_MODEL_TYPE[config.get("model_type", "llama")]]
-    if architecture.windows:
-        raise ValueError(f"the planner counts plain attention only, and a {architecture.name} has windows")
     shapes = {gguf_name(name, architecture): shape for name, (shape, _) in found.items()}
-    heads = config["num_attention_heads"]
+    heads, hidden, vocabulary = (config[key] for key in ("num_attention_heads", "hidden_size", "vocab_size"))
     kv_heads, layers = config.get("num_key_value_heads") or heads, config["num_hidden_layers"]
     of_experts = shapes.get("blk.0.ffn_up_exps.weight", (0, config["intermediate_size"]))
     model = Model(layers, heads // kv_heads, "output.weight" not in shapes, False, architecture.name, of_experts[0])
     sizes = _by_place({name: _stored(shape, tensor_type(name, shape, mix, model)) for name, shape in shapes.items()})
-    width = config.get("head_dim") or config["hidden_size"] // heads
+    width = config.get("head_dim") or hidden // heads
     used = config["num_experts_per_tok"] if of_experts[0] else 0
+    windows = [layer.cap for layer in kv_layers(config)] if architecture.windows else [None] * layers
+    caps = _caps(windows, context, sequences)
     return Needs(
         layers=tuple(sizes[str(n)] for n in range(layers)),
-        kv=(kv_layer_bytes(context, kv_heads, width, width, kv_bits),) * layers,
+        kv=_kv(caps, [kv_heads] * layers, (width, width), context, kv_bits),
         output=sizes["output_norm"] + sizes.get("output", sizes["token_embd"]),
         embedding=sizes["token_embd"],
-        compute=compute_bytes(config["vocab_size"], config["hidden_size"], of_experts[1], context, used),
+        compute=compute_bytes(vocabulary, hidden, of_experts[1], context, used, _cells(caps, context)),
+        caps=caps,
     )
+
+
+def _windows(keys: Mapping, arch: str, layers: int) -> list[int | None]:
+    """The window of each layer, None where it has none; ValueError where it is not known which layers have one."""
+    from course_lib.artifacts.gguf.architectures import ARCHITECTURES
+    from course_lib.artifacts.gguf.attention import WINDOW, windows
+
+    known = ARCHITECTURES.get(arch)
+    if known is not None and known.windows:
+        found = windows(keys, known, layers)
+        return [found["sliding_window"] if kind == WINDOW else None for kind in found["layer_types"]]
+    if keys.get(f"{arch}.attention.sliding_window") and arch != "phi3":  # of a phi3 llama.cpp puts the window aside
+        raise ValueError(f"the planner does not know which layers have a window, and this file has"
+                         f" {arch}.attention.sliding_window")  # fmt: skip
+    return [None] * layers
+
+
+def _caps(windows: list[int | None], context: int, sequences: int = 1) -> tuple[float, ...]:
+    """Tokens from which each layer's cache no longer grows."""
+    whole = [None if w is None else max(context, w * sequences + BATCH) for w in windows]
+    return tuple(math.inf if w is None else window_cells(w, n, sequences) for w, n in zip(windows, whole, strict=True))
+
+
+def _kv(caps: tuple[float, ...], heads: list[int], width: tuple[int, int], context: int, bits: float) -> tuple:
+    """Bytes of each layer's cache."""
+    kept = [context if cap == math.inf else min(context, int(cap)) for cap in caps]
+    return tuple(kv_layer_bytes(tokens, n, *width, bits) for tokens, n in zip(kept, heads, strict=True))
+
+
+def _cells(caps: tuple[float, ...], context: int) -> int:
+    """Tokens of the longest cache of a layer with a window; 0 where there is none."""
+    rows = -(-context // CONTEXT_STEP) * CONTEXT_STEP
+    return max((min(rows, int(cap)) for cap in caps if cap < math.inf), default=0)
 
 
 def _by_place(sizes: Mapping[str, int]) -> dict[str, int]:

@@ -88,10 +88,10 @@ def parameters(keys: Mapping, architecture: Architecture, config: Mapping) -> di
         if type(value) is not float or not (needed and 0 < value < math.inf or not needed and 0 <= value < math.inf):
             raise GGUFError(f"{name}.{cap} must be a positive float, got {value!r:.60}")
         found[cap] = value or None
-    return found | _layers(keys, architecture, layers)
+    return found | windows(keys, architecture, layers)
 
 
-def _layers(keys: Mapping, architecture: Architecture, layers: int) -> dict:
+def windows(keys: Mapping, architecture: Architecture, layers: int) -> dict:
     """sliding_window and layer_types. A pattern is a list of flags, or a number as in `usual`."""
     name = f"{architecture.name}.attention"
     window = keys.get(f"{name}.sliding_window", _WINDOW if not architecture.local else 0)

@@ -71,7 +71,7 @@ def _offloaded(p: Plan) -> list[str]:
     if not isinstance(p.fmt, str):
         return []
     try:
-        needs = needs_of_config(dict(p.config), p.fmt, p.context * p.batch, p.kv_bits)
+        needs = needs_of_config(dict(p.config), p.fmt, p.context * p.batch, p.kv_bits, p.batch)
     except ValueError:
         return []
     found = offload.plan(needs, [p.on] * p.gpus)

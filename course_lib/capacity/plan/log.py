@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from course_lib.capacity.bytes import GIB
-from course_lib.capacity.offload_file import compute_bytes
+from course_lib.capacity.offload_file import compute_bytes, window_cells
 from course_lib.capacity.plan.figures import size
 from course_lib.capacity.plan.memory import Plan
 from course_lib.capacity.plan.tensors import tied
@@ -34,7 +34,9 @@ VLLM = {  # what: patterns, the first that matches counts
     "tokens": (r"GPU KV cache size: ([\d,]+) tokens",),
 }  # fmt: skip
 BUFFER = re.compile(rf"\b(?!output )([A-Za-z]\w*) +(model |KV |compute |)buffer size *= *{NUMBER} MiB")
-N_CTX = re.compile(r"\bn_ctx *= *(\d+)")
+PART = re.compile(r"creating +(non-SWA|SWA) KV cache")  # layers with a window have a cache, and lines, of their own
+N_CTX, N_SEQ = re.compile(r"\bn_ctx *= *(\d+)"), re.compile(r"\bn_seq_max *= *(\d+)")
+UNIFIED = re.compile(r"\bkv_unified *= *true")
 FILE_SIZE = re.compile(rf"(?:file|model) size *= *{NUMBER} GiB")
 
 
@@ -151,11 +153,7 @@ def rotary_bytes(p: Plan) -> int:
 
 
 def _llama_cpp(p: Plan, log: str) -> Iterator[Finding]:
-    buffers: dict[str, dict[str, float]] = {}
-    for name, kind, mib in BUFFER.findall(log):
-        kind = kind.strip() or "model"  # llama.cpp before December 2024 left the word out
-        buffers.setdefault(kind, {})[name] = float(mib) * 2**20  # a repeated line counts once
-    half = 0.005 * 2**20
+    buffers, half = _buffers(log), 0.005 * 2**20
     if "model" in buffers:
         copy = _embedding(p) if tied(p.config) and len(buffers["model"]) > 1 else 0
         yield Finding("weights in all buffers", sum(buffers["model"].values()), p.weights.value + copy,
@@ -166,14 +164,49 @@ def _llama_cpp(p: Plan, log: str) -> Iterator[Finding]:
     context = N_CTX.search(log)
     if "KV" in buffers:
         tokens = int(context[1]) if context else p.context * p.batch
-        yield Finding(f"cache of {tokens:,} tokens", sum(buffers["KV"].values()), float(p.kv_of(tokens, 1)),
+        yield Finding(f"cache of {tokens:,} tokens", sum(buffers["KV"].values()), _cache(p, log, tokens),
                       half=half * len(buffers["KV"]), note="n_ctx counts the tokens of all sequences.")  # fmt: skip
     gpu = [n for name, n in buffers.get("compute", {}).items() if not name.startswith("CPU") and "Host" not in name]
     if gpu:
-        hidden, wide, vocab = p.widths
         tokens = int(context[1]) if context else p.context
-        yield Finding("compute buffer", max(gpu), compute_bytes(vocab, hidden, wide, tokens), half=half,
+        yield Finding("compute buffer", max(gpu), _compute(p, tokens), half=half,
                       note="Planned for 512 tokens at once and flash attention; without it there is more.")  # fmt: skip
+
+
+def _buffers(log: str) -> dict[str, dict[str, float]]:
+    """Kind of buffer -> where it lies -> bytes; a repeated line counts once."""
+    found: dict[str, dict[str, float]] = {}
+    windows = False
+    for line in log.splitlines():
+        if said := PART.search(line):
+            windows = said[1] == "SWA"
+        for name, kind, mib in BUFFER.findall(line):
+            kind = kind.strip() or "model"  # llama.cpp before December 2024 left the word out
+            place = f"{name} of windows" if kind == "KV" and windows else name
+            found.setdefault(kind, {})[place] = float(mib) * 2**20
+    return found
+
+
+def _cache(p: Plan, log: str, tokens: int) -> float:
+    """Bytes of a cache of so many tokens; a layer with a window keeps a batch beside it (`window_cells`)."""
+    if all(layer.cap is None for layer in p.kv_layers):
+        return float(p.kv_of(tokens, 1))
+    said = N_SEQ.search(log)
+    sequences = max(1, int(said[1])) if said else 1
+    together, apart = (sequences, 1) if UNIFIED.search(log) else (1, sequences)
+    each = tokens // apart
+    kept = [each if layer.cap is None else window_cells(layer.cap, each, together) for layer in p.kv_layers]
+    numbers = sum(n * layer.elements for n, layer in zip(kept, p.kv_layers, strict=True))
+    return apart * numbers * p.kv_bits / 8
+
+
+def _compute(p: Plan, tokens: int) -> int:
+    """llama.cpp's compute buffer, of a mixture by what a token meets of its experts."""
+    hidden, wide, vocab = p.widths
+    experts = [part for part, _ in p.parts if part.role == "experts" and part.name.endswith("up_proj.weight")]
+    ffn, used = (experts[0].shape[0], experts[0].used) if experts else (wide, 0)
+    cells = [window_cells(layer.cap, tokens) for layer in p.kv_layers if layer.cap is not None]
+    return compute_bytes(vocab, hidden, ffn, tokens, used, max(cells, default=0))
 
 
 def _embedding(p: Plan) -> float:
