@@ -71,7 +71,7 @@ class Runner:
                 kind = "returns the wrong kind of result" if self.exercise.takes_function else "is of the wrong kind"
                 size = isinstance(err, compare.OtherSize)
                 what = f"{'returns a list of another length' if size and type(got) is list else kind}: {err}"
-                answer = dict(got=outcome.value, has_answer=True, only_size=size)
+                answer = dict(got=outcome.value, expected=expected, has_answer=True, only_size=size)
         subject = "Your function" if self.exercise.takes_function else "Your answer"
         raise Failed(Failure(f"{subject} {what}.", name, self.inputs(args, kwargs), **answer))
 

@@ -24,9 +24,11 @@ import torch
 
 from course_lib.checks import Case, Exercise, Property, Wrong, equals_reference
 from course_lib.checks.run import time_limit_s
+from course_lib.grading import forms
 
 SECONDS = 10.0  # for one question; nbgrader's own limit is 30 s a cell, visible half included
 STUB = "raise NotImplementedError()"
+PRINT = "print(…) shows a value, only return hands it on."
 
 
 @dataclass(frozen=True)
@@ -135,9 +137,13 @@ def scorer(build: Callable[[int], Sequence[Exercise]], seed: int) -> Callable[..
         exercise = {exercise.name: exercise for exercise in cached(chosen, **values)}[name]
         result = exercise.judge(answer, min(SECONDS, time_limit_s()))
         if result.message:  # nothing was run
-            print(result.message.split(": write check.")[0])  # a graded question has no check line
+            said = result.message.split(": write check.")[0]  # a graded question has no check line
+            print(f"{said} {PRINT}" if "nothing (None)" in said else said)
             return 0.0
         points = sum(_earned(p, v) for p, v in zip(exercise.properties, result.verdicts, strict=False))
+        form = _form(result)
+        if form and not result.mistake:
+            print(form)
         if result.diagnosis:
             print(result.diagnosis)
         return float(points)
@@ -151,6 +157,21 @@ def _earned(prop: Property, verdict) -> float:
         return prop.points
     print(f"lost {prop.points:g}: {prop.name} ({_reason(verdict)}). {prop.why}".rstrip())
     return 0.0
+
+
+def _form(result) -> str:
+    """What is wrong with the form of a result, as a named mistake; "" where none of the properties failed by it."""
+    for verdict in result.verdicts:
+        failure = verdict.failure
+        if failure is None or failure.shows_values:
+            continue
+        told = forms.difference(failure.got, failure.expected) if failure.has_answer else ""
+        if not failure.has_answer and failure.message.startswith("Your function returns the wrong kind of result"):
+            told = "the result is something other than tensors, numbers, strings, lists, tuples and dicts"
+        if told:
+            stop = "" if told.endswith("?") else "."
+            return f"Likely mistake: the form of the result. {told[0].upper()}{told[1:]}{stop}"
+    return ""
 
 
 def _reason(verdict) -> str:

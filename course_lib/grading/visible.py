@@ -13,6 +13,7 @@ import torch
 from course_lib.checks import compare, plain
 from course_lib.checks.limit import TimeUp, now
 from course_lib.checks.run import sentence, time_limit_s
+from course_lib.grading import forms
 
 SECONDS = 5.0  # for one check; the first one that takes longer is the last one that runs
 LENT = 100_000  # numbers in a tensor of which a check keeps a copy
@@ -135,8 +136,10 @@ def same(got, want, atol: float = 0.0, rtol: float = 0.0, ulps: float = 0.0) -> 
     """
     try:
         fitted = compare.fit(plain.plain(got), want)
-    except (compare.Mismatch, plain.Unreadable) as error:
-        raise AssertionError(str(error)) from None
+    except compare.Mismatch as error:
+        raise AssertionError(f"{error}: {forms.RETURN}" if got is None else str(error)) from None
+    except plain.Unreadable as error:
+        raise AssertionError(f"expected {compare.wanted(want)}, got {error}") from None
     said = compare.difference(fitted, want, compare.Tolerance(atol, rtol, ulps))
     if said:
         raise AssertionError(said)
@@ -150,7 +153,7 @@ def _reason(error: BaseException) -> str:
         return "stopped, it took too long"
     if isinstance(error, AssertionError):
         return str(error).split("\n")[0] or f"this should be true: {_line(error)}"
-    return f"your function {sentence(error)}"
+    return forms.unusable(error) or f"your function {sentence(error)}"
 
 
 def _line(error: BaseException) -> str:
