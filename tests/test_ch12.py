@@ -57,6 +57,17 @@ def test_the_interpreter_s_error_is_the_inner_one_with_the_learner_s_line():
     assert "of the cell: total += tl.sum(tl.load(x + row * k + column), axis=0)" in said
 
 
+@pytest.mark.parametrize(
+    "changes, helps",
+    [
+        ([("tl.load(x + row * k + column, mask=column < k, other=0.0)", "x[row, column]")], "a kernel gets addresses"),
+        ([("tl.arange(0, B)", "tl.arange(0, k)")], "a tile's size is fixed"),
+    ],
+)
+def test_what_numpy_would_do_in_a_kernel_is_answered(changes, helps):
+    assert f"What helps: {helps}" in row_sum.judge(from_cell(row_sum, *changes)).first.failure.message
+
+
 def test_a_function_without_the_decorator_is_told_so():
     scope = {"triton": None, "tl": None}
     exec(row_sum.reference_source().replace("@triton.jit", "").replace("B: tl.constexpr", "B"), scope)

@@ -1,5 +1,6 @@
 """What a check says of two mistakes at once, of a result that lacks little, and of errors that are met every day."""
 
+import hashlib
 import math
 
 import numpy as np
@@ -239,6 +240,9 @@ RAISED = {
     "of the stub is still there": lambda: torch.cat([W, ...]),
     "`import math`": lambda: eval("math.pi", {}),
     "`import numpy as np`": lambda: eval("np.pi", {}),
+    "`from statistics import NormalDist`": lambda: eval("NormalDist()", {}),
+    "for one number there is `math`": lambda: torch.sqrt(2.0),
+    "a hash is of bytes": lambda: hashlib.sha256("ada"),
 }
 
 

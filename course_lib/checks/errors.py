@@ -55,9 +55,26 @@ _KNOWN = (
         r"mean\(\): could not infer output dtype|only support floating point and complex",
         "a mean of whole numbers need not be one: `.float()` first",
     ),
+    (
+        r"argument 'input' \(position 1\) must be Tensor, not (float|int)",
+        "functions of torch take tensors; for one number there is `math`",
+    ),
+    (r"Strings must be encoded before hashing", "a hash is of bytes, which `.encode()` makes of a string"),
+    (
+        r"unsupported tensor index",
+        "a kernel gets addresses, no arrays: `tl.load(x + place)` reads, `tl.store(y + place, value)` writes",
+    ),
+    (
+        r"arange's arguments must be of type tl.constexpr",
+        "a tile's size is fixed when the kernel is compiled: keep it, and mask the lanes beyond the end",
+    ),
     (r"ellipsis", "a `...` of the stub is still there"),
 )
-_IMPORTS = {"np": "import numpy as np", "F": "import torch.nn.functional as F"}
+_IMPORTS = {
+    "np": "import numpy as np",
+    "F": "import torch.nn.functional as F",
+    "NormalDist": "from statistics import NormalDist",
+}
 _MODULES = ("math", "torch", "numpy", "struct", "hashlib", "random", "itertools", "statistics", "functools")
 
 
