@@ -141,7 +141,9 @@ def test_a_mixture_of_experts_is_refused_in_a_sentence():
 
 
 def test_the_guide_s_four_rows():
-    lines = printed(cell("guide")).splitlines()
+    printed_lines = printed(cell("guide")).splitlines()
+    lines, reasons = printed_lines[::2], printed_lines[1::2]
+    assert len(reasons) == 4 and all(why.startswith("    ") and why.endswith(".") for why in reasons)
     assert [line.split()[-1] for line in lines] == ["vLLM", "llama.cpp", "llama.cpp", "vLLM"]
     assert "AWQ or GPTQ" in lines[0] and "GGUF" in lines[1] and "GGUF" in lines[2] and "FP8" in lines[3]
 

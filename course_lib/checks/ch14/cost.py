@@ -74,6 +74,16 @@ def cost(dollars_per_hour, tokens_per_s, busy):
             "That is what a thousand tokens cost. Asked are a million.",
         ),
         Wrong(
+            "in percent",
+            _variant(lambda d, t, b: d / (t * 3600 * b / 100) * 1e6),
+            "busy is a share already, from 0 to 1.",
+        ),
+        Wrong(
+            "whole dollars",
+            _variant(lambda d, t, b: d * 1e6 // (t * 3600 * b)),
+            "// drops everything behind the point. Divide with /.",
+        ),
+        Wrong(
             "rounded to cents",
             _variant(lambda d, t, b: round(d / (t * 3600 * b) * 1e6, 2)),
             "Rounded, so that two artifacts that differ by less than a cent look alike. Round where you print it.",

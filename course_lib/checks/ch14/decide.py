@@ -24,6 +24,11 @@ def _usual(bad, enough):
     return "roll back" if bad else "promote" if enough else "wait"
 
 
+def _on_the_way(pairs, planned, may_lose, errors):
+    net = [sum(theirs - ours for ours, theirs in pairs[: k + 1]) for k in range(len(pairs))]
+    return _usual(errors or any(n > may_lose for n in net), len(pairs) >= planned)
+
+
 def _late(pairs, planned, may_lose, errors):
     return "wait" if len(pairs) < planned else decide(pairs, planned, may_lose, errors)
 
@@ -153,6 +158,22 @@ def decide(pairs, planned, may_lose, errors):
             "waits for all pairs in any case",
             _late,
             "What is decided already need not wait: roll back at once, however many pairs are still to come.",
+        ),
+        Wrong(
+            "asked of the past",
+            _on_the_way,
+            "You roll back if it ever stood worse than allowed. Replies come several at a time; what counts is the sum "
+            "of the pairs that are there now.",
+        ),
+        Wrong(
+            "a win taken for a loss",
+            _variant(lambda p, lost, won, n, m, e: _usual(e or abs(lost - won) > m, len(p) >= n)),
+            "abs makes a candidate that won much look like one that lost much. Net: lost − won.",
+        ),
+        Wrong(
+            "a share against a count",
+            _variant(lambda p, lost, won, n, m, e: _usual(e or (lost - won) / n > m, len(p) >= n)),
+            "may_lose is a number of replies. You compare it with a share of the plan.",
         ),
         Wrong(
             "rollback in one word",

@@ -37,6 +37,19 @@ def _tree(eight=8.0, four=4.5, cached=1.0, half=0.5, fp8_always=False, cache_fir
     return wrong
 
 
+def _machine_last(weights, cache, room, gpu, fp8):
+    found = first(weights, cache, room, True, fp8)
+    return "gguf" if found == "gguf, offloaded" and not gpu else found
+
+
+def _cache_shrinks(weights, cache, room, gpu, fp8):
+    if not gpu:
+        return "gguf"
+    if fp8 and (weights + cache) / 2 <= room:
+        return "fp8"
+    return "awq" if (weights + cache) * 4.5 / 16 <= room else "gguf, offloaded"
+
+
 def _smallest(weights, cache, room, gpu, fp8):
     if not gpu:
         return "gguf"
@@ -114,6 +127,33 @@ def first(weights, cache, room, gpu, fp8):
             "divided by 4.5",
             _tree(four=16 / 4.5),
             "4.5 bits are 4.5 / 16 of 16 bits: multiply by that. Divided by 4.5 a weight would have 3.6 bits.",
+        ),
+        Wrong(
+            "4.5 of 8",
+            _tree(four=9.0),
+            "weights are given at 16 bits. At 4.5 bits they take 4.5 / 16 of that, not 4.5 / 8.",
+        ),
+        Wrong(
+            "the machine asked last",
+            _machine_last,
+            "Without a GPU the other questions have no meaning: ask for it first.",
+        ),
+        Wrong(
+            "the cache shrinks with the weights",
+            _cache_shrinks,
+            'Weights of fewer bits leave the cache at 16 bits. Only "awq, fp8 cache" halves it.',
+        ),
+        Wrong(
+            "16 bits asked first",
+            lambda weights, cache, room, gpu, fp8: (
+                "bf16" if gpu and weights + cache <= room else first(weights, cache, room, gpu, fp8)
+            ),
+            "Where 16 bits fit nobody has to quantize, true. This tree is for who wants to: five answers, no bf16.",
+        ),
+        Wrong(
+            "in capitals",
+            lambda *given: first(*given).upper(),
+            "The right choice in another spelling. The docstring writes the names in small letters.",
         ),
         Wrong(
             "the smallest first",

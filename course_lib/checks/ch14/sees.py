@@ -128,6 +128,11 @@ def sees(user, share):
             "Eight hexadecimal digits are four bytes, a number below 2³²: nearly all users lie below share · 2⁶⁴.",
         ),
         Wrong(
+            "half of the numbers",
+            _variant(lambda user, share: _number(user) < share / 2),
+            "Eight bytes reach up to 2⁶⁴, and so must the limit at a share of 1.",
+        ),
+        Wrong(
             "share in percent",
             _variant(lambda user, share: _number(user) < share / 100),
             "share is a fraction already: at 1.0 everybody sees the candidate.",

@@ -216,6 +216,18 @@ def step(state, event, name=None):
             "A roll back takes the candidate away first. You looked only at the previous artifact.",
         ),
         Wrong(
+            "rollback in one word",
+            lambda state, event, name=None: dict(state) if event == "roll back" else step(state, event, name),
+            'Nothing happens at "roll back". It is written in two words.',
+        ),
+        Wrong(
+            "a canary forgets the way back",
+            lambda state, event, name=None: (
+                step(state, event, name) | ({"previous": None} if event == "canary" else {})
+            ),
+            "A new candidate changes nothing about what served before: previous stays.",
+        ),
+        Wrong(
             "nothing returned where nothing changes",
             _nothing_returned,
             "Some ways through your function have no return, and None is no state. Return the state as it is there.",
