@@ -142,6 +142,11 @@ def fold(embed, gain, reads, writes, R):
             "The gains stand in front of the reader, not behind the writer.",
         ),
         Wrong(
+            "gains in the writer, too",
+            _variant(w=lambda w, gain, R: R.T @ (w * gain[:, None])),
+            "The gains act on what is read. The writer adds to the stream itself, which never had them.",
+        ),
+        Wrong(
             "gains on the rows",
             lambda embed, gain, reads, writes, R: (embed @ R, (reads * gain[:, None]) @ R, R.T @ writes),
             "Rows of reads are what it puts out. The gains meet its columns: reads * gain, which broadcasts along "

@@ -1,6 +1,7 @@
 """ch15.off_by: by what factor are guesses off, and on which side?"""
 
 import math
+import statistics
 
 from course_lib.checks import Case, Exercise, Wrong, equals_reference, relation
 
@@ -17,6 +18,11 @@ def _variant(log=math.log2, base=2.0, ratio=lambda g, o: g / o, size=abs, bias=l
         return base ** typical([size(x) for x in logs]), bias(logs)
 
     return wrong
+
+
+def _medians(pairs):
+    logs = [math.log2(g / o) for g, o in pairs]
+    return 2 ** statistics.median(abs(x) for x in logs), statistics.median(logs)
 
 
 def _plain_ratio(pairs):
@@ -100,6 +106,7 @@ def off_by(pairs):
             _variant(log=math.log10, base=10.0),
             "A bias of 1 would mean ten times. Asked is log2, where it means twice.",
         ),
+        Wrong("medians", _medians, "Those are medians: half of the guesses could be wild. Asked are means."),
         Wrong(
             "outcome over guess",
             _variant(ratio=lambda g, o: o / g),
