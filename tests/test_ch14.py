@@ -162,7 +162,7 @@ def test_what_the_explorer_s_tasks_promise():
 
 def test_the_fluttering_of_one_check_is_seen(course_home):
     whose, *lines = printed(cell("health-after"), mine=mine).splitlines()
-    turns = [int(line.split("back ")[1].split()[0]) for line in lines]
+    turns = [int(line.split("turned ")[1].split()[0]) for line in lines]
     assert whose == "opinion is the course's"
     assert turns[0] > 10 * max(1, turns[1]) and turns[2] <= turns[1]
 
