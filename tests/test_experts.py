@@ -148,8 +148,11 @@ def test_what_cannot_be_taken_apart_or_written_is_refused_by_name(tmp_path):
         ValueError, match="layers.0.mlp.experts.gate_up_proj holds fused expert weights .* add 'experts'"
     ):
         quantize_model(model, INT4)
-    with pytest.raises(ValueError, match="experts that were taken apart cannot be written"):
-        artifacts.save(quantize_model(mixtral(), INT4), tmp_path / "out")
+    with pytest.raises(ValueError, match="layout 'mlx' has all experts of a layer in one tensor"):
+        scheme = Scheme.int(4, "full", 32, scale_dtype=torch.float16)
+        artifacts.save(quantize_model(mixtral(), scheme, skip=("lm_head", "down_proj")), tmp_path / "out", "mlx")
+    with pytest.raises(ValueError, match=r"experts\.0\.down_proj is not quantized and others of its layer are"):
+        artifacts.save(quantize_model(mixtral(), INT4, skip=("lm_head", r".*\.0\.down_proj")), tmp_path / "out")
     kept = quantize_model(mixtral(), INT4, skip=("lm_head", "experts"))
     assert not [name for name in kept.qtensors if "experts" in name]
 

@@ -255,8 +255,8 @@ def test_the_commands_take_a_mixture(tmp_path, capsys, kind):
     made_by = origin.origins(tmp_path / "s.gguf", str(folder))
     assert len(made_by) == 2 * (4 + 3 * experts.count(model.config)) + 1
     assert {one.name for one in made_by.values()} == {"ggml's quantizer, with an importance matrix or without"}
-    assert main(["quantize", str(folder), str(tmp_path / "out"), "--method", "rtn", "--group", "32"]) == 1
-    assert "--gguf writes Mixtral and Qwen3-MoE" in capsys.readouterr().err
+    assert main(["quantize", str(folder), str(tmp_path / "out"), "--layout", "mlx", "--method", "rtn"]) == 1
+    assert "layout 'mlx' has all experts of a layer in one tensor, which is not written" in capsys.readouterr().err
 
 
 def test_what_another_quantizer_rounded_can_be_written(written, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from course_lib.artifacts import experts
 from course_lib.artifacts.layout import Facts, Layout, claim, expect, finite, group_size, whole_words, words
 from course_lib.formats.packing import pack, unpack
 from course_lib.qtensor import QTensor
@@ -63,7 +64,7 @@ class Awq(Layout):
             "group_size": scheme.block[1],
             "zero_point": True,
             "version": "gemm",
-            "modules_to_not_convert": left,
+            "modules_to_not_convert": experts.together(left),
         }
 
     def facts(self, config: dict) -> Facts:

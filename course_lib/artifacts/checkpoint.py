@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")  # a mixture's keys in config.json
@@ -47,6 +48,18 @@ def _read(source: Path, kind, what: str):
 def is_mixture(config) -> bool:
     """Whether a transformers config says that there are experts."""
     return any((getattr(config, key, None) or 0) > 1 for key in EXPERTS)
+
+
+def weights(source, tied: bool = False) -> int:
+    """How many numbers the tensors of a checkpoint hold; a head that is tied to the embedding counts once."""
+    from safetensors import safe_open
+
+    names, found = files_of_tensors(source), 0
+    for file in sorted(set(names.values())):
+        with safe_open(file, "pt") as opened:
+            held = [name for name in opened.keys() if names[name] == file and not (tied and name == "lm_head.weight")]
+            found += sum(math.prod(opened.get_slice(name).get_shape()) for name in held)
+    return found
 
 
 def files_of_tensors(source) -> dict[str, Path]:

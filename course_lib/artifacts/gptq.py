@@ -7,6 +7,7 @@ import re
 import torch
 from torch import Tensor
 
+from course_lib.artifacts import experts
 from course_lib.artifacts.layout import Facts, Layout, claim, expect, finite, group_size, whole_words, words
 from course_lib.formats.packing import pack, unpack
 from course_lib.qtensor import QTensor
@@ -93,10 +94,13 @@ class Gptq(Layout):
             "pack_dtype": "int32",
             "lm_head": "lm_head" in qtensors,
         }
-        inside = [name for name in left if name != "lm_head"]
-        if inside:  # transformers and vLLM read the first of these, GPTQModel the second
+        inside = [name for name in experts.together(left) if name != "lm_head"]
+        mixture = any(".experts." in name for name in (*qtensors, *left))
+        if inside and not mixture:  # transformers and vLLM; of a mixture, vLLM reads the files' headers instead
             config["modules_in_block_to_quantize"] = [sorted(qtensors)]
-            config["dynamic"] = {f"-:^{re.escape(name)}$": {} for name in inside}
+        if inside:  # GPTQModel and vLLM
+            ends = {name: r"\b" if name.endswith(".experts") else "$" for name in inside}
+            config["dynamic"] = {f"-:^{re.escape(name)}{end}": {} for name, end in ends.items()}
         return config
 
     def facts(self, config: dict) -> Facts:

@@ -53,6 +53,7 @@ class Layout:
     marker       the tensor that tells a quantized linear: "<linear>.<marker>"
     keys         where config.json holds what `config` returns
     embeddings   whether embeddings may be quantized, too; `load` decodes them
+    experts      whether the experts of a mixture lie one by one
     bits, symmetric, scale_dtypes    what it can hold
 
     A layout defines pack, unpack, config and facts; `check` refuses what it cannot hold.
@@ -63,6 +64,7 @@ class Layout:
     marker = "qweight"
     keys: tuple[str, ...] = ("quantization_config",)
     embeddings = False
+    experts = True
     bits: tuple[int, ...]
     symmetric: tuple[bool | str, ...] = ("full", False)
     scale_dtypes: tuple[torch.dtype, ...] = (torch.float16,)

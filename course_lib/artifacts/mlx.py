@@ -43,6 +43,7 @@ class Mlx(Layout):
     marker = "scales"
     keys = ("quantization", "quantization_config")
     embeddings = True
+    experts = False  # mlx-lm has those of a layer in one tensor, switch_mlp
     bits = affine.BITS
     symmetric = ("full", False, True)
     scale_dtypes = (torch.float16, torch.bfloat16)

@@ -22,11 +22,12 @@ from course_lib.formats import ggml
 from course_lib.scheme import Scheme
 
 METHODS = ("gptq", "awq", "autoround", "rtn")
-OPTIONS_OF = {"act_order": "gptq", "duo": "awq", "iters": "autoround"}
+OPTIONS_OF = {"act_order": "gptq", "all_experts": "gptq", "duo": "awq", "iters": "autoround"}
+LEAST = 0.005  # of the calibration's tokens: an expert that hears less is rounded to nearest, as GPTQModel 7.6 does
 CHECKPOINT_ONLY = ("method", "bits", "group", "layout", "asymmetric", *OPTIONS_OF)
 DEFAULTS = {
     "method": "gptq", "bits": 4, "group": 64, "layout": "gptq", "samples": SAMPLES, "length": LENGTH, "iters": 200,
-    "asymmetric": False, "act_order": False, "duo": False,
+    "asymmetric": False, "act_order": False, "all_experts": False, "duo": False,
 }  # fmt: skip
 WHY_NOT = {
     "hqq": ', whose zero points are real numbers: of the layouts "mlx" alone holds them, as biases, and'
@@ -56,6 +57,8 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--samples", type=int, help=f"windows of calibration text (default: {SAMPLES})")
     result.add_argument("--length", type=int, help=f"tokens in a window (default: {LENGTH})")
     result.add_argument("--act-order", action="store_true", default=None, help="gptq: the most active columns first")
+    everybody = "gptq, mixtures: each expert is calibrated on all tokens, not on its own"
+    result.add_argument("--all-experts", action="store_true", default=None, help=everybody)
     result.add_argument("--duo", action="store_true", default=None, help="awq: scale by weights too")
     result.add_argument("--iters", type=int, help=f"autoround: steps of descent a block (default: {DEFAULTS['iters']})")
     gguf = result.add_argument_group("GGUF, instead of --method, --bits, --group and --layout")
@@ -115,27 +118,45 @@ def quantize(args) -> str:
     began, out, scheme = time.perf_counter(), Path(args.out), scheme_of(args)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"OUT must be a new or empty directory, got {args.out!r}, which holds files")
-    source = models.BUNDLED if args.model == "bundled" else Path(args.model)
-    chosen = {"gptq": {"act_order": args.act_order}, "awq": {"duo": args.duo}, "autoround": {"iters": args.iters}}
-    chosen = chosen.get(args.method, {})
+    source, few = models.BUNDLED if args.model == "bundled" else Path(args.model), {}
     if (source / "config.json").is_file():
         config, tokenizer = checkpoint.check(source)
-        if checkpoint.is_mixture(config):
-            raise ValueError(
-                f"{args.model!r} is a mixture of experts, which no layout here holds: --gguf writes"
-                " Mixtral and Qwen3-MoE; calibrate.quantize_model rounds each expert by itself"
-            )
-        batches = _batches(args, config, tokenizer)
+        chosen, batches = _chosen(args, config), _batches(args, config, tokenizer)
+        weights = checkpoint.weights(source, config.tie_word_embeddings)
         out.parent.mkdir(parents=True, exist_ok=True)
-        stream(source, out, scheme, args.method, batches, args.layout, tokenizer=tokenizer, **chosen)
+        stream(source, out, scheme, args.method, batches, args.layout, tokenizer=tokenizer, few=few, **chosen)
     else:
         model, tokenizer = models.load(args.model)
-        result = quantize_model(model, scheme, args.method, _batches(args, model.config, tokenizer), **chosen)
+        chosen, batches = _chosen(args, model.config), _batches(args, model.config, tokenizer)
+        weights = sum(p.numel() for p in model.parameters())
+        result = quantize_model(model, scheme, args.method, batches, **chosen)
         out.parent.mkdir(parents=True, exist_ok=True)
         artifacts.save(result, out, args.layout, tokenizer)
     size = sum(file.stat().st_size for file in out.glob("*.safetensors"))
-    return (f"{out}: {args.method} {scheme.name}, layout {args.layout}, {size / 1e6:.2f} MB"
-            f" in {time.perf_counter() - began:.0f} s")  # fmt: skip
+    return (f"{out}: {args.method} {scheme.name}, layout {args.layout}{_said(few)}, {size / 1e6:.2f} MB,"
+            f" {8 * size / weights:.2f} bits a weight, in {time.perf_counter() - began:.0f} s")  # fmt: skip
+
+
+def _chosen(args, config) -> dict:
+    """The options of the method; ValueError for those of a mixture where there is none."""
+    if args.method != "gptq":
+        return {"awq": {"duo": args.duo}, "autoround": {"iters": args.iters}}.get(args.method, {})
+    chosen = {"act_order": args.act_order}
+    if checkpoint.is_mixture(config):
+        return chosen | {"all_experts": args.all_experts, "unheard": "nearest", "least": LEAST}
+    if args.all_experts:
+        raise ValueError(f"--all-experts needs a mixture of experts, and {args.model!r} is none")
+    return chosen
+
+
+def _said(few: dict[str, int]) -> str:
+    """What is told of experts that heard little."""
+    heard = {name.rpartition(".")[0]: tokens for name, tokens in few.items()}
+    if not heard:
+        return ""
+    lone = min(heard, key=heard.get)
+    return (f", {len(heard)} experts rounded to nearest that heard less than {LEAST:.1%} of the tokens (the least"
+            f" {lone}, {heard[lone]})")  # fmt: skip
 
 
 def quantize_gguf(args) -> str:

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from course_lib import models
+from course_lib.artifacts import experts
 from course_lib.artifacts.layout import Layout, expect
 from course_lib.artifacts.layouts import claimed, of_config
 from course_lib.artifacts.state import untied
 from course_lib.calibrate import QuantLinear, quantized, quantized_fraction
+from course_lib.calibrate.experts import take_apart
 from course_lib.qtensor import QTensor
 
 _CONFIG_BYTES = 2**24  # no config.json comes near
@@ -79,9 +81,9 @@ def _read_tensors(folder: Path) -> dict[str, Tensor]:
         try:
             with safe_open(file, "pt") as opened:
                 for name in opened.keys():
-                    if name in tensors:
+                    if experts.plain(name) in tensors:
                         raise ValueError(f"{file.name}: {name} is in another file too")
-                    tensors[name] = opened.get_tensor(name)
+                    tensors[experts.plain(name)] = opened.get_tensor(name)
         except (SafetensorError, OSError) as error:
             raise ValueError(f"{file.name}: not a whole safetensors file: {error}") from error
     return tensors
@@ -100,7 +102,10 @@ def _skeleton(folder: Path, count: int, layout: Layout) -> nn.Module:
             if hasattr(config, key):
                 delattr(config, key)
         with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        if take_apart(model, trusted=True):
+            experts.check_family(config)
+        return model
     except Exception as error:  # whatever a wrong number makes transformers or torch say
         raise ValueError(f"config.json: not a causal language model that transformers can build: {error}") from error
 
@@ -145,6 +150,7 @@ def _build(skeleton, rest: dict[str, Tensor], qtensors: dict[str, QTensor], fold
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     state = rest | {f"{name}.weight": q.dequantize() for name, q in qtensors.items()}
+    state = {experts.on_disk(name, skeleton.config.model_type): tensor for name, tensor in state.items()}
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
@@ -152,6 +158,7 @@ def _build(skeleton, rest: dict[str, Tensor], qtensors: dict[str, QTensor], fold
     finally:
         if bars:
             logging.enable_progress_bar()
+    take_apart(model, lambda home: not any(name.startswith(f"{home}.") for name in qtensors), trusted=True)
     for name, q in qtensors.items():
         if not isinstance(model.get_submodule(name), nn.Linear):
             continue

@@ -13,12 +13,14 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from course_lib.artifacts import experts
 from course_lib.artifacts.checkpoint import files_of_tensors
 from course_lib.artifacts.layouts import by_name
 from course_lib.artifacts.state import stored, untied
-from course_lib.artifacts.write import checkpoint_config
+from course_lib.artifacts.write import check_experts, checkpoint_config
 from course_lib.calibrate.blocks import Flow, blocks_of
 from course_lib.calibrate.calibration import check_tokens
+from course_lib.calibrate.experts import take_apart
 from course_lib.calibrate.sequential import ONE_BLOCK
 from course_lib.calibrate.stats import evaluating
 from course_lib.calibrate.targets import DEFAULT_SKIP, check_fit, linears_of
@@ -38,6 +40,7 @@ def stream(
     skip: Iterable[str] = DEFAULT_SKIP,
     tokenizer=None,
     progress: bool | None = None,
+    few: dict[str, int] | None = None,
     **options,
 ) -> Path:
     """What `quantize_model` and `save` do, for a checkpoint directory `source`, with one block in memory at a time.
@@ -46,16 +49,19 @@ def stream(
     (tokens (rows, length)). Every block leaves a shard in `.OUT.partial` beside `out`; a run that was interrupted goes
     on behind the last whole shard, and the directory gets its name when all is there.
 
-    Linears outside the blocks stay at 16 bits. ValueError where an interrupted run had other settings, or where the
-    checkpoint lacks a tensor; FileExistsError where `out` holds files.
+    Linears outside the blocks stay at 16 bits. Experts of Mixtral and Qwen3-MoE are quantized one by one, however the
+    checkpoint holds them; those that too few tokens reached, `Flow.few`, go into the dict `few`. ValueError where an
+    interrupted run had other settings, or where the checkpoint lacks a tensor; FileExistsError where `out` holds files.
     """
     source, out, lay = Path(source), Path(out), by_name(layout)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"out must be a new or empty directory, got {str(out)!r}, which holds files")
     files = files_of_tensors(source)
     model = _skeleton(source)
+    files = experts.pieces(files, experts.count(model.config))
     batches = [check_tokens(model, ids) for ids in batches]
     linears = linears_of(model, skip)
+    check_experts(model, lay, linears)
     check_fit(scheme, linears)
     blocks = blocks_of(model, linears)
     work = _work(out, source, scheme, method, batches, layout, skip, options)
@@ -65,6 +71,7 @@ def stream(
         _rebuild_buffers(model, list(blocks))
         flow = Flow(model, list(blocks), batches)
         example = _run(model, flow, blocks, files, work, lay, scheme, method, options, progress)
+        (few if few is not None else {}).update(flow.few)
     return _finish(model, blocks, linears, example, lay, scheme, work, out, source, tokenizer)
 
 
@@ -77,12 +84,13 @@ def _run(model, flow: Flow, blocks, files, work: Path, lay, scheme: Scheme, meth
         _load(block, name + ".", list(block.state_dict()), files)
         done = ONE_BLOCK[method](flow, {n: model.get_submodule(n) for n in inside}, scheme, **options)
         example = done or example
-        write_atomic(work / f"model-{i + 1:05}.safetensors", save(_shard(block, name, done, lay, scheme)))
+        write_atomic(work / f"model-{i + 1:05}.safetensors", save(_shard(model, block, name, done, lay, scheme)))
         flow.advance()
         block.to("meta")
         _trim()
         if i < last:  # what comes behind is done again after an interruption, so that there is an example
-            write_atomic(work / "hidden.safetensors", save(flow.state(), {"blocks": str(i + 1)}))
+            about = {"blocks": str(i + 1), "few": json.dumps(flow.few)}
+            write_atomic(work / "hidden.safetensors", save(flow.state(), about))
     return example
 
 
@@ -95,23 +103,27 @@ def _trim() -> None:
 
 
 def _skeleton(source: Path) -> nn.Module:
-    """The model without memory for its weights."""
+    """The model without memory for its weights, its experts taken apart."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    config = AutoConfig.from_pretrained(source)
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(source), dtype=torch.float32)
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    if take_apart(model, trusted=True):
+        experts.check_family(config, json.loads((source / "config.json").read_text(encoding="utf-8")))
+    return model
 
 
-def _load(module: nn.Module, prefix: str, names: list[str], files: dict[str, Path]) -> None:
+def _load(module: nn.Module, prefix: str, names: list[str], files: dict[str, experts.Piece]) -> None:
     """Give a module its tensors in float32; a tensor that the checkpoint lacks must be tied to another."""
-    state = {}
-    for name in names:
-        if prefix + name in files:
-            with safe_open(files[prefix + name], "pt") as opened:
-                state[name] = opened.get_tensor(prefix + name).float()
-        elif prefix:
-            raise ValueError(f"the checkpoint lacks {prefix}{name}")
-    module.load_state_dict(state, strict=False, assign=True)
+    if prefix and (lacking := [name for name in names if prefix + name not in files]):
+        raise ValueError(f"the checkpoint lacks {prefix}{lacking[0]}")
+    found = experts.read({name: files[prefix + name] for name in names if prefix + name in files})
+    for name, wanted in module.state_dict().items():
+        if name in found and found[name].shape != wanted.shape:
+            raise ValueError(f"{files[prefix + name].name} must have the shape {tuple(wanted.shape)} that config.json"
+                             f" says, got {tuple(found[name].shape)}")  # fmt: skip
+    module.load_state_dict({name: tensor.float() for name, tensor in found.items()}, strict=False, assign=True)
 
 
 def _rebuild_buffers(model: nn.Module, blocks: list[str]) -> None:
@@ -150,18 +162,20 @@ def _resume(flow: Flow, work: Path) -> int:
         return 0
     with safe_open(work / "hidden.safetensors", "pt") as opened:
         done = int(opened.metadata()["blocks"])
+        flow.few |= json.loads(opened.metadata().get("few", "{}"))
     flow.restore(load_file(work / "hidden.safetensors"), done)
     return done
 
 
-def _shard(block: nn.Module, name: str, done: dict[str, QTensor], lay, scheme: Scheme) -> dict[str, Tensor]:
+def _shard(model, block, name: str, done: dict[str, QTensor], lay, scheme: Scheme) -> dict[str, Tensor]:
     """Tensors of one finished block as they are stored."""
     if done:
         lay.check(done)
     packed = {f"{n}.{suffix}": part for n, q in done.items() for suffix, part in lay.pack(n, q).items()}
     codes = {f"{n}.weight" for n in done}
     rest = {f"{name}.{n}": t for n, t in block.state_dict().items()}
-    return packed | {n: stored(n, t, lay.dtype(scheme)) for n, t in rest.items() if n not in codes}
+    whole = packed | {n: stored(n, t, lay.dtype(scheme)) for n, t in rest.items() if n not in codes}
+    return {experts.on_disk(n, model.config.model_type): t for n, t in whole.items()}
 
 
 def _finish(model, blocks, linears, example, lay, scheme, work: Path, out: Path, source: Path, tokenizer) -> Path:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from course_lib.artifacts import experts
 from course_lib.artifacts.layout import Layout
 from course_lib.artifacts.layouts import by_name
 from course_lib.artifacts.state import stored, untied
 from course_lib.calibrate import QuantLinear
-from course_lib.calibrate.experts import Experts
+from course_lib.calibrate.experts import Experts, apart
 from course_lib.calibrate.lowrank import Corrected
 from course_lib.files import write_atomic
 from course_lib.qtensor import QTensor
@@ -41,6 +44,9 @@ def save(model: nn.Module, out, layout: str = "gptq", tokenizer=None) -> Path:
     symmetric="full", and act-order only with static groups; for zero points take "awq" or "compressed-tensors"
     (benchmarks/peers/vllm_configs.py). mlx-lm 0.32 reads "mlx" and, rounding zero points as above, "awq"
     (benchmarks/peers/mlx_run.py).
+
+    Of mixtures, Mixtral and Qwen3-MoE are written, their experts one by one under the names that vLLM reads, in all
+    layouts but "mlx"; GPTQModel 7.6 reads those of Qwen3-MoE, and gives Mixtral's experts other names.
     """
     lay, out = by_name(layout), Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -50,11 +56,29 @@ def save(model: nn.Module, out, layout: str = "gptq", tokenizer=None) -> Path:
     quantized = _quantized(model)
     qtensors = {name: linear.qtensor for name, linear in quantized.items()}
     dtype = lay.dtype(lay.check(qtensors))
-    tensors = {f"{name}.{suffix}": part for name, q in qtensors.items() for suffix, part in lay.pack(name, q).items()}
-    tensors |= _rest(model, quantized, dtype)
-    config = checkpoint_config(model, lay, qtensors, dtype)
+    with apart(model):  # experts that stay at 16 bits lie one by one, too
+        check_experts(model, lay, qtensors)
+        packed = {f"{name}.{end}": part for name, q in qtensors.items() for end, part in lay.pack(name, q).items()}
+        tensors = packed | _rest(model, quantized, dtype)
+        config = checkpoint_config(model, lay, qtensors, dtype)
+    tensors = {experts.on_disk(name, model.config.model_type): tensor for name, tensor in tensors.items()}
     _write(out, config, tensors, model, tokenizer)
     return out
+
+
+def check_experts(model: nn.Module, layout: Layout, quantized: Collection[str]) -> None:
+    """ValueError for experts, taken apart, that this layout or its readers do not take; quantized: names of linears."""
+    for home, module in model.named_modules():
+        if not isinstance(module, Experts):
+            continue
+        experts.check_family(model.config)
+        if not layout.experts:
+            raise ValueError(f"layout {layout.name!r} has all experts of a layer in one tensor, which is not written"
+                             " here: take 'compressed-tensors', 'gptq' or 'awq'")  # fmt: skip
+        names = [f"{home}.{k}.{which}_proj" for k in range(len(module)) for which in ("gate", "up", "down")]
+        left = [name for name in names if name not in quantized]
+        if 0 < len(left) < len(names):
+            raise ValueError(f"{left[0]} is not quantized and others of its layer are: readers take all or none")
 
 
 def _quantized(model: nn.Module) -> dict[str, QuantLinear]:
@@ -64,10 +88,6 @@ def _quantized(model: nn.Module) -> dict[str, QuantLinear]:
     found = {name: module for name, module in model.named_modules() if isinstance(module, QuantLinear)}
     if not found:
         raise ValueError("model must hold QuantLinear modules, as quantize_model makes them; it has none")
-    experts = [name for name, module in model.named_modules() if isinstance(module, Experts)]
-    if experts:
-        raise ValueError(f"{experts[0]}: experts that were taken apart cannot be written yet: transformers keeps them"
-                         " fused, and has no names for their codes")  # fmt: skip
     corrected = [name for name, module in model.named_modules() if isinstance(module, Corrected)]
     if corrected:
         raise ValueError(f"{corrected[0]} has 16-bit factors beside its codes, for which these layouts have no place:"
@@ -94,11 +114,13 @@ def _rest(model: nn.Module, quantized: dict[str, QuantLinear], dtype: torch.dtyp
 
 def checkpoint_config(model: nn.Module, layout: Layout, qtensors: dict[str, QTensor], dtype: torch.dtype) -> dict:
     """config.json: the model's own, with the class, the dtype and what the layout has to say."""
-    left = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
-    config = json.loads(model.config.to_json_string(use_diff=False))
+    config, gates = json.loads(model.config.to_json_string(use_diff=False)), experts.routers(model)
+    left = [name for name, module in model.named_modules() if isinstance(module, nn.Linear) or name in gates]
+    called = functools.partial(experts.on_disk, family=config["model_type"])
+    said = layout.config({called(name): q for name, q in qtensors.items()}, [called(name) for name in left])
     config["architectures"] = [type(model).__name__]
     config["dtype"] = str(dtype).removeprefix("torch.")
-    return config | dict.fromkeys(layout.keys, layout.config(qtensors, left))
+    return config | dict.fromkeys(layout.keys, said)
 
 
 def _write(out: Path, config: dict, tensors: dict[str, Tensor], model: nn.Module, tokenizer) -> None:

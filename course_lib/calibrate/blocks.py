@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 
 from course_lib.calibrate.kept import Kept
 from course_lib.calibrate.stats import Running, listening
+
+_EXPERT = re.compile(r"\.experts\.(\d+)\.")
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class Flow:
         self.model, self.blocks, self.at = model, [model.get_submodule(name) for name in names], 0
         self.hidden: list[Tensor] = []
         self.exact: list[Tensor] | None = None  # as the 16-bit model has them; None: nobody has asked
+        self.few: dict[str, int] = {}  # linears that too few tokens reached -> how many, as a method says
         self._others: dict[tuple, list[dict]] = {}  # shape of a batch -> each block's arguments
         self._shapes = [tuple(ids.shape) for ids in batches]
         self._kept = [Kept() for _ in batches]
@@ -171,12 +175,13 @@ def plan_of(
 ) -> tuple[list[dict[str, nn.Linear]], set[str], dict[str, nn.Linear]]:
     """`order_of` the first call; the names of linears that one run calls more than once; those that the first left out.
 
-    calls: one for each shape of a batch.
+    calls: one for each shape of a batch. The experts of a mixture hear nothing of each other: the gates and ups of all
+    are one group, their downs another, those that the first call left out among them.
     """
     heard = [_heard(linears, block, call) for call in calls]
     counts = [Counter(name for name, _ in one) for one in heard]
     repeated = {name for count in counts for name, n in count.items() if n > 1}
-    groups, silent = _groups(linears, heard[0])
+    groups, silent = _together(*_groups(linears, heard[0]))
     return ([*groups, silent] if silent else groups), repeated, silent
 
 
@@ -193,6 +198,28 @@ def _groups(linears, heard) -> tuple[list[dict[str, nn.Linear]], dict[str, nn.Li
         groups[-1][name], last = linears[name], x
         known.add(name)
     return groups, {name: linear for name, linear in linears.items() if name not in known}
+
+
+def _together(groups, silent) -> tuple[list[dict[str, nn.Linear]], dict[str, nn.Linear]]:
+    """The same with all experts side by side, in the order of their numbers, in which they run."""
+    joined: list[dict[str, nn.Linear]] = []
+    place: dict[str, dict[str, nn.Linear]] = {}  # "….experts.up_proj" -> the group of it
+    for group in groups:
+        roles = [_EXPERT.sub(".experts.", name) for name in group]
+        if roles[0] not in place:
+            joined.append({})
+        into = place.setdefault(roles[0], joined[-1])
+        place |= dict.fromkeys(roles, into)
+        into |= group
+    for name in [name for name in silent if _EXPERT.sub(".experts.", name) in place]:
+        place[_EXPERT.sub(".experts.", name)][name] = silent.pop(name)
+    return [dict(sorted(group.items(), key=_number)) for group in joined], silent
+
+
+def _number(item: tuple[str, nn.Linear]) -> int:
+    """The expert that a linear belongs to."""
+    found = _EXPERT.search(item[0])
+    return int(found[1]) if found else 0
 
 
 def _heard(linears: dict[str, nn.Linear], block: nn.Module, call: Call) -> list[tuple[str, Tensor]]:

@@ -74,15 +74,20 @@ def unfused(model: nn.Module, keep: Callable[[str], bool] = lambda name: False) 
     return result
 
 
-def take_apart(model: nn.Module, keep: Callable[[str], bool] = lambda name: False) -> dict[str, nn.Module]:
-    """As `unfused`, in `model` itself; returns name -> the fused module that was there."""
+def take_apart(
+    model: nn.Module, keep: Callable[[str], bool] = lambda name: False, trusted: bool = False
+) -> dict[str, nn.Module]:
+    """As `unfused`, in `model` itself; returns name -> the fused module that was there.
+
+    trusted    of a family known to compute the same, which is then not tried: weights may be on the meta device
+    """
     before = {}
     with torch.no_grad():
         for name in _fused(model, keep):
             fused = model.get_submodule(name)
             pairs = zip(fused.gate_up_proj, fused.down_proj, strict=True)
             single = Experts(Expert(gate_up, down, fused.act_fn) for gate_up, down in pairs)
-            if _agree(fused, single):
+            if trusted or _agree(fused, single):
                 before[name] = fused
                 model.set_submodule(name, single.train(fused.training))
     return before

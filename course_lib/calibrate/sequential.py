@@ -25,30 +25,43 @@ OneBlock = Callable[..., dict[str, QTensor]]
 
 
 def gptq_block(
-    flow: Flow, inside: dict[str, nn.Linear], scheme, solve=None, all_experts=False, unheard="error", **options
+    flow: Flow,
+    inside: dict[str, nn.Linear],
+    scheme,
+    solve=None,
+    all_experts=False,
+    unheard="error",
+    least=0.0,
+    **options,
 ) -> dict[str, QTensor]:
     """GPTQ in true-sequential order: H of o is measured behind the quantized q, k, v, and so on.
 
     options are those of `gptq`; solve is a function (w, H, scheme) -> QTensor, such as your own, to use instead.
     all_experts measures each expert's H on all tokens, not on its own (llm-compressor's default). A linear that never
-    ran, an expert that no token was sent to, is named in a ValueError; unheard="nearest" rounds it to nearest instead.
+    ran, an expert that no token was sent to, is named in a ValueError; unheard="nearest" rounds it to nearest instead,
+    and with it all that heard less than the share `least` of the tokens (GPTQModel 7.6: 0.005); flow.few names them.
     """
     if unheard not in ("error", "nearest"):
         raise ValueError(f"unheard must be 'error' or 'nearest', got {unheard!r}")
+    if not 0 <= least < 1 or (least and unheard == "error"):
+        raise ValueError(f"least must be a share below 1, and needs unheard='nearest', got {least!r}")
+    fewest = max(1, least * sum(hidden[..., 0].numel() for hidden in flow.hidden)) if unheard == "nearest" else 0
     with hearing_all(flow.block, all_experts):
-        return _gptq_block(flow, inside, scheme, solve, unheard == "nearest", options)
+        return _gptq_block(flow, inside, scheme, solve, fewest, options)
 
 
-def _gptq_block(flow, inside, scheme, solve, may_be_silent, options) -> dict[str, QTensor]:
+def _gptq_block(flow, inside, scheme, solve, fewest, options) -> dict[str, QTensor]:
     done: dict[str, QTensor] = {}
     order, again, silent = plan_of(inside, flow.block, flow.shapes()) if inside else ([], set(), {})
     for group in order:
         once = again.isdisjoint(group)
         found = inputs_of(group, flow.block, flow.calls(), lambda: Running(sample_rows=0), once)
-        deaf = {name: linear for name, linear in group.items() if may_be_silent and name not in found}
-        heard = {name: linear for name, linear in group.items() if name not in deaf}
-        require_all(found, heard)
-        done |= _solved(heard, {name: running.H for name, running in found.items()}, scheme, solve, **options)
+        heard = {name: found[name].n if name in found else 0 for name in group}
+        deaf = {name: linear for name, linear in group.items() if heard[name] < fewest}
+        flow.few |= {name: heard[name] for name in deaf}
+        rest = {name: linear for name, linear in group.items() if name not in deaf}
+        require_all(found, rest)
+        done |= _solved(rest, {name: running.H for name, running in found.items()}, scheme, solve, **options)
         done |= _rounded(deaf, scheme)
         if not again and not silent:
             flow.finish(_finished(flow.block, inside, done))

@@ -15,10 +15,10 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from course_lib.artifacts.experts import count, plain
 from course_lib.artifacts.gguf.values import GGUFError
 
 MOST = 512  # experts of a layer, as llama.cpp has it
-_MIXTRAL = {"w1": "gate_proj", "w3": "up_proj", "w2": "down_proj"}
 _ONE = re.compile(r"(.+\.)mlp\.experts\.(\d+)\.(gate_proj|up_proj|down_proj)\.weight")
 Read = Callable[[], Tensor]
 
@@ -29,11 +29,7 @@ def merged(name: str) -> tuple[str, int | None]:
     >>> merged("model.layers.0.block_sparse_moe.experts.3.w2.weight")
     ('model.layers.0.mlp.experts.down_proj.weight', 3)
     """
-    before, mixtral, after = name.partition(".block_sparse_moe.")
-    if mixtral:
-        *parts, leaf = after.split(".")
-        parts[-1:] = [_MIXTRAL.get(part, part) for part in parts[-1:]]
-        name = ".".join((before, "mlp", *parts, leaf))
+    name = plain(name)
     found = _ONE.fullmatch(name)
     if found is None:
         return name, None
@@ -100,11 +96,6 @@ def modules(name: str, shape: tuple[int, ...]) -> list[str]:
     name = name.removesuffix(".weight")
     stem, _, leaf = name.rpartition(".")
     return [f"{stem}.{number}.{leaf}" for number in range(shape[0])] if len(shape) == 3 else [name]
-
-
-def count(config) -> int:
-    """Experts of a layer in a transformers config, 0 for a dense model."""
-    return getattr(config, "num_local_experts", None) or getattr(config, "num_experts", None) or 0
 
 
 def keys(config, name: str) -> dict:
