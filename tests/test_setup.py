@@ -76,6 +76,25 @@ def test_every_data_file_of_the_library_is_packaged():
     assert not [name for name in data if not any(fnmatch(name, pattern) for pattern in patterns)]
 
 
+# ---- Windows' git
+
+
+def test_a_checkout_on_windows_has_every_byte_as_committed(tmp_path):
+    text, names = b"one line\nand another\n", ("lesson.ipynb", "golden.json", "words.md", "no-suffix")
+    folder = tmp_path / "checkout"
+    folder.mkdir()
+    shutil.copy(ROOT / ".gitattributes", folder)
+    git = ["git", "-c", "core.autocrlf=true", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(folder)]
+    for name in names:
+        (folder / name).write_bytes(text)
+    for arguments in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "all"]):
+        subprocess.run(git + arguments, check=True, capture_output=True)
+    for name in names:
+        (folder / name).unlink()
+    subprocess.run([*git, "checkout", "-q", "--", "."], check=True, capture_output=True)
+    assert {(folder / name).read_bytes() for name in names} == {text}
+
+
 # ---- make, CI, nbgrader
 
 
