@@ -19,7 +19,7 @@ from course_lib.artifacts.checkpoint import files_of_tensors
 from course_lib.artifacts.gguf import architectures, attention, experts, mixes, rope
 from course_lib.artifacts.gguf.architectures import gguf_name, hf_name, permute, unpermute
 from course_lib.artifacts.gguf.tensors import FLOATS, type_id
-from course_lib.artifacts.gguf.tokenizer import named, tokenizer_keys
+from course_lib.artifacts.gguf.tokenizer import more_ends, named, tokenizer_keys
 from course_lib.artifacts.gguf.writer import Part, write
 from course_lib.formats import ggml
 
@@ -42,6 +42,7 @@ def export(model, tokenizer, path, mix: str = "F16", imatrix: Mapping | None = N
     config, weights = _weights(model)
     metadata = keys(config, mix, config.vocab_size) | tokenizer_keys(tokenizer, config.vocab_size)
     metadata["general.name"] = named(metadata["general.name"], tokenizer)
+    metadata |= more_ends(tokenizer, _ends(model, config))
     shape = mixes.Model(
         config.num_hidden_layers,
         config.num_attention_heads // config.num_key_value_heads,
@@ -89,6 +90,18 @@ def _weights(model) -> tuple[object, dict[str, tuple[tuple, Callable]]]:
     if here < len(wanted):
         raise ValueError(f"model must be a checkpoint of {len(wanted)} weights in safetensors files, got {here}")
     return config, found
+
+
+def _ends(model, config) -> list[int]:
+    """The tokens at which transformers ends a reply: those of the generation config, else of the config."""
+    from transformers import GenerationConfig
+
+    generation = getattr(model, "generation_config", None)
+    if isinstance(model, str | os.PathLike) and (Path(model) / "generation_config.json").is_file():
+        generation = GenerationConfig.from_pretrained(model)
+    found = getattr(generation, "eos_token_id", None)
+    found = config.eos_token_id if found is None else found
+    return found if isinstance(found, list) else [] if found is None else [found]
 
 
 def _read(file: Path, name: str) -> Tensor:
@@ -160,6 +173,9 @@ def keys(config, mix: str, vocabulary: int) -> dict:
     """The keys of general.* and ARCHITECTURE.* that llama.cpp needs to build the model."""
     architecture = architectures.of_config(config)
     name, head_dim = architecture.name, head_dim_of(config)
+    if not 1 <= config.max_position_embeddings < 2**31:
+        raise ValueError("model must have max_position_embeddings from 1 to 2^31 - 1, as llama.cpp counts tokens,"
+                         f" got {config.max_position_embeddings!r}")  # fmt: skip
     return {
         "general.architecture": name,
         "general.name": str(getattr(config, "_name_or_path", "") or name).rstrip("/").split("/")[-1],

@@ -86,6 +86,9 @@ def config_of(file: GGUFFile):
         tie_word_embeddings="output.weight" not in file.tensors,
         **{f"{ours}_token_id": token_id(keys, theirs, vocabulary) for ours, theirs in _SPECIAL.items()},
     )
+    ends = (config["eos_token_id"], *(token_id(keys, kind, vocabulary) for kind in ("eot", "eom")))
+    if len(found := list(dict.fromkeys(number for number in ends if number is not None))) > 1:
+        config["eos_token_id"] = found
     config |= experts.parameters(keys, arch, architecture.experts is True, config["intermediate_size"])
     if config.get("model_type", arch) == "llama":
         for name, role in (("attention_bias", "attn_q"), ("mlp_bias", "ffn_up")):

@@ -14,6 +14,8 @@ NO_ROW = (
     "<image_soft_token>",
 )  # Gemma 3's text models have this token of a picture, and no row of the embedding for it
 PHI_3, KEEPING = re.compile("phi-?3", re.IGNORECASE), ("<unk>", "<s>", "<|endoftext|>")
+ENDS = frozenset(("<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "<|end_of_text|>",
+                  "<|eom_id|>", "<EOT>"))  # fmt: skip  # by these names llama.cpp knows the end of a reply
 SPECIAL = {"bos": "bos", "eos": "eos", "pad": "padding", "unk": "unknown"}  # transformers' name of a token: ggml's
 
 
@@ -55,16 +57,54 @@ def named(name: str, tokenizer) -> str:
 
 
 def _special(tokenizer) -> dict:
-    """The numbers of special tokens, whether text begins with one, and how a talk is written."""
-    bos = tokenizer.bos_token_id
-    found = {"tokenizer.ggml.add_bos_token": bos is not None and tokenizer("a").input_ids[0] == bos}
+    """The numbers of special tokens, whether text begins or ends with one, and how a talk is written."""
+    bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
+    plain, whole = (tokenizer("a", add_special_tokens=special).input_ids for special in (False, True))
+    first = bos is not None and whole[:1] == [bos] and plain[:1] != [bos]
+    last = eos is not None and len(whole) == first + len(plain) + 1 and whole[-1] == eos
+    if whole != [*[bos] * first, *plain, *[eos] * last]:
+        raise ValueError("tokenizer must put nothing around text but its bos_token and its eos_token, as llama.cpp"
+                         f" does, got {tokenizer.convert_ids_to_tokens(whole)} of 'a'")  # fmt: skip
+    found = {"tokenizer.ggml.add_bos_token": first} | ({"tokenizer.ggml.add_eos_token": True} if last else {})
     for ours, theirs in SPECIAL.items():
         number = getattr(tokenizer, f"{ours}_token_id")
         if number is not None:
             found[f"tokenizer.ggml.{theirs}_token_id"] = number
-    if isinstance(getattr(tokenizer, "chat_template", None), str):
-        found["tokenizer.chat_template"] = tokenizer.chat_template
-    return found
+    return found | _chat(getattr(tokenizer, "chat_template", None))
+
+
+def _chat(template) -> dict:
+    """The keys of a template for talks, or of several by name, of which "default" has a key without one.
+
+    >>> _chat({"default": "A", "tool-use": "B"})["tokenizer.chat_template.tool_use"]
+    'B'
+    """
+    if not template:
+        return {}
+    found = dict(template) if isinstance(template, dict) else {"default": template}
+    found = {re.sub("[^A-Za-z0-9]", "_", name): text for name, text in found.items()}
+    default = {"tokenizer.chat_template": found.pop("default")} if "default" in found else {}
+    names = {"tokenizer.chat_templates": sorted(found)} if found else {}
+    return default | names | {f"tokenizer.chat_template.{name}": text for name, text in sorted(found.items())}
+
+
+def _templates(keys: dict):
+    """The way back from `_chat`: a text, or several by name; None where there is none."""
+    found, names = {"default": keys.get("tokenizer.chat_template")}, keys.get("tokenizer.chat_templates")
+    for name in names if isinstance(names, list) else ():
+        found[name] = keys.get(f"tokenizer.chat_template.{name}")
+    found = {name: text for name, text in found.items() if isinstance(name, str) and isinstance(text, str)}
+    return found if set(found) - {"default"} else found.get("default")
+
+
+def more_ends(tokenizer, ids) -> dict:
+    """The keys of those tokens that end a reply, too, beside eos and such as llama.cpp knows by their names (ENDS).
+
+    A file has places for two more: "end of turn" and "end of message".
+    """
+    known = {tokenizer.eos_token_id, *tokenizer.convert_tokens_to_ids([t for t in ENDS if t in tokenizer.get_vocab()])}
+    more = [number for number in ids if number not in known]
+    return {f"tokenizer.ggml.{kind}_token_id": n for kind, n in zip(("eot", "eom"), more, strict=False)}
 
 
 def tokenizer_of(file):
@@ -88,7 +128,7 @@ def tokenizer_of(file):
 
 def _finished(bpe, tokens: list[str], keys: dict, first: bool):
     """The tokenizer with its added and special tokens; `first` is llama.cpp's default of add_bos_token."""
-    from tokenizers import AddedToken, processors
+    from tokenizers import AddedToken
     from transformers import PreTrainedTokenizerFast
 
     strips = PHI_3.search(str(keys.get("general.name")))
@@ -97,18 +137,32 @@ def _finished(bpe, tokens: list[str], keys: dict, first: bool):
                 for t in _of_kind(tokens, keys, kind)]  # fmt: skip
         add(more)
     given = {f"{ours}_token": token_id(keys, theirs, len(tokens)) for ours, theirs in SPECIAL.items()}
-    if keys.get("tokenizer.ggml.add_bos_token", first) is True and given["bos_token"] is not None:
-        bos = tokens[given["bos_token"]]
-        bpe.post_processor = processors.TemplateProcessing(
-            single=["BOS:0", "$A:0"], pair=["BOS:0", "$A:0", "BOS:1", "$B:1"],
-            special_tokens=[{"id": "BOS", "ids": [given["bos_token"]], "tokens": [bos]}],
-        )  # fmt: skip
-    template = keys.get("tokenizer.chat_template")
+    put = {
+        name: given[f"{name}_token"]
+        for name, usual in (("bos", first), ("eos", False))
+        if keys.get(f"tokenizer.ggml.add_{name}_token", usual) is True and given[f"{name}_token"] is not None
+    }
+    if put:
+        bpe.post_processor = _around(put, tokens)
     return PreTrainedTokenizerFast(
         tokenizer_object=bpe,
         clean_up_tokenization_spaces=False,
-        chat_template=template if isinstance(template, str) else None,
+        chat_template=_templates(keys),
         **{name: tokens[number] for name, number in given.items() if number is not None},
+    )
+
+
+def _around(put: dict[str, int], tokens: list[str]):
+    """The step that puts the token "bos" before text and "eos" behind it, where they are in `put`."""
+    from tokenizers import processors
+
+    def one(text: str, k: int) -> list[str]:
+        return [f"{name}:{k}" for name in ("bos", text, "eos") if name in put or name == text]
+
+    return processors.TemplateProcessing(
+        single=one("$A", 0),
+        pair=[*one("$A", 0), *one("$B", 1)],
+        special_tokens=[{"id": name, "ids": [n], "tokens": [tokens[n]]} for name, n in put.items()],
     )
 
 
