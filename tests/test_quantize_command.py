@@ -153,13 +153,51 @@ def test_what_would_be_ignored_is_refused(checkpoint, tmp_path, capsys, options,
 def test_an_importance_matrix_is_told_of_where_the_bytes_depend_on_it(checkpoint, tmp_path, capsys, mix):
     (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
     text = ("--calibration", str(tmp_path / "text.txt"), "--samples", "4", "--length", "32")
-    for name, options in (("without", ()), ("with", text)):
+    for name, options in (("without.gguf", ()), ("with.gguf", text)):
         assert main(["quantize", str(checkpoint), str(tmp_path / name), "--gguf", mix, *options]) == 0
-    a, b = gguf.read(tmp_path / "with"), gguf.read(tmp_path / "without")
+    a, b = gguf.read(tmp_path / "with.gguf"), gguf.read(tmp_path / "without.gguf")
     same = all(a.data(name).tobytes() == b.data(name).tobytes() for name in a.tensors)
     first, second = capsys.readouterr().out.splitlines()
     assert "importance matrix" not in first
     assert ("types take no importance matrix" if same else " with importance matrix") in second
+
+
+@pytest.mark.parametrize(
+    "out, options, names",
+    [
+        ("x", ("--gguf", "Q8_0"), "OUT must end in .gguf, by which the other commands know such a file, got "),
+        ("x.gguf", ("--method", "rtn"), "OUT is named like a GGUF file, got "),
+    ],
+)
+def test_a_name_that_says_something_else_is_refused(checkpoint, tmp_path, capsys, out, options, names):
+    assert main(["quantize", str(checkpoint), str(tmp_path / out), *options]) == 1
+    said = capsys.readouterr().err
+    assert names in said and said.count("\n") == 1 and not (tmp_path / out).exists()
+
+
+def test_a_mix_is_known_in_small_letters_and_its_file_is_no_source(checkpoint, tmp_path, capsys):
+    for name, mix in (("a.gguf", "q8_0"), ("b.gguf", "Q8_0")):
+        assert main(["quantize", str(checkpoint), str(tmp_path / name), "--gguf", mix]) == 0
+    assert (tmp_path / "a.gguf").read_bytes() == (tmp_path / "b.gguf").read_bytes()
+    assert "matrices" not in capsys.readouterr().out
+    assert main(["quantize", str(tmp_path / "a.gguf"), str(tmp_path / "c.gguf"), "--gguf", "Q8_0"]) == 1
+    assert "got the file " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("mix, hidden, told", [
+    ("Q4_K_M", 64, "larger than that (Q5_0, Q8_0): rows of 64, 128 are not whole blocks of 256"),
+    ("Q4_K_M", 40, "larger than that (F16, Q5_0, Q8_0): rows of 40, 64, 128 are not whole blocks of 256"),
+    ("Q4_0", 40, "larger than that (F16): rows of 40 are not whole blocks of 32"),
+])  # fmt: skip
+def test_rows_that_are_not_whole_blocks_are_told_of(tmp_path, capsys, mix, hidden, told):
+    """Their matrices take more bytes than the mix's name says."""
+    tiny.llama(hidden_size=hidden, intermediate_size=128, head_dim=16).save_pretrained(tmp_path / "m")
+    tiny.tokenizer().save_pretrained(tmp_path / "m")
+    assert main(["quantize", str(tmp_path / "m"), str(tmp_path / "x.gguf"), "--gguf", mix]) == 0
+    said, blocks = capsys.readouterr().out, int(re.search(r"\d+$", told)[0])
+    matrices = [i for i in gguf.read(tmp_path / "x.gguf").tensors.values() if len(i.shape) > 1]
+    odd = sum(info.shape[-1] % blocks > 0 for info in matrices)
+    assert f". {odd} of {len(matrices)} matrices are {told}\n" in said
 
 
 def test_a_default_that_is_written_out_changes_nothing():
@@ -229,6 +267,16 @@ def _two_layers(folder):
     _configured(folder, num_hidden_layers="two")
 
 
+def _adapter(folder):
+    about = {"peft_type": "LORA", "base_model_name_or_path": "base/model"}
+    (folder / "adapter_config.json").write_text(json.dumps(about), encoding="utf-8")
+
+
+def _adapter_alone(folder):
+    _adapter(folder)
+    (folder / "config.json").unlink()
+
+
 def _own_code(folder):
     _configured(folder, model_type="theirs", auto_map={"AutoConfig": "theirs.Config"})
     (folder / "theirs.py").write_text("raise SystemExit('it ran')", encoding="utf-8")
@@ -252,6 +300,8 @@ def _not_a_number(folder):
         (_cut, "model.safetensors is no whole safetensors file"),
         (_index, "lacks model-00002-of-00002.safetensors, one of the 2 files that its index names"),
         (_pickled, "must hold safetensors files, got none, only pytorch_model.bin"),
+        (_adapter, "holds an adapter of 'base/model' (adapter_config.json), which would be left out: merge it first"),
+        (_adapter_alone, "(adapter_config.json) and no whole model: merge it first, with peft's merge_and_unload"),
         (_quantized, "is quantized already, says its config.json (awq): start from the original"),
         (_not_a_number, "must be finite in float32"),
         (_no_object, "config.json must be a JSON object, got a list"),
@@ -264,10 +314,11 @@ def test_a_damaged_checkpoint_is_told_in_one_sentence(checkpoint, tmp_path, caps
     folder = tmp_path / "eigenes Modell"
     shutil.copytree(checkpoint, folder)
     damage(folder)
-    how = ("--gguf", "Q8_0") if gguf else ("--method", "rtn", "--group", "16")
-    assert main(["quantize", str(folder), str(tmp_path / "out"), *how]) == 1
+    how = ("out.gguf", "--gguf", "Q8_0") if gguf else ("out", "--method", "rtn", "--group", "16")
+    (made := tmp_path / "made").mkdir()
+    assert main(["quantize", str(folder), str(made / how[0]), *how[1:]]) == 1
     said = capsys.readouterr().err
-    assert told in said and said.count("\n") == 1 and not (tmp_path / "out").exists()
+    assert told in said and said.count("\n") == 1 and not list(made.iterdir())
     if damage is _not_a_number:
         assert ("blk.1.ffn_up.weight: " if gguf else "model.layers.1.mlp.up_proj: ") in said
 

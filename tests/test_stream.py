@@ -111,6 +111,36 @@ def test_an_interrupted_run_goes_on(checkpoint, tmp_path, monkeypatch, method, a
     assert not (tmp_path / ".out.partial").exists()
 
 
+def test_a_run_that_is_refused_leaves_nothing(checkpoint, tmp_path):
+    """A weight of the last block that is no number: by then two blocks are done, and would be found again for ever."""
+    model = tiny.llama(num_hidden_layers=3)
+    with torch.no_grad():
+        model.model.layers[2].mlp.down_proj.weight[0, 0] = torch.nan
+    model.save_pretrained(tmp_path / "model")
+    with pytest.raises(ValueError, match="finite"):
+        stream(tmp_path / "model", tmp_path / "out", INT4, "gptq", BATCHES)
+    assert not (tmp_path / "out").exists() and not (tmp_path / ".out.partial").exists()
+
+
+def test_a_run_does_not_go_on_with_other_weights(checkpoint, tmp_path, monkeypatch):
+    """A model tuned on in the same folder: its first blocks would be yesterday's."""
+    real, calls = module.ONE_BLOCK["rtn"], []
+
+    def breaks(*args, **options):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(*args, **options)
+
+    monkeypatch.setitem(module.ONE_BLOCK, "rtn", breaks)
+    tiny.llama(num_hidden_layers=3).save_pretrained(tmp_path / "model")
+    with pytest.raises(KeyboardInterrupt):
+        stream(tmp_path / "model", tmp_path / "out", INT4, "rtn", BATCHES)
+    tiny.llama(seed=1, num_hidden_layers=3).save_pretrained(tmp_path / "model")
+    with pytest.raises(ValueError, match="other settings or other weights: delete it"):
+        stream(tmp_path / "model", tmp_path / "out", INT4, "rtn", BATCHES)
+
+
 def test_blocks_leave_memory_again(checkpoint, tmp_path, monkeypatch):
     seen, real = [], module.ONE_BLOCK["rtn"]
 

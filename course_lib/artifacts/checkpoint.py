@@ -6,6 +6,8 @@ import json
 import math
 from pathlib import Path
 
+from course_lib.models.load import refuse_adapter
+
 EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")  # a mixture's keys in config.json
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
 
@@ -71,6 +73,7 @@ def files_of_tensors(source) -> dict[str, Path]:
     from safetensors import SafetensorError, safe_open
 
     source, found = Path(source), {}
+    refuse_adapter(source)
     for file in _files(source):
         try:
             with safe_open(file, "pt") as opened:

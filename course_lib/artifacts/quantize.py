@@ -71,8 +71,12 @@ def parser() -> argparse.ArgumentParser:
 def settled(args):
     """args with the defaults of what was not given; ValueError for an option that would be ignored."""
     given = [name for name, value in vars(args).items() if value is not None]
+    if Path(args.model).is_file():
+        raise ValueError(f"MODEL must be a checkpoint directory or a hub id, got the file {args.model!r}: start from"
+                         " the weights before quantization")  # fmt: skip
     method = args.method or DEFAULTS["method"]
     if args.gguf:
+        args.gguf = args.gguf.upper()
         for name in CHECKPOINT_ONLY:
             if name in given:
                 raise ValueError(f"{_flag(name)} cannot be given with --gguf: {args.gguf} says how a matrix is stored,"
@@ -116,6 +120,9 @@ def scheme_of(args) -> Scheme:
 def quantize(args) -> str:
     """Do what the options say, and sum it up in a line."""
     began, out, scheme = time.perf_counter(), Path(args.out), scheme_of(args)
+    if out.suffix.lower() == ".gguf":
+        raise ValueError(f"OUT is named like a GGUF file, got {args.out!r}: --gguf Q4_K_M, say, writes one, and all"
+                         " other layouts are directories")  # fmt: skip
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"OUT must be a new or empty directory, got {args.out!r}, which holds files")
     source, few = models.BUNDLED if args.model == "bundled" else Path(args.model), {}
@@ -170,6 +177,8 @@ def quantize_gguf(args) -> str:
         raise ValueError(f"--gguf {args.gguf} needs an importance matrix: give --calibration prose, or --imatrix FILE")
     if out.exists():
         raise FileExistsError(f"OUT must be a new file, got {args.out!r}, which is there already")
+    if out.suffix != ".gguf":
+        raise ValueError(f"OUT must end in .gguf, by which the other commands know such a file, got {args.out!r}")
     entries = imatrix.load(args.imatrix) if args.imatrix else {}
     model, tokenizer = _source(args)
     if args.calibration:
@@ -183,7 +192,19 @@ def quantize_gguf(args) -> str:
     said = " with importance matrix" if heeded else ", whose types take no importance matrix"
     said = said + imatrix.unheard(entries) if entries else ""
     return (f"{out}: {args.gguf}{said}, {after / 1e6:.2f} MB, {bits:.2f} bits a weight,"
-            f" in {time.perf_counter() - began:.0f} s")  # fmt: skip
+            f" in {time.perf_counter() - began:.0f} s{_fell_back(written, args.gguf)}")  # fmt: skip
+
+
+def _fell_back(written, mix: str) -> str:
+    """A sentence about matrices whose rows are not whole blocks of the mix, which take a larger type."""
+    block = mixes.size_of(mixes.BASE[mix][0]).elements
+    matrices = [info for info in written if len(info.shape) > 1 and info.type != "F32"]
+    odd = [info for info in matrices if info.shape[-1] % block]
+    if not odd:
+        return ""
+    rows, types = (sorted({get(info) for info in odd}) for get in (lambda i: i.shape[-1], lambda i: i.type))
+    return (f". {len(odd)} of {len(matrices)} matrices are larger than that ({', '.join(types)}): rows of"
+            f" {', '.join(map(str, rows))} are not whole blocks of {block}")  # fmt: skip
 
 
 def _source(args):

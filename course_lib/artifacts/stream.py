@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import json
-from collections.abc import Iterable
+import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -47,7 +49,8 @@ def stream(
 
     In memory are: embedding and head, one block in float32 with its Hessians, and the hidden states of `batches`
     (tokens (rows, length)). Every block leaves a shard in `.OUT.partial` beside `out`; a run that was interrupted goes
-    on behind the last whole shard, and the directory gets its name when all is there.
+    on behind the last whole shard, and the directory gets its name when all is there. A run that is refused (a weight
+    that is not finite) leaves nothing: it would be refused again.
 
     Linears outside the blocks stay at 16 bits. Experts of Mixtral and Qwen3-MoE are quantized one by one, however the
     checkpoint holds them; those that too few tokens reached, `Flow.few`, go into the dict `few`. ValueError where an
@@ -65,7 +68,7 @@ def stream(
     check_fit(scheme, linears)
     blocks = blocks_of(model, linears)
     work = _work(out, source, scheme, method, batches, layout, skip, options)
-    with evaluating(model):
+    with evaluating(model), _nothing_if_refused(work):
         _load(model, "", [n for n in model.state_dict() if not n.startswith(tuple(f"{b}." for b in blocks))], files)
         model.tie_weights()
         _rebuild_buffers(model, list(blocks))
@@ -73,6 +76,15 @@ def stream(
         example = _run(model, flow, blocks, files, work, lay, scheme, method, options, progress)
         (few if few is not None else {}).update(flow.few)
     return _finish(model, blocks, linears, example, lay, scheme, work, out, source, tokenizer)
+
+
+@contextlib.contextmanager
+def _nothing_if_refused(work: Path) -> Iterator[None]:
+    try:
+        yield
+    except ValueError:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
 
 
 def _run(model, flow: Flow, blocks, files, work: Path, lay, scheme: Scheme, method, options, progress) -> dict:
@@ -141,15 +153,17 @@ def _rebuild_buffers(model: nn.Module, blocks: list[str]) -> None:
 
 
 def _work(out: Path, source: Path, scheme: Scheme, method: str, batches, layout: str, skip, options: dict) -> Path:
-    """The directory of an unfinished run, new or with the same settings."""
+    """The directory of an unfinished run, new or with the same settings and weights (sizes and times of files)."""
     tokens = hashlib.sha256(b"".join(ids.cpu().numpy().tobytes() for ids in batches)).hexdigest()
+    weights = {file.name: file.stat() for file in sorted(set(files_of_tensors(source).values()))}
+    weights = {name: [about.st_size, about.st_mtime_ns] for name, about in weights.items()}
     settings = {"source": str(source.resolve()), "scheme": scheme.to_dict(), "method": method, "layout": layout,
-                "skip": list(skip), "options": options, "tokens": tokens}  # fmt: skip
+                "skip": list(skip), "options": options, "tokens": tokens, "weights": weights}  # fmt: skip
     work, text = out.parent / f".{out.name}.partial", json.dumps(settings, indent=1) + "\n"
     if (work / "settings.json").exists():
         if (work / "settings.json").read_text(encoding="utf-8") != text:
-            raise ValueError(f"out: {str(work)!r} holds an interrupted run with other settings: delete it, or repeat it"
-                             " with its own")  # fmt: skip
+            raise ValueError(f"out: {str(work)!r} holds an interrupted run with other settings or other weights:"
+                             " delete it, or repeat it with its own")  # fmt: skip
         return work
     work.mkdir(parents=True, exist_ok=True)
     write_atomic(work / "settings.json", text)
