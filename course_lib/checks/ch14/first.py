@@ -85,7 +85,7 @@ def first(weights, cache, room, gpu, fp8):
     """The first candidate, asked in this order; sizes in GiB: weights and cache at 16 bits, room for both together.
 
     no GPU: "gguf". FP8 units, and it fits with weights of 8 bits: "fp8". It fits with weights of 4.5 bits: "awq".
-    It does with half the cache, too: "awq, fp8 cache". Otherwise: "gguf, offloaded".
+    With half the cache it does: "awq, fp8 cache". Otherwise: "gguf, offloaded".
     """
     ...
 ''',
