@@ -53,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
         help=f"for whom files are laid out; mlx is Apple's (default: {DEFAULTS['layout']})",
     )
     result.add_argument("--asymmetric", action="store_true", default=None, help="grids with a zero point of their own")
-    result.add_argument("--calibration", metavar="TEXT", help="prose (the default unless rtn), code, task or a file")
+    result.add_argument("--calibration", metavar="TEXT", help="prose (unless rtn), code, task, text, .jsonl of chats")
     result.add_argument("--samples", type=int, help=f"windows of calibration text (default: {SAMPLES})")
     result.add_argument("--length", type=int, help=f"tokens in a window (default: {LENGTH})")
     result.add_argument("--act-order", action="store_true", default=None, help="gptq: the most active columns first")

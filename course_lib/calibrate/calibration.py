@@ -9,6 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from course_lib.calibrate import conversations
+
 NAMES = ("prose", "code", "task")
 SAMPLES, LENGTH = 32, 512
 _ROWS = 8  # windows in a batch
@@ -19,14 +21,15 @@ def calibration_batches(
 ) -> list[Tensor]:
     """At most `samples` windows of `length` tokens as batches (rows, length), int64; every window begins with BOS.
 
-    source  "prose", "code" or "task" (training parts of the bundled texts), the path of a text file, or a list of
-            texts. Bundled documents come in one fixed shuffled order; documents are joined by BOS.
+    source  "prose", "code" or "task" (training parts of the bundled texts), the path of a text file or of a .jsonl
+            file of conversations, or a list of texts. Bundled documents come in one fixed shuffled order; documents
+            are joined by BOS.
 
     ValueError where the text is shorter than one window.
     """
     if samples < 1 or length < 2:
         raise ValueError(f"samples must be at least 1 and length at least 2, got {samples} and {length}")
-    what, documents = _documents(source, samples)
+    what, documents = _documents(source, samples, tokenizer)
     start, wanted = _start_token(tokenizer), samples * (length - 1)
     stream: list[int] = []
     for text in documents:
@@ -63,7 +66,7 @@ def batches_for(model: nn.Module, calibration, tokenizer=None) -> list[Tensor]:
     return [check_tokens(model, t).to(device) for t in batches]
 
 
-def _documents(source, samples: int) -> tuple[str, Iterable[str]]:
+def _documents(source, samples: int, tokenizer) -> tuple[str, Iterable[str]]:
     """What the text is called in an error, and its documents."""
     if isinstance(source, str | Path):
         if source in NAMES:
@@ -75,6 +78,8 @@ def _documents(source, samples: int) -> tuple[str, Iterable[str]]:
         if not Path(source).is_file():
             raise ValueError(f"calibration must be one of {', '.join(NAMES)} or a text file, got {str(source)!r}")
         try:
+            if Path(source).suffix == ".jsonl":
+                return str(source), conversations.read(source, tokenizer)
             return str(source), [Path(source).read_text(encoding="utf-8")]
         except UnicodeDecodeError as error:
             raise ValueError(f"calibration: {source} is not UTF-8 text: {error}") from error
