@@ -198,6 +198,12 @@ WRONG = [
         "−1 is a number like others to whoever calls this: return None where no width will do.",
         loses=NAMES[2:],
     ),
+    Mistake(
+        "more than eight bits",
+        lambda w, target_db: _first(range(2, 17), w, target_db),
+        "The widths end at 8: where 8 bits do not reach the target the answer is None, even if 9 would.",
+        loses=NAMES[2:],
+    ),
 ]
 
 
@@ -216,6 +222,7 @@ def exercise(seed):
     ]
     ends = [
         Case("more than eight bits can give", drawn[0], 120.0),
+        Case("nine bits would do", drawn[0], round(_sqnr(drawn[0], 8) + 3, 2)),
         Case("eight bits, and no fewer", _upright(drawn[1]), round(_sqnr(drawn[1], 8) - 0.5, 2)),
         Case("two bits would do for much less", outlier, -20.0),
         Case("a row of zeros", torch.zeros(4), 30.0),

@@ -29,8 +29,7 @@ def asym_round_trip(w, b):
 def _asym(w, b, zero_rows=True, whole=torch.round, wraps=False, from_low=False, widen=True, clips=True, sign=1):
     lo, hi = (w.min().clamp(max=0), w.max().clamp(min=0)) if widen else (w.min(), w.max())
     s = (hi - lo) / (2**b - 1)
-    if s == 0 and zero_rows:
-        s = torch.tensor(1.0)
+    s = torch.tensor(1.0) if s == 0 and zero_rows else s
     z = whole(sign * -lo / s)
     q = torch.round((w - lo) / s) if from_low else torch.round(w / s) + z
     q = torch.clip(q, 0, 2**b - 1) if clips and not from_low else q
@@ -196,6 +195,12 @@ WRONG = [
         "Constant rows are one example of #34: every row on one side of zero needs a range that includes 0.",
         loses=NAMES[2:3],
     ),
+    Mistake(
+        "the zero point rounded up",
+        lambda w, b: _asym(w, b, whole=torch.ceil),
+        "z is round(−lo/s), the *nearest* whole number: rounded up it moves the whole grid by one step.",
+        loses=NAMES[3:],
+    ),
 ]
 
 
@@ -226,6 +231,7 @@ def exercise(seed):
         Case("far below zero", torch.tensor([-10.0, -10.4, -15.0]), 4),
     ]
     both_up = Case("both ends are ties, 3 bits", torch.tensor([-3.5, 1.0, 3.5, 0.0]), 3)  # 4 + 4 is clipped to 7
+    low = Case("a zero point of 2.3, 4 bits", torch.tensor([-2.3, 12.7, 5.2, 0.0]), 4)
     near = dict(ulps=8)
     return question(
         "ps01.q5",
@@ -238,7 +244,7 @@ def exercise(seed):
             agrees(NAMES[0], exact, "Unsigned bytes have no values below zero.", **near),
             on(padded, law(NAMES[1], _silent_zero, "Padding and dead weights must stay silent.")),
             agrees(NAMES[2], degenerate, "The range includes 0, and s is never 0.", **near),
-            agrees(NAMES[3], [*padded, both_up], "The definition fixes every code.", **near),
+            agrees(NAMES[3], [*padded, both_up, low], "The definition fixes every code.", **near),
         ],
         wrong=WRONG,
     )

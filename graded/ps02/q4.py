@@ -66,6 +66,15 @@ def _sum_of_rates(slow, fast, slow_rate, fast_rate):
     return 1 / (sum(rate / size for rate, size in ((slow_rate, slow), (fast_rate, fast)) if size))
 
 
+def _beyond_the_first(layers, budget, fast_gb_s, slow_gb_s, overhead_ms):
+    """layers[-1] is the last one again."""
+    split, room = len(layers), budget
+    while layers[split - 1] <= room:
+        split, room = split - 1, room - layers[split - 1]
+    slow, fast = sum(layers[:split]) / slow_gb_s / 1e9, sum(layers[split:]) / fast_gb_s / 1e9
+    return {"on_fast": len(layers) - split, "tokens_per_s": 1 / (slow + fast + overhead_ms / 1000)}
+
+
 WRONG = [
     Mistake(
         "filled from the first layer",
@@ -139,6 +148,12 @@ WRONG = [
         "That is the time of one token; tokens per second is 1 over it.",
         loses=NAMES[1:],
     ),
+    Mistake(
+        "on beyond the first layer",
+        _beyond_the_first,
+        "After the first layer comes none: `layer_bytes[-1]` is the last one again, and gets counted twice.",
+        loses=NAMES[2:],
+    ),
 ]
 
 
@@ -156,6 +171,7 @@ def exercise(seed):
     ]
     one = [
         Case("all in fast memory", growing, sum(growing), 1008.0, 60.0, 0.25),
+        Case("room to spare", growing, sum(growing) + 5 * 10**8, 1008.0, 60.0, 0.25),
         Case("none: the last one is too large", with_head, b * 10**8 - 1, 1008.0, 48.0, 4.0),
     ]
     return question(

@@ -203,6 +203,7 @@ BOTH_UP = torch.tensor([[-3.5, 1.0, 3.5, 0.0]])  # a zero point of 3.5 and a lar
 def _ends(seed):
     x, x_new, w = _layer(seed, 3, 16, 24, 8)
     x[:, 3], x_new[:, 3] = 0, 0
+    w[:, 3] *= 6  # with s = 1 it sets the range of its group
     one_sign = 1 + w.abs()
     one_sign[-1] *= -1
     flat = w.clone()

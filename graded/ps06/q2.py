@@ -44,10 +44,6 @@ def read_value(data, at, deepest):
         return None
 
 
-class _Cut(Exception):
-    pass
-
-
 def _read(data, at, deepest, order="little", length=8, count="items", again=False, end=lambda at, first: at,
           short_text=False, short_list=False, deep=True, start=0, known=True, signed=False, kinds=4):  # fmt: skip
     """The reference with one part changed."""
@@ -55,7 +51,7 @@ def _read(data, at, deepest, order="little", length=8, count="items", again=Fals
 
     def number(at, size):
         if size > len(data) - at:
-            raise _Cut
+            raise ValueError
         return int.from_bytes(data[at : at + size], "little", signed=signed and size == 8), at + size
 
     def value(kind, at, depth):
@@ -65,14 +61,14 @@ def _read(data, at, deepest, order="little", length=8, count="items", again=Fals
         if kind == 8:
             size, at = number(at, length)
             if size > len(data) - at and not short_text:
-                raise _Cut
+                raise ValueError
             return data[at : at + size].decode("utf-8", "replace"), min(at + size, len(data))
         if kind != 9 or deep and depth == deepest:
-            raise _Cut
+            raise ValueError
         kind, at = number(at, kinds)
         n, at = number(at, 8)
         if known and kind not in (4, 8, 9):
-            raise _Cut
+            raise ValueError
         items, stop = [], at + n
         for _ in range(n if count == "items" else len(data)):
             if count == "bytes" and at >= stop:
@@ -81,7 +77,7 @@ def _read(data, at, deepest, order="little", length=8, count="items", again=Fals
                 if again and items:
                     kind, at = number(at, 4)
                 item, at = value(kind, at, depth + 1)
-            except _Cut:
+            except ValueError:
                 if short_list:
                     break
                 raise
@@ -92,7 +88,7 @@ def _read(data, at, deepest, order="little", length=8, count="items", again=Fals
         kind, at = number(at, 4)
         found, at = value(kind, at, start)
         return {"value": found, "end": end(at, first)}
-    except _Cut:
+    except ValueError:
         return None
 
 
@@ -232,7 +228,8 @@ def exercise(seed):
         case("a million items", _array(4, *numbers[:2], n=10**6)),
         case("one item too many", _array(4, *numbers[:3], n=4), after=b""),
         case("2^60 arrays", _array(9, pair, n=2**60)),
-        case("an unknown type", struct.pack("<II", 13, 1)),
+        *(case(f"an unknown type, {kind}", struct.pack("<II", kind, 1)) for kind in (3, 13)),
+        case("a string of two bytes more than are left", _string(word(), lie=2), after=b""),
         case("no items of an unknown type", _array(77)),
         case("an array of strings, one too long", _array(8, strings[0], _string(word(), lie=99)), after=b""),
         case("nothing but a type", struct.pack("<I", 4), after=b"\0\0"),

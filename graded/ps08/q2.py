@@ -164,7 +164,7 @@ def exercise(seed):
     uneven = [[512 * a, None], [1024 * a, b], [256, c], [1024 * a, b], [768 * a, 40 * c]]
     cases = [
         Case("one full layer in four", mixed, ns),
-        Case("layers and windows of all sizes", uneven, torch.tensor([0, b, c - 1, c, c + 1, 40 * c, 2**30])),
+        Case("layers and windows of all sizes", uneven, torch.tensor([c, b, 2**30, c - 1, 40 * c, 0, c + 1])),
         Case("half saved, met exactly", [[100, None], [100, 50], [200, 50]], torch.tensor([10, 50, 60, 300])),
         Case("a large window among small ones", [[128, d], [128, d], [128, d], [128 * d, e * 100], [300 * d, d]],
              torch.tensor([d, d + 1, e * 100, e * 100 + 1])),

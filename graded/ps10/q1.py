@@ -187,6 +187,7 @@ def exercise(seed):
         case("as many won as lost", 3, 15 + draw[4], 4, 4, 3, 2),
         case("nothing has flipped", 4, 9, 0, 0, 2, 3 + draw[5]),
     ]
+    lead.append(Case("the first, the last", ["reject", *4 * ["refund"]], [*4 * ["refund"], "reject"], 5 * ["refund"]))
     near = dict(rtol=1e-6)  # a float32 is as good
     return question(
         "ps10.q1",

@@ -44,8 +44,7 @@ def _own_gaps(request):
 
 
 def _with_wait(request):
-    times = [request["at"], *request["tokens"]]
-    return [b - a for a, b in zip(times, times[1:], strict=False)]
+    return _own_gaps({"tokens": [request["at"], *request["tokens"]]})
 
 
 def _mean_gap(request):
@@ -60,6 +59,10 @@ def _whole_span(requests):
 def _token_span(requests):
     times = [t for r in requests for t in r["tokens"]]
     return max(times) - min(times)
+
+
+def _last_line(requests):
+    return [r["tokens"][-1] for r in requests if r["tokens"]][-1] - min(r["at"] for r in requests)
 
 
 def _sum_of_spans(requests):
@@ -83,11 +86,11 @@ def _figures(requests, limit, rank=_nearest, gaps=_own_gaps, start=lambda r: r["
     }
 
 
-NAMES = ("wait for the first token", "95th percentile of the gaps", "tokens a second", "good requests")
-
-
 def _tighter(name):
     return lambda requests, limit: _figures(requests, limit | {name: limit[name] - 1e-9})
+
+
+NAMES = ("wait for the first token", "95th percentile of the gaps", "tokens a second", "good requests")
 
 
 WRONG = [
@@ -189,8 +192,20 @@ WRONG = [
     ),
     Mistake(
         "from the first that was answered",
-        lambda requests, limit: _figures(requests, limit, span=lambda rs: _whole_span([r for r in rs if r["tokens"]])),
+        lambda *a: _figures(*a, span=lambda requests: _whole_span([r for r in requests if r["tokens"]])),
         "The first arrival is that of any request, answered or not.",
+        loses=NAMES[2:3],
+    ),
+    Mistake(
+        "the first line for the first arrival",
+        lambda *a: _figures(*a, span=lambda rs: _whole_span(rs) + min(r["at"] for r in rs) - rs[0]["at"]),
+        "Requests stand in no order: the first arrival is the smallest `at` of all, on whatever line.",
+        loses=NAMES[2:3],
+    ),
+    Mistake(
+        "the last line for the last token",
+        lambda *a: _figures(*a, span=_last_line),
+        "Requests stand in no order: the last token of all may be any request's. Look through all of them.",
         loses=NAMES[2:3],
     ),
 ]
@@ -198,7 +213,7 @@ WRONG = [
 
 def exercise(seed):
     def case(name, offset, count):
-        """Requests in a row; of five, one fails, one waits long, one has a long gap, one has one token."""
+        """Requests in no order; of five, one fails, one waits long, one has a long gap, one has one token."""
         generator = torch.Generator().manual_seed(seed + offset)
 
         def draw(low, high):
@@ -206,23 +221,18 @@ def exercise(seed):
 
         requests, at = [], draw(10, 20)
         for i in range(count):
-            kind, tokens, now = i % 5, [], at + draw(0.1, 0.4)
-            now += 0.8 if kind == 1 else 0.0
+            kind, tokens, now = i % 5, [], at + draw(0.1, 0.4) + 0.8 * (i % 5 == 1)
             length = (0, 6, 9, 1, 7)[kind]
             for step in range(length):
                 tokens.append(now)
                 now += draw(0.02, 0.05) + (0.3 if kind == 2 and step == 4 else 0.0)
             requests.append({"at": at, "tokens": tokens})
             at += draw(0.05, 0.3)
-        return Case(name, requests, {"wait": 0.6, "gap": 0.1})
+        return Case(name, requests[3:] + requests[:3], {"wait": 0.6, "gap": 0.1})
 
     cases = [case("five requests", 0, 5), case("a dozen", 1, 12), case("nineteen", 2, 19)]
-    met = [{"at": 10.0, "tokens": [10.5, 10.75]}, {"at": 11.0, "tokens": [11.25, 11.75, 12.0]}]
-    met += [
-        {"at": 12.0, "tokens": [12.5]},
-        {"at": 13.0, "tokens": [13.25, 13.5]},
-        {"at": 14.0, "tokens": [14.25, 14.5]},
-    ]
+    tokens = [10.5, 10.75], [11.25, 11.75, 12.0], [12.5], [13.25, 13.5], [14.25, 14.5]
+    met = [{"at": 10.0 + i, "tokens": list(times)} for i, times in enumerate(tokens)]
     limits = Case("limits that are just met", met, {"wait": 0.5, "gap": 0.25})
     near = dict(rtol=1e-9)
     return question(
