@@ -16,7 +16,7 @@ from course_lib.capacity.plan import plan
 from course_lib.capacity.plan.advice import last_resort, max_batch, max_context, native, remedies, verdict
 from course_lib.capacity.plan.command import gpus_of, main
 from course_lib.capacity.plan.figures import Assumptions, Figure
-from course_lib.capacity.plan.formats import FORMATS, stored, weight_format
+from course_lib.capacity.plan.formats import FORMATS, of_files, stored, weight_format
 from course_lib.capacity.plan.log import read, reconcile
 from course_lib.capacity.plan.models import config_of, known
 from course_lib.capacity.plan.speed import bound, crossover, figures, first_tokens, read_bytes
@@ -121,20 +121,49 @@ def test_parameters_are_those_of_transformers_own_module(name):
             parameter_shapes(config)
 
 
-@pytest.mark.parametrize("layout, weights", [("gptq", "gptq"), ("awq", "awq"), ("compressed-tensors", "w4a16")])
-def test_packed_bytes_are_those_that_the_course_writes(tmp_path, layout, weights):
+@pytest.mark.parametrize("layout, weights, bits, group", [
+    ("gptq", "gptq", 4, 128), ("awq", "awq", 4, 128), ("compressed-tensors", "w4a16", 4, 128),
+    ("gptq", "gptq-g64", 4, 64), ("awq", "AWQ-g32", 4, 32), ("compressed-tensors", "w4a16-g64", 4, 64),
+    ("gptq_v2", None, 3, 32), ("gptq", None, 8, None), ("compressed-tensors", None, 8, 64),
+])  # fmt: skip
+def test_packed_bytes_are_those_that_the_course_writes(tmp_path, layout, weights, bits, group):
+    """By the format's name, and by what config.json says of the files."""
     from safetensors import safe_open
     from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(hidden_size=128, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4,
                          num_key_value_heads=2, vocab_size=96, tie_word_embeddings=False)  # fmt: skip
     torch.manual_seed(0)
-    symmetric = "full" if weights == "w4a16" else False
-    scheme = Scheme.int(4, group=128, symmetric=symmetric, scale_dtype=torch.float16)
+    symmetric = "full" if layout == "compressed-tensors" else False
+    scheme = Scheme.int(bits, group=group, symmetric=symmetric, scale_dtype=torch.float16)
     save(quantize_model(LlamaForCausalLM(config), scheme), tmp_path / "out", layout)
     with safe_open(tmp_path / "out" / "model.safetensors", "pt") as file:
         written = sum(file.get_tensor(key).nbytes for key in file.keys())  # noqa: SIM118
-    assert sum(bits for _, bits in stored(config, FORMATS[weights])) == 8 * written
+    found = of_files(config_of(tmp_path / "out")[1])
+    assert sum(bits for _, bits in stored(config, found)) == 8 * written
+    if weights is not None:
+        assert sum(bits for _, bits in stored(config, weight_format(weights))) == 8 * written
+
+
+@pytest.mark.parametrize("said, told", [
+    ({"quant_method": "gptq", "bits": 4, "group_size": 64, "sym": True}, "GPTQ INT4, groups of 64, on NVIDIA L4"),
+    ({"quant_method": "bitsandbytes"}, "weights must be given, since config.json is that of quantized files: quant"),
+    ({"bits": 4, "group_size": 64}, "weights must be given, since config.json is that of quantized files (mlx)"),
+    (None, "BF16, on NVIDIA L4"),
+])  # fmt: skip
+def test_files_that_are_quantized_are_not_sized_as_16_bits(tmp_path, capsys, said, told):
+    config = config_of("llama-3-8b")[1] | ({"quantization_config": said} if said else {})
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    assert main([str(tmp_path), "--gpu", "l4"]) == (0 if "NVIDIA" in told else 2)
+    assert told in "".join(capsys.readouterr())
+    if said:
+        assert main([str(tmp_path), "--gpu", "l4", "--weights", "nf4"]) == 0
+
+
+def test_a_gguf_file_is_sent_to_its_own_planner(tmp_path, capsys):
+    (tmp_path / "bot.gguf").write_bytes(b"GGUF")
+    assert main([str(tmp_path / "bot.gguf"), "--gpu", "l4"]) == 2
+    assert "is a GGUF file: `course offload` plans it" in capsys.readouterr().err
 
 
 def test_packed_files_of_70_billion_weights():

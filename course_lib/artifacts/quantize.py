@@ -38,7 +38,9 @@ WHY_NOT = {
 
 def parser() -> argparse.ArgumentParser:
     """The options of the command."""
-    result = argparse.ArgumentParser(prog="course quantize", description="Quantize a causal language model.")
+    result = argparse.ArgumentParser(prog="course quantize", description="Quantize a causal language model.",
+                                     epilog="Embedding and head stay at 16 bits, but in a GGUF file. The same command"
+                                     " again goes on where an interrupted one stopped.")  # fmt: skip
     result.add_argument("model", help='"bundled", a checkpoint directory or a hub id')
     result.add_argument("out", help="directory to write, which must not hold files yet; a file with --gguf")
     # None where an option is not given: what would be ignored is refused, and DEFAULTS fills in the rest

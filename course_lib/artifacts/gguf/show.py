@@ -69,8 +69,9 @@ def main(argv=None) -> int:
     parser = argparse.ArgumentParser(prog="course gguf", description="Show what a GGUF file holds.")
     parser.add_argument("file", help="a .gguf file")
     try:
-        print(summary(read(parser.parse_args(argv).file)))
+        said = summary(read(parser.parse_args(argv).file))
     except (GGUFError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
+    print(said)
     return 0

@@ -14,7 +14,7 @@ from course_lib.capacity.devices import DEVICES, Device, device
 from course_lib.capacity.offload_file import needs_of_config
 from course_lib.capacity.plan.advice import last_resort, max_batch, max_context, native, remedies, verdict
 from course_lib.capacity.plan.figures import Assumptions, size
-from course_lib.capacity.plan.formats import FORMATS, title
+from course_lib.capacity.plan.formats import FORMATS, of_files, title
 from course_lib.capacity.plan.log import LONGEST, Finding, reconcile
 from course_lib.capacity.plan.memory import Plan, plan
 from course_lib.capacity.plan.models import config_of, known
@@ -106,8 +106,9 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--gpu", required=True, metavar="NAME[xN]", help=f"one of {', '.join(DEVICES)}; a part will do")
     result.add_argument("--context", type=int, default=8192, metavar="N", help="tokens a sequence; default: 8192")
     result.add_argument("--batch", type=int, default=1, metavar="N", help="sequences at once; default: 1")
-    result.add_argument("--weights", default="bf16", metavar="FORMAT",
-                        help=f"one of {', '.join(FORMATS)}, a GGUF mix (Q4_K_M), or bits (4.5)")  # fmt: skip
+    formats = f"{', '.join(FORMATS)}, gptq-g64 and so on for other groups, a GGUF mix (Q4_K_M), or bits (4.5)"
+    result.add_argument("--weights", metavar="FORMAT", help=f"one of {formats}; default: what config.json says of"
+                        " quantized files, else bf16")  # fmt: skip
     result.add_argument("--kv-bits", type=float, default=16, metavar="B", help="stored bits of a cached number")
     result.add_argument("--reserve", type=float, default=Assumptions.reserve, metavar="SHARE",
                         help="share of the memory that the engine leaves alone; default: 0.1")  # fmt: skip
@@ -126,7 +127,8 @@ def main(argv=None) -> int:
         name, config = config_of(args.model)
         on, gpus = gpus_of(args.gpu)
         assume = Assumptions(reserve=args.reserve, chunk=args.chunk)
-        p = plan(config, on, args.context, args.batch, args.weights, args.kv_bits, gpus, assume, name)
+        weights = args.weights or of_files(config) or "bf16"
+        p = plan(config, on, args.context, args.batch, weights, args.kv_bits, gpus, assume, name)
         findings = reconcile(p, _text(args.log)) if args.log else []
     except (ValueError, TypeError) as error:
         print(f"course plan: {error}", file=sys.stderr)

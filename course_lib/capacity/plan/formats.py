@@ -7,11 +7,13 @@ is why "4 bits" is never 4 bits. GGUF's mixes decide tensor by tensor (artifacts
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
+from course_lib.artifacts import layouts
 from course_lib.artifacts.gguf import architectures, mixes
 from course_lib.capacity.plan.tensors import EXPERTS, Part, parts, tied
 from course_lib.kvcache.config import released
@@ -98,17 +100,48 @@ _TABLE = (
     *map(_mlx, (3, 4, 6, 8)),
 )  # fmt: skip
 FORMATS: dict[str, Format] = {f.name: f for f in _TABLE}
+PACKED = {"gptq_v2": "gptq", "gptq": "gptq", "awq": "awq", "compressed-tensors": "w4a16"}  # layout: format
 GGUF = tuple(mixes.BASE)
 MIXTURES = ("mixtral", "qwen3_moe")  # whose GGUF files the course writes
 ALIASES = {"gptq-int4": "gptq", "int4-g128": "gptq", "awq-int4": "awq", "w8a8": "int8",
            "bfloat16": "bf16", "float16": "fp16", "e4m3": "fp8", "16": "bf16"}  # fmt: skip
 
 
+def packed(layout: str, bits: int, group: int, symmetric: bool = True) -> Format:
+    """The format of a checkpoint in a layout of `artifacts.LAYOUTS`; group -1 is a whole row.
+
+    >>> packed("gptq", 4, 64).title
+    'GPTQ INT4, groups of 64'
+    """
+    base = FORMATS[PACKED[layout]]
+    kind = base.title.split(",")[0].rstrip("0123456789") + str(bits)
+    said = f"groups of {group}" if group > 0 else "one scale a row"
+    zero = 0 if base.name == "w4a16" and symmetric else bits
+    name = base.name if base.name != "w4a16" else f"w{bits}a16"
+    return replace(base, name=f"{name}-g{group}", title=f"{kind}, {said}", bits=Fraction(bits),
+                   block=(1, max(group, 0)), zero_bits=zero)  # fmt: skip
+
+
+def of_files(config: Mapping[str, Any]) -> Format | None:
+    """How the files beside a config.json are quantized, None where they are not; ValueError for what is not known."""
+    claims = layouts.claimed(dict(config))
+    if claims is None:
+        return None
+    try:
+        layout = layouts.of_config(claims)
+        facts = layout.facts(claims)
+    except ValueError as error:
+        raise ValueError(f"weights must be given, since config.json is that of quantized files: {error}") from None
+    if layout.name not in PACKED:
+        raise ValueError(f"weights must be given, since config.json is that of quantized files ({layout.name})")
+    return packed(layout.name, facts.bits, facts.group, bool(facts.symmetric))
+
+
 def weight_format(name: str | float | Format) -> Format | str:
     """The format of this name: a Format, the name of a GGUF mix, or for a number so many bits for every matrix.
 
-    >>> weight_format("q4_k_m"), weight_format("4.5").title
-    ('Q4_K_M', '4.5 bits for every matrix')
+    >>> weight_format("q4_k_m"), weight_format("4.5").title, weight_format("awq-g64").title
+    ('Q4_K_M', '4.5 bits for every matrix', 'AWQ INT4, groups of 64')
     """
     if isinstance(name, Format):
         return name
@@ -116,6 +149,10 @@ def weight_format(name: str | float | Format) -> Format | str:
     wanted = ALIASES.get(wanted, wanted)
     if wanted in FORMATS:
         return FORMATS[wanted]
+    if grouped := re.fullmatch(r"(gptq|awq|w4a16)-g(\d{1,6})", wanted):
+        layout = {name: layout for layout, name in PACKED.items()}[grouped[1]]
+        if group := int(grouped[2]):
+            return packed(layout, 4, group)
     mix = wanted.removeprefix("gguf:").removeprefix("gguf-").upper()
     if mix in mixes.BASE and (wanted.startswith("gguf") or mix not in ("F32", "F16", "BF16")):
         return mix

@@ -81,6 +81,8 @@ def config_of(model: str | Path | Mapping[str, Any]) -> tuple[str, dict[str, Any
         from course_lib.models import BUNDLED
 
         path = Path(BUNDLED)
+    if path.suffix.lower() == ".gguf" and path.is_file():
+        raise ValueError(f"model must be a config.json, and {str(model)!r} is a GGUF file: `course offload` plans it")
     if path.exists():
         return (path.stem if path.is_file() and path.stem != "config" else path.resolve().name), released(path)
     near = difflib.get_close_matches(name, known(), n=1)
