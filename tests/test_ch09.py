@@ -207,6 +207,24 @@ def test_the_recorded_figures_bear_what_the_picture_says():
     assert 1 < steep[0] < steep[1]  # in e-folds a bit: a factor, and a larger one on the left
 
 
+def test_three_things_keep_mxfp4_behind_iq4_xs():
+    """Its scale, the search that it lacks, its levels: taken away one after the other, each is worth something."""
+    x = randn(7, 64, 256).reshape(-1, 32)
+    levels = torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6])
+    levels = torch.cat([-levels.flip(0), levels])
+
+    def off(s):  # squared error of each block, on E2M1 with the scale s
+        return (levels[(x / s)[..., None].sub(levels).abs().argmin(-1)] * s - x).square().sum(1)
+
+    top = x.abs().amax(1, keepdim=True)
+    power = off(2.0 ** (top.log2().floor() - 2)).sum()
+    tried = torch.stack([off(top / 6 * (0.7 + 0.025 * k)) for k in range(19)]).amin(0).sum()
+    theirs = [(ggml.dequantize(ggml.quantize(x.reshape(64, 256), kind), kind).reshape(-1, 32) - x).square().sum()
+              for kind in ("MXFP4", "IQ4_XS")]  # fmt: skip
+    assert torch.isclose(power, theirs[0], rtol=1e-4)
+    assert power > 1.1 * off(top / 6).sum() > 1.2 * tried > 1.3 * theirs[1]
+
+
 def test_carl_s_order_keeps_every_number_of_a_block_and_moves_most():
     space = {"torch": torch, "ggml": ggml, "copy": copy}
     exec(cell("loader"), space)
