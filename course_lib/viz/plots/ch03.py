@@ -20,7 +20,8 @@ def promise(rows, promised=4.0):
         scene.text(axis(0) + 8, y + 14, f"promised: {number(promised)} ×", size=13, color="muted", anchor="start")
         scene.rect(axis(0), y + 22, axis(factor) - axis(0), 26, fill="green" if kept else "red")
         words = f"{number(factor, 2 if factor < 1 else 3)} ×, {note}"
-        scene.text(axis(factor) + 8, y + 41, words, size=15, bold=True, anchor="start", halo=True)
+        beside = axis(max(factor, 1)) + 8  # not across the line
+        scene.text(beside, y + 41, words, size=15, bold=True, anchor="start", halo=True)
     return scene
 
 
