@@ -106,13 +106,13 @@ WRONG = [
         "cut off, not rounded",
         lambda w, b: _spare(w, b, whole=torch.trunc),
         "A cast to int8 cuts what stands behind the point: 2.9 becomes 2. Round to the nearest first.",
-        loses=NAMES[:2],
+        loses=NAMES[:3],
     ),
     Mistake(
         "rounded down",
         lambda w, b: _spare(w, b, whole=torch.floor),
         "floor takes the code below, so that −1.1 becomes −2. The nearest one is asked for.",
-        loses=NAMES[:2],
+        loses=NAMES[:3],
     ),
     Mistake(
         "the minus sign of the divisor forgotten",
@@ -154,6 +154,7 @@ def exercise(seed):
     ]
     far_end = [
         Case("the other end, 4 bits", torch.tensor([-2.0, 1.98, 0.5]), 4),
+        Case("just below and above a half, 8 bits", torch.tensor([-128.0, 101.48, 77.52, -64.51]), 8),
         Case("the other end, 8 bits", torch.tensor([0.25, -1.0, 0.9999, 0.5]), 8),
     ]
     odd_rows = [

@@ -40,13 +40,14 @@ def _own_range(w, rest, scheme):
 
 
 def _spare(w, x, x_new, bits, undo, budget, order=_loud, kept=_own_range, seen="x", told="x_new", column=4, number=2,
-           dtype=torch.float16, root=False, left=False, fits=lambda n, b: n <= b, per=None):  # fmt: skip
+           dtype=torch.float16, root=False, left=False, fits=lambda n, b: n <= b, per=None,
+           spared=lambda w: w.half().float()):  # fmt: skip
     """The reference with one part changed."""
     scheme, ranks, texts = Scheme.int(bits, scale_dtype=dtype), order(w, x), {"x": x, "x_new": x_new}
     plain = {}
     for k in range(w.shape[1]):
         rest = ranks[k:].sort().values
-        off = w.half().float() - w
+        off = spared(w) - w
         off[:, rest] = kept(w, rest, scheme) - w[:, rest]
         nbytes = quantize(w[:, rest], scheme).nbytes + k * (number * len(w) + column)
         error = {name: (t @ off.T).square().sum().item() ** (0.5 if root else 1) for name, t in texts.items()}
@@ -164,6 +165,12 @@ WRONG = [
         "A byte has eight bits.",
         loses=(NAMES[2], NAMES[4]),
     ),
+    Mistake(
+        "spared columns not rounded",
+        lambda *a: _spare(*a, spared=lambda w: w),
+        "float16 rounds, too: a spared weight comes back as w.half().float(), off by up to 2^−11 of itself.",
+        loses=NAMES[4:],
+    ),
 ]
 CLOSE = (0, 1, 2, 3, 5, 6, 7)  # of WRONG: those whose k has to be another one
 
@@ -219,6 +226,9 @@ def exercise(seed):
         Case("seven tenths, met exactly", *best[1].args[:5], spare(*best[1].args)["bytes"]),
         Case("a third, met exactly", *best[2].args[:5], spare(*best[2].args)["bytes"]),
     ]
+    row, loud = torch.tensor([[1.27, 1.0043, 0.31, -0.62]]), torch.tensor([[1.0, 1000.0, 1.0, 1.0]])
+    halves = torch.cat([row, row / 2, -2 * row]), loud, loud, 8  # 1.0043 as a float16 is 1.0039
+    ends += [Case("what float16 loses", *halves, 0.9, 10**6), Case("more than it undoes", *halves, 0.999, 10**6)]
     near = dict(rtol=1e-3, atol=1e-5)  # `undone` has 0.01: whether scales are float16 is asked under bytes
     return question(
         "ps05.q5",

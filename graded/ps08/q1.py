@@ -142,6 +142,12 @@ WRONG = [
         "A shared token stands in one slot, however many requests read it.",
         loses=NAMES[4:],
     ),
+    Mistake(
+        "own tokens counted by themselves",
+        lambda *a: _share(*a, private=lambda begun, own, page: _up(own, page)),
+        "The begun page holds prefix tokens already: begun + own tokens decide how many pages a request fills.",
+        loses=(NAMES[2], NAMES[4]),
+    ),
 ]
 
 
@@ -161,6 +167,7 @@ def exercise(seed):
         Case("with and without names", [["s", 8 * a + d, 1], ["s", 8 * a + d, 8 - d], [None, 19, 5], [None, 19, 13],
                                         ["s", 8 * a + d, 2 * f]], 8),
         Case("nobody writes", [["s", 20 + d, 0], ["s", 20 + d, 0]], 16),
+        Case("own tokens that do not fit behind the prefix", [["s", 16 * a + 5, 12], ["s", 16 * a + 5, 28]], 16),
     ]  # fmt: skip
     return question(
         "ps08.q1",
