@@ -152,6 +152,18 @@ WRONG = [
         "Between tensors lies padding: bits per weight counts what they store and no more.",
         loses=NAMES[3:],
     ),
+    Mistake(
+        "a whole alignment behind a full head",
+        lambda *a: _plan(*a, start=lambda n, alignment: n + alignment - n % alignment),
+        "A head that ends on a multiple of the alignment is followed by the data at once: + −head % alignment.",
+        loses=NAMES[2:3],
+    ),
+    Mistake(
+        "the usual fallbacks",
+        lambda tensors, sizes, fallback, *more: _plan(tensors, sizes, FALLBACK, *more),
+        "`fallback` is an argument: look types up in it, not in a table of your own.",
+        loses=NAMES,
+    ),
 ]
 SIZES = {
     "F32": (1, 4), "F16": (1, 2), "Q4_0": (32, 18), "Q5_0": (32, 22), "Q5_1": (32, 24), "Q8_0": (32, 34),
@@ -166,9 +178,9 @@ def exercise(seed):
     def draw(low, high):
         return int(torch.randint(low, high, (1,), generator=generator))
 
-    def case(name, alignment, *tensors):
-        head = 1000 + draw(0, 30) * 32 + 1 + draw(0, alignment - 1) if alignment > 8 else 1001 + draw(0, 500) * 8
-        return Case(name, list(tensors), dict(SIZES), dict(FALLBACK), head, alignment)
+    def case(name, alignment, *tensors, head=None, fallback=FALLBACK):
+        head = head or (1001 + draw(0, 30) * 32 + draw(0, alignment - 1) if alignment > 8 else 1001 + draw(0, 500) * 8)
+        return Case(name, list(tensors), dict(SIZES), dict(fallback), head, alignment)
 
     def rows():
         return 2 * draw(1, 7) + 1
@@ -181,6 +193,8 @@ def exercise(seed):
              ((8, 16), "F16"), ((rows(), 33), "Q2_K"), ((3, 64), "Q4_0")),
         case("narrow alignment", 8, ((256, 100), "Q6_K"), ((rows(), 96), "Q2_K"), ((1,), "F16"), ((256, 288), "Q5_K"),
              ((3,), "F32")),
+        case("a head that is full, other fallbacks", 64, ((rows(), 96), "Q4_K"), ((rows(), 288), "Q6_K"),
+             ((2, 96), "Q2_K"), head=64 * draw(9, 40), fallback={"Q4_K": "Q8_0", "Q2_K": "Q4_K"}),
     ]  # fmt: skip
     return question(
         "ps06.q3",
