@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from course_lib.environment import SetupError, check_python
+from course_lib.environment import SetupError, check_python, typed
 
 # name: (module, function, help); the function takes the remaining arguments and returns the exit status
 COMMANDS = {
@@ -116,5 +116,5 @@ def _unknown(command):
 def _lacking(command, package):
     return (
         f"`course {command}` needs {package}, which this Python ({sys.executable}) does not have; "
-        f"run `make env`, then `.venv/bin/course {command}`."
+        f"run `{typed()}`, then `{typed(command)}`."
     )

@@ -4,6 +4,7 @@ Runs on a bare Python. Exits non-zero only when the course itself cannot run.
 """
 
 import argparse
+import ctypes
 import glob
 import importlib.util
 import os
@@ -73,6 +74,15 @@ def installed(*names):
     return ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
+def llama_functions():
+    """Return how llama.cpp's C functions are to be had, or None: the wheels for Windows do not export them."""
+    try:
+        module = importlib.import_module("xllamacpp.xllamacpp")
+        return "exported" if ctypes.CDLL(module.__file__).llama_decode else None
+    except Exception:  # not there, broken, or without the function
+        return None
+
+
 def gpu():
     """Return the name of the GPU that torch can use, or None."""
     try:
@@ -107,7 +117,7 @@ def python():
 
 def pieces():
     """Look at everything and return the table's rows."""
-    env = "; `make env` installs it"
+    env = f"; `{environment.typed()}` installs it"
     return [
         Piece("Python 3.11+", python(), "the course", True),
         Piece("torch", package("torch"), "the course" + env, True),
@@ -118,6 +128,7 @@ def pieces():
         Piece("triton", package("triton"), "the kernel chapter's own cells, nothing else (Linux only)", False),
         Piece("GPU", gpu(), "GPU runs of the kernel chapter, which shows recorded curves instead", False),
         Piece("llama.cpp", installed("xllamacpp"), "running our GGUF files in llama.cpp", False),
+        Piece("  its C code", llama_functions(), "llama.cpp's own logits and blocks (Windows: missing)", False),
         Piece("nbgrader", installed("nbgrader"), "`course release` and grading, for teachers", False),
         Piece("bubblewrap", bubblewrap(), "safe grading and its tests, for teachers (Linux only)", False),
         Piece("PostgreSQL", postgres(), "the test of a gradebook on PostgreSQL; others use SQLite", False),

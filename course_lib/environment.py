@@ -15,6 +15,7 @@ from course_lib.files import repository
 
 MINIMUM = (3, 11)
 STAMP = ".course-stamp"  # in .venv; holds fingerprint() of what was installed, written last
+WINDOWS = os.name == "nt"  # without make, and with another .venv
 
 
 class SetupError(Exception):
@@ -23,7 +24,18 @@ class SetupError(Exception):
 
 def venv_python(root):
     """Return the path of the interpreter in `root`/.venv, there or not."""
-    return Path(root) / ".venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    return Path(root) / ".venv" / ("Scripts/python.exe" if WINDOWS else "bin/python")
+
+
+def typed(command=None):
+    """Return what a learner types on this system: for `course COMMAND` of .venv, or, without one, to prepare it.
+
+    >>> typed()
+    'make env'
+    """
+    if command is None:
+        return "py -m course_lib env" if WINDOWS else "make env"
+    return (".venv\\Scripts\\course " if WINDOWS else ".venv/bin/course ") + command
 
 
 def fingerprint(root):
@@ -44,9 +56,10 @@ def check_python(version=None):
     """Raise SetupError when `version` (default: this Python's) is older than the course needs."""
     version = tuple(version or sys.version_info)[:3]
     if version < MINIMUM:
+        newer = "py -3.12 -m course_lib lab" if WINDOWS else "make lab PYTHON=python3.12"
         raise SetupError(
             "The course needs Python 3.11 or newer, and this is Python {}.{}.{} ({}); name a newer one with "
-            "`make lab PYTHON=python3.12`.".format(*version, sys.executable)
+            "`{}`.".format(*version, sys.executable, newer)
         )
 
 

@@ -2,7 +2,10 @@
 
 import os
 import tempfile
+import time
 from pathlib import Path
+
+PATIENCE_S = 1.0  # Windows: how long a reader, a notebook being saved or a virus scanner may hold a file
 
 
 def repository():
@@ -37,7 +40,24 @@ def write_atomic(path, data):
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def replace(temporary, path):
+    """Give `temporary` the name `path`, once nobody holds a file of that name open; PermissionError names it.
+
+    Windows replaces no file that somebody has open or mapped; elsewhere the first try decides.
+    """
+    end = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return os.replace(temporary, path)
+        except PermissionError as error:
+            if time.monotonic() > end:
+                raise PermissionError(
+                    error.errno, f"{path} cannot be replaced; on Windows, close the program or notebook that reads it"
+                ) from error
+        time.sleep(PATIENCE_S / 20)

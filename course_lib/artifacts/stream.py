@@ -177,7 +177,8 @@ def _resume(flow: Flow, work: Path) -> int:
     with safe_open(work / "hidden.safetensors", "pt") as opened:
         done = int(opened.metadata()["blocks"])
         flow.few |= json.loads(opened.metadata().get("few", "{}"))
-    flow.restore(load_file(work / "hidden.safetensors"), done)
+    held = load_file(work / "hidden.safetensors")
+    flow.restore({name: tensor.clone() for name, tensor in held.items()}, done)  # the file is soon replaced
     return done
 
 

@@ -55,7 +55,10 @@ def library() -> ctypes.CDLL:
             function = getattr(lib, name)
             function.restype, function.argtypes = result, arguments
     except (IndexError, OSError, AttributeError) as error:
-        raise Unavailable(f"this xllamacpp does not export llama.cpp's C functions: {error}") from None
+        raise Unavailable(
+            "this wheel of xllamacpp does not export llama.cpp's C functions, as none for Windows does; those for Linux"
+            f" and macOS do ({error})"
+        ) from None
     lib.llama_log_set(ctypes.cast(_QUIET, ctypes.c_void_p), None)
     lib.llama_backend_init()
     return lib

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from course_lib import files
 from course_lib.artifacts.gguf.reader import MAX_DIMS, MAX_KEY, MAX_NAME
 from course_lib.artifacts.gguf.tensors import kind
 from course_lib.artifacts.gguf.values import ALIGNMENT, MAGIC, SCALARS, STRING, VERSIONS, Value, is_alignment, typed
@@ -58,7 +59,7 @@ def write(path, metadata: Mapping, parts: Iterable[Part], version: int = 3) -> P
                 file.write(data)
                 file.write(bytes(-data.size % alignment))
         os.chmod(name, 0o644)
-        os.replace(name, path)
+        files.replace(name, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)

@@ -15,11 +15,23 @@ from course_lib.formats import ggml
 
 @functools.cache
 def library() -> ctypes.CDLL:
-    """The shared object with ggml in it; ModuleNotFoundError where xllamacpp is not installed."""
+    """The shared object with ggml in it; ImportError where xllamacpp is missing or, as on Windows, shows no C."""
     import xllamacpp
 
     files = sorted(Path(xllamacpp.__file__).parent.glob("xllamacpp*"))
     found = ctypes.CDLL(str(next(path for path in files if path.suffix in (".so", ".pyd"))))
+    try:
+        _declare(found)
+    except AttributeError as error:
+        raise ImportError(
+            "this wheel of xllamacpp does not export ggml's C functions, as none for Windows does; those for Linux and "
+            f"macOS do ({error})"
+        ) from None
+    found.ggml_cpu_init()  # fills the table of halves that products read
+    return found
+
+
+def _declare(found: ctypes.CDLL) -> None:
     pointer, size = ctypes.c_void_p, ctypes.c_int64
     found.ggml_quantize_chunk.restype = found.ggml_row_size.restype = ctypes.c_size_t
     found.ggml_quantize_chunk.argtypes = [ctypes.c_int, pointer, pointer, size, size, size, pointer]
@@ -29,8 +41,6 @@ def library() -> ctypes.CDLL:
     found.ggml_vec_dot_q4_K_q8_K.argtypes = [
         ctypes.c_int, pointer, ctypes.c_size_t, pointer, ctypes.c_size_t, pointer, ctypes.c_size_t, ctypes.c_int
     ]  # fmt: skip
-    found.ggml_cpu_init()  # fills the table of halves that products read
-    return found
 
 
 def quantize(x, name: str, imatrix=None) -> Tensor:
