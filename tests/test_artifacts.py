@@ -289,3 +289,12 @@ def test_the_file_says_what_other_readers_ask_for(tmp_path):
         assert file.metadata() == {"format": "pt"}
         assert not any(name.startswith("lm_head") for name in file.keys())
     assert (tmp_path / "out/tokenizer.json").is_file()
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux says which files are mapped")
+@pytest.mark.parametrize("layout", ["gptq", "mlx"])
+def test_a_loaded_model_lets_go_of_its_files(tmp_path, layout):  # Windows neither removes nor replaces a mapped file
+    folder = artifacts.save(quantize_model(tiny.llama(), scheme(group=32), progress=False), tmp_path / "out", layout)
+    loaded, _ = artifacts.load(folder, HALF)
+    assert str(folder) not in Path("/proc/self/maps").read_text()
+    assert loaded.qtensors

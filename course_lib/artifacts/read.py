@@ -83,7 +83,7 @@ def _read_tensors(folder: Path) -> dict[str, Tensor]:
                 for name in opened.keys():
                     if experts.plain(name) in tensors:
                         raise ValueError(f"{file.name}: {name} is in another file too")
-                    tensors[experts.plain(name)] = opened.get_tensor(name)
+                    tensors[experts.plain(name)] = opened.get_tensor(name).clone()  # else the file stays mapped
         except (SafetensorError, OSError) as error:
             raise ValueError(f"{file.name}: not a whole safetensors file: {error}") from error
     return tensors
