@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 import tiny
@@ -10,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from test_calibrate_pipeline import tokens
 
 from course_lib import Scheme, artifacts, models
+from course_lib.artifacts import experts
 from course_lib.artifacts.stream import stream
 from course_lib.calibrate import calibration_batches, quantize_model
 from course_lib.calibrate.blocks import Flow, blocks_of, plan_of
@@ -192,8 +194,8 @@ def routed(model, batches):
 def test_a_block_runs_as_often_whatever_its_experts(all_experts):
     """q k v, o, all gates and ups, all downs: each H is that of an expert alone, as `test_experts` has it."""
     batches, runs = [tokens(4, 24, vocabulary=40), tokens(2, 16, seed=1, vocabulary=40)], []
-    for experts in (2, 12):
-        with evaluating(model := made("qwen3_moe", num_experts=experts)):
+    for number in (2, 12):
+        with evaluating(model := made("qwen3_moe", num_experts=number)):
             flow, inside = in_front(model, batches)
             flow.block.mlp.gate.register_forward_pre_hook(lambda *_: runs[-1].append(1))
             runs.append([])
@@ -292,3 +294,39 @@ def test_experts_may_stay_at_16_bits_and_are_named(tmp_path, layout):
         for k in (0, 1):
             name = f"model.layers.{k}.mlp.experts"
             assert any(re.match(rule, name) if layout == "gptq" else rule in name for rule in rules) == (k == 0)
+
+
+# ---- beside llm-compressor
+
+GOLDEN = json.loads((Path(__file__).parent / "golden/moe_checkpoints/llm_compressor.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("family", EXPERT)
+def test_tensors_and_config_are_those_of_llm_compressor(tmp_path, family):
+    """golden/moe_checkpoints/make.py asked it. Of Mixtral it renames the layer's experts and not what is in them; vLLM
+    reads both, and w1 alone is read by all its versions and by transformers: so are ours, and we read both."""
+    golden = GOLDEN[family]
+    whole = quantize_model(made(family, **golden["sizes"]), SYMMETRIC)
+    out = artifacts.save(whole, tmp_path / "out", "compressed-tensors")
+    told = {name: [str(t.dtype).removeprefix("torch."), list(t.shape)] for name, t in stored(out).items()}
+    short = dict(zip(("gate_proj", "up_proj", "down_proj"), NAMES[family], strict=True)) if family == "mixtral" else {}
+    wanted = {".".join(short.get(part, part) for part in n.split(".")): was for n, was in golden["tensors"].items()}
+    assert told == wanted
+    said = quantization(out)
+    assert {key: said[key] for key in golden["config"]} == golden["config"]
+    (group,) = said["config_groups"].values()
+    assert group["targets"] == golden["targets"]
+    assert {key: group["weights"][key] for key in golden["weights"]} == golden["weights"]
+    theirs = {experts.plain(ours): tensor for ours, tensor in stored(out).items()}
+    renamed = {name: theirs[experts.plain(name)] for name in golden["tensors"]}
+    for file in out.glob("*.safetensors"):
+        file.unlink()
+    save_file(renamed, out / "model.safetensors", {"format": "pt"})
+    same(whole.qtensors, artifacts.load(out)[0].qtensors)
+
+
+def test_the_count_of_experts_has_both_its_names(tmp_path):
+    """transformers 5 says num_local_experts of Qwen3-MoE, the hub's files and transformers 4 num_experts."""
+    out = artifacts.save(quantize_model(made("qwen3_moe"), SYMMETRIC), tmp_path / "out")
+    said = json.loads((out / "config.json").read_text(encoding="utf-8"))
+    assert said["num_experts"] == said["num_local_experts"] == 4

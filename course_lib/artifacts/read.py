@@ -43,6 +43,8 @@ def load(path, dtype: torch.dtype | None = None):
     facts = layout.facts(claims)
     tensors = _read_tensors(folder)
     skeleton = _skeleton(folder, len(tensors), layout)
+    if take_apart(skeleton, trusted=True):
+        experts.check_family(skeleton.config)
     kinds = nn.Linear | nn.Embedding if layout.embeddings else nn.Linear
     linears = {name: module for name, module in skeleton.named_modules() if isinstance(module, kinds)}
     parts = _take_parts(tensors, layout, facts, linears)
@@ -102,10 +104,7 @@ def _skeleton(folder: Path, count: int, layout: Layout) -> nn.Module:
             if hasattr(config, key):
                 delattr(config, key)
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-        if take_apart(model, trusted=True):
-            experts.check_family(config)
-        return model
+            return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     except Exception as error:  # whatever a wrong number makes transformers or torch say
         raise ValueError(f"config.json: not a causal language model that transformers can build: {error}") from error
 

@@ -118,6 +118,8 @@ def checkpoint_config(model: nn.Module, layout: Layout, qtensors: dict[str, QTen
     left = [name for name, module in model.named_modules() if isinstance(module, nn.Linear) or name in gates]
     called = functools.partial(experts.on_disk, family=config["model_type"])
     said = layout.config({called(name): q for name, q in qtensors.items()}, [called(name) for name in left])
+    if config["model_type"] == "qwen3_moe":  # the hub's files, and readers before transformers 5, know it by this name
+        config["num_experts"] = experts.count(model.config)
     config["architectures"] = [type(model).__name__]
     config["dtype"] = str(dtype).removeprefix("torch.")
     return config | dict.fromkeys(layout.keys, said)
