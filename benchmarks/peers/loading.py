@@ -119,6 +119,45 @@ def kernels() -> dict[str, dict]:
     return table
 
 
+def mixtures() -> dict[str, dict]:
+    """ "family: layout, reader" -> differences, for random mixtures, experts one by one: ours written, theirs read.
+
+    A token goes to all experts, so that no rounding sends it to others. GPTQModel 7.6 knows no file of Mixtral with the
+    experts' names of vLLM, and transformers none of GPTQ's.
+    """
+    table = {}
+    for family, layouts in (("mixtral", ("compressed-tensors",)), ("qwen3_moe", ("compressed-tensors", "gptq"))):
+        model, tokenizer = mixture(family)
+        for layout in layouts:
+            scheme = Scheme.int(4, "full", 64, scale_dtype=torch.float16)
+            with tempfile.TemporaryDirectory() as parent:
+                saved = artifacts.save(quantize_model(model, scheme), Path(parent) / "out", layout, tokenizer)
+                other = _in_gptqmodel(saved) if layout == "gptq" else theirs(saved, layout)
+                key = f"{family}: {layout}, {'GPTQModel' if layout == 'gptq' else 'transformers'}"
+                table[key] = differences(artifacts.load(saved)[0], other)
+            print(key, table[key], flush=True)
+    return table
+
+
+def mixture(family: str) -> tuple[nn.Module, object]:
+    """A random model of four experts, all of which take each token, and the bundled model's tokenizer."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(
+        family, vocab_size=1024, hidden_size=256, intermediate_size=192, moe_intermediate_size=192, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, head_dim=64, max_position_embeddings=512, num_local_experts=4,
+        num_experts_per_tok=4, initializer_range=0.08, sliding_window=None,
+    )  # fmt: skip
+    return AutoModelForCausalLM.from_config(config).eval(), models.load("bundled")[1]
+
+
+def _in_gptqmodel(folder: Path) -> nn.Module:
+    from gptqmodel import BACKEND, GPTQModel
+
+    return GPTQModel.load(str(folder), device="cpu", backend=BACKEND.GPTQ_TORCH, dtype=torch.float16).model
+
+
 def back() -> dict[str, dict]:
     """Who wrote it -> differences: theirs written, from the bundled model, ours and theirs read."""
     table = {}

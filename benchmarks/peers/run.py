@@ -1,7 +1,8 @@
 """Our GPTQ and our files beside GPTQModel, llm-compressor and HQQ: the same layers, the same run.
 
     make peers                        everything, recorded in benchmarks/results/peers.json (minutes on an idle machine)
-    make peers ARGS="errors times"    some of the parts errors, times, forth, kernels, back; the others stay as recorded
+    make peers ARGS="errors times"    some of the parts errors, times, forth, mixtures, kernels, back;
+                                      the others stay as recorded
     make peers ARGS="goldens"         writes tests/golden/artifacts/ again
 
 `make peers` keeps its own environment, .course-peers, with the pins of benchmarks/peers/requirements.txt.
@@ -63,7 +64,14 @@ def times() -> dict:
     return found
 
 
-PARTS = {"errors": errors, "times": times, "forth": loading.forth, "kernels": loading.kernels, "back": loading.back}
+PARTS = {
+    "errors": errors,
+    "times": times,
+    "forth": loading.forth,
+    "mixtures": loading.mixtures,
+    "kernels": loading.kernels,
+    "back": loading.back,
+}
 
 
 def main() -> None:
