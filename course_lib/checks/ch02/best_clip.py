@@ -32,12 +32,12 @@ def _error(w, b, c, power=2):
     return (error.max() if power == math.inf else (error**power).mean()).item()
 
 
-def _search(loss):
-    """A search over c = 1 % … 100 % of max|w| that judges by `loss(w, b, c)`."""
+def _search(loss, shares=range(100, 0, -1)):
+    """A search over c = 1 % … 100 % of max|w| (or other `shares`) that judges by `loss(w, b, c)`."""
 
     def variant(w, b):
         top = w.abs().max().item()
-        return min((top * i / 100 for i in range(100, 0, -1)), key=lambda c: loss(w, b, c))
+        return min((top * i / 100 for i in shares), key=lambda c: loss(w, b, c))
 
     return variant
 
@@ -99,6 +99,11 @@ def best_clip(w, b):
         Case("three and one", torch.tensor([2.0, 2.0, 2.0, 5.0]), 2),
         Case("a dozen and one far out", _bell(3, 12, -6.0), 3),
         Case("evenly spread: little to gain", torch.linspace(-1, 1, 201), 4),
+        Case(
+            "best below half of the largest",
+            torch.tensor([0.8, 0.2, 0.1, -0.6, 0.0, -1.4, 0.3, 1.0, -1.4, 1.0, 0.5, 1.2, 4.0]),
+            2,
+        ),
         Case("as small as weights are", 0.01 * _bell(4, 20), 3),
         Case("a bell curve, 4 bits", _bell(0, 2000), 4),
         Case("a bell curve, 2 bits", _bell(0, 2000), 2),
@@ -135,6 +140,21 @@ def best_clip(w, b):
             "the average error without the square",
             _search(lambda w, b, c: _error(w, b, c, 1)),
             "Squaring punishes the few that are far off. You averaged |error|, which lets them go.",
+        ),
+        Wrong(
+            "the average error without the square, upwards",
+            _search(lambda w, b, c: _error(w, b, c, 1), range(1, 101)),
+            "You averaged |error|, which lets the few that are far off go. Square each error first.",
+        ),
+        Wrong(
+            "ten clips only",
+            _search(_error, range(10, 101, 10)),
+            "Ten clips are too few: the best one lies between two of them. Try a hundred.",
+        ),
+        Wrong(
+            "no clip below half of the largest",
+            _search(_error, range(50, 101)),
+            "You try no c below half of max|w|. With one number far out the best end lies much lower.",
         ),
         Wrong(
             "the worst error",
