@@ -168,6 +168,16 @@ def test_a_wrong_question_is_one_sentence_and_status_2(capsys, arguments, words)
     assert said.startswith("course gate: ") and words in said and said.count("\n") == 1
 
 
+def test_a_policy_says_how_much_context_is_tried():
+    for asked, tried in (
+        ({}, serving.LONGEST),
+        ({"context_min": 512}, serving.LONGEST),
+        ({"context_min": 32768}, 32769),
+    ):
+        gate = Gate(task={"accuracy_min": 0.9}, serving=asked)
+        assert gate_command.longest_of(gate) == tried
+
+
 def test_a_policy_with_an_unknown_key_is_named(capsys, tmp_path):
     (tmp_path / "p.toml").write_text("[task]\nvram_max = 3\n")
     assert gate_command.main(["bundled", "--policy", str(tmp_path / "p.toml")]) == 2

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from course_lib.artifacts.gguf import llama, runtime
-from course_lib.evaluate import serving
+from course_lib.evaluate import serving, serving_worker
 from course_lib.evaluate.serving import Serving, Spread, percentile, serve
 from tests import tiny
 
@@ -48,6 +48,61 @@ def test_llama_cpp_serves_without_torch_in_its_memory(folder):
 def test_transformers_serves_a_checkpoint(folder):
     served = serve(folder / "hf", PROMPTS, tokens=4, runs=1, progress=False)
     assert served.runtime == "transformers" and sound(served, 1)["memory_gib"] > 0.15
+
+
+@pytest.fixture(scope="module")
+def claims(tmp_path_factory):
+    """A model that claims a context of 131,072 tokens, as Llama 3.1 does."""
+    path = tmp_path_factory.mktemp("long")
+    model, tokenizer = tiny.llama(context=131_072), tiny.tokenizer()
+    model.save_pretrained(path / "hf")
+    tokenizer.save_pretrained(path / "hf")
+    llama.export(model, tokenizer, path / "bot.gguf", "F32")
+    return path
+
+
+@pytest.mark.parametrize("name", ["bot.gguf", "hf"])
+def test_a_long_context_is_tried_as_far_as_asked(claims, name):
+    """All of it at once took more memory than there is: llama.cpp gave no context, and the process ended by signal 11.
+
+    A small model in float32 reads 4,096 tokens in a second; its scores of all with all would take 64 GiB at 131,072.
+    """
+    if name.endswith("gguf"):
+        llama_cpp()
+    usual = serve(claims / name, PROMPTS, tokens=4, runs=1, progress=False)
+    assert usual.figures["context"] == serving.LONGEST and usual.figures["memory_gib"] < 1.5, usual
+    assert serve(claims / name, PROMPTS, tokens=4, runs=1, longest=700, progress=False).figures["context"] == 700
+
+
+def test_a_context_without_memory_is_a_sentence(folder):
+    """llama.cpp then gives no context, and whoever goes on with that ends by signal 11."""
+
+    class WithoutMemory:
+        def __getattr__(self, name):
+            return (lambda model, params: None) if name == "llama_init_from_model" else getattr(llama_cpp(), name)
+
+    with runtime.LlamaCpp(folder / "bot.gguf", context=48) as bot:
+        bot._lib = WithoutMemory()
+        with pytest.raises(RuntimeError, match="llama.cpp finds no memory for a context of 48 tokens"):
+            bot.logits([1, 2])
+
+
+def test_logits_do_not_depend_on_how_many_tokens_are_worked_on_at_once(claims, monkeypatch):
+    llama_cpp()
+    ids = [n % 290 for n in range(700)]
+    with runtime.LlamaCpp(claims / "bot.gguf", context=1024) as bot:
+        parts = bot.logits(ids)
+        monkeypatch.setattr(runtime, "STEP", 1024)
+        assert abs(bot.logits(ids) - parts).max() < 1e-4  # sums of the same products
+
+
+def test_a_file_without_a_first_token_is_served_without_one():
+    from types import SimpleNamespace
+
+    engine = object.__new__(serving_worker.LlamaEngine)
+    for bos, ids in ((-1, [5, 6]), (3, [3, 5, 6])):
+        engine.vocabulary, engine.bot = 9, SimpleNamespace(bos=bos, tokenize=lambda text: [5, 6])
+        assert engine.encode("ab") == ids
 
 
 def test_a_crash_is_a_result_with_the_runtime_s_last_words(folder, tmp_path):
@@ -102,6 +157,8 @@ def test_percentiles_are_numpy_s_inverted_cdf():
 def test_bad_requests_are_refused():
     with pytest.raises(ValueError, match="a prompt, 2 tokens and a run at least, got 0, 32, 3"):
         serve("x", [])
+    with pytest.raises(ValueError, match="longest must be more than the 32 tokens of a reply, got 32"):
+        serve("x", PROMPTS, longest=32)
 
 
 def test_the_stream_is_greedy_and_ends_with_the_context(folder):

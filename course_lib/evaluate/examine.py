@@ -10,7 +10,7 @@ from course_lib.evaluate.compare import Comparison, Reference
 from course_lib.evaluate.corpus import DEFAULT_BYTES
 from course_lib.evaluate.gate import Report
 from course_lib.evaluate.paired import Paired, paired
-from course_lib.evaluate.serving import Serving, serve
+from course_lib.evaluate.serving import LONGEST, Serving, serve
 from course_lib.evaluate.task import TaskResult, task_accuracy
 
 PROMPTS = 4  # requests that a runtime is timed on
@@ -39,13 +39,15 @@ class Base:
         self.reference = Reference(model, tokenizer, texts, max_bytes, progress=progress)
         self.task = task_accuracy(model, tokenizer, self.examples, progress=progress, replies_only=True)
 
-    def examine(self, artifact: str | Path, runs: int = 2, name: str | None = None) -> Report:
+    def examine(self, artifact: str | Path, runs: int = 2, name: str | None = None, longest: int = LONGEST) -> Report:
         """Everything that the three gates ask about one artifact; what went wrong is in `.problem` and `.log`.
 
+        Of its context `longest` tokens are tried.
         The runtime comes first, in a process of its own: what crashes there is never loaded here.
         """
         name = Path(artifact).name if name is None else name
-        served = serve(artifact, [e.prompt for e in self.examples[:PROMPTS]], runs=runs, progress=self.progress)
+        prompts = [e.prompt for e in self.examples[:PROMPTS]]
+        served = serve(artifact, prompts, runs=runs, longest=longest, progress=self.progress)
         if not served.spreads:
             return Report(name, {}, served.runtime, served.log, f"{served.runtime} did not serve it.")
         figures = served.figures | {"file_gib": file_bytes(artifact) / 2**30}

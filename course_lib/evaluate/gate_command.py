@@ -61,6 +61,13 @@ def policy_of(name: str):
     return read_policy(path)
 
 
+def longest_of(gate) -> int:
+    """Tokens of context to try: as many as a policy asks for, and LONGEST where it asks for fewer."""
+    from course_lib.evaluate.serving import LONGEST
+
+    return max(LONGEST, *(int(limit) + 1 for key, limit in gate.serving.items() if key.startswith("context_")), 0)
+
+
 def run(options) -> list:
     """Measure and judge every artifact; say what came out."""
     names, gate = found(options.artifacts), policy_of(options.policy)
@@ -79,7 +86,7 @@ def run(options) -> list:
     base = Base(model, tokenizer, models.texts.heldout("prose"), items, progress=False)
     for name in names:
         next(steps)
-        verdicts.append(judge(base.examine(name, options.runs), gate))
+        verdicts.append(judge(base.examine(name, options.runs, longest=longest_of(gate)), gate))
     next(steps, None)
     for verdict in verdicts:
         print("\n    ".join([f"{verdict.name}: {'approved' if verdict.approved else 'refused'}", *verdict.reasons]))

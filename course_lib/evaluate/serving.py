@@ -22,6 +22,7 @@ from course_lib.progress import bar
 
 WORKER = Path(__file__).with_name("serving_worker.py")
 LOG_BYTES = 4096
+LONGEST = 4096  # tokens of context that are tried, unless a policy asks for more: a model may claim a million
 RUNTIMES = {".gguf": "llama.cpp"}
 
 
@@ -70,6 +71,7 @@ def serve(
     prompts: Sequence[str],
     tokens: int = 32,
     runs: int = 3,
+    longest: int = LONGEST,
     timeout_s: float = 120,
     progress: bool | None = None,
 ) -> Serving:
@@ -80,13 +82,16 @@ def serve(
     p50_ms, p95_ms percentiles of the time between tokens
     memory_gib     most resident memory of the whole process, runtime included, GiB
     cold_start_s   from starting the process to its first token
-    context        tokens that it really read in one piece
+    context        tokens that it really read in one piece, of a model of a longer context the first `longest`
 
     A crash is a result, not an error: `.spreads` is empty and `.log` holds the last words.
     """
     if not prompts or tokens < 2 or runs < 1:
         raise ValueError(f"serve needs a prompt, 2 tokens and a run at least, got {len(prompts)}, {tokens}, {runs}")
+    if longest <= tokens:
+        raise ValueError(f"longest must be more than the {tokens} tokens of a reply, got {longest}")
     task, found, log = {"artifact": str(artifact), "prompts": list(prompts), "tokens": tokens}, [], ""
+    task["longest"] = longest
     for _ in bar(range(runs), f"serving {Path(artifact).name}", progress):  # to its end, so that the bar is wiped
         try:
             found += [] if log else [_one_run(task, timeout_s)]

@@ -3,7 +3,7 @@
 A process of its own, so that memory is the artifact's and its runtime's, and a crash is nobody else's. It is started as
 a file, not as a module of the package: llama.cpp's memory would otherwise hold torch as well.
 
-    in   {"artifact": path, "prompts": [text, …], "tokens": n}
+    in   {"artifact": path, "prompts": [text, …], "tokens": n, "longest": tokens of context to try}
     out  a line as soon as the first token is there, then one line of JSON with what was measured
 """
 
@@ -19,15 +19,16 @@ LIBRARY = Path(__file__).resolve().parents[1]
 class LlamaEngine:
     """A GGUF file in llama.cpp, on one thread."""
 
-    def __init__(self, path):
+    def __init__(self, path, longest):
         runtime = _by_path("artifacts/gguf/runtime.py")
         with runtime.LlamaCpp(path) as peek:
-            context = peek.trained_context
+            context = min(peek.trained_context, longest)
         self.bot = runtime.LlamaCpp(path, context)
         self.context, self.vocabulary = context, self.bot.vocabulary
 
     def encode(self, text):
-        return [self.bot.bos, *self.bot.tokenize(text)]
+        first = [self.bot.bos] if 0 <= self.bot.bos < self.vocabulary else []  # a file need not have one
+        return [*first, *self.bot.tokenize(text)]
 
     def stream(self, ids, n):
         return self.bot.stream(ids, n)
@@ -36,7 +37,7 @@ class LlamaEngine:
 class TorchEngine:
     """Any checkpoint that the course reads, in transformers, on one thread; on the GPU where there is one."""
 
-    def __init__(self, path):
+    def __init__(self, path, longest):
         sys.path.insert(0, str(LIBRARY.parent))
         import torch
 
@@ -48,7 +49,7 @@ class TorchEngine:
         self.model, self.tokenizer = artifacts.load(path)
         self.device = next(self.model.parameters()).device
         config = self.model.config.get_text_config()
-        self.context, self.vocabulary = config.max_position_embeddings, config.vocab_size
+        self.context, self.vocabulary = min(config.max_position_embeddings, longest), config.vocab_size
 
     def encode(self, text):
         from course_lib.evaluate.decode import prompt_tokens
@@ -99,7 +100,7 @@ def timed(tokens):
 def main():
     task = json.loads(sys.stdin.read())
     engine_class = LlamaEngine if task["artifact"].endswith(".gguf") else TorchEngine
-    engine, n = engine_class(task["artifact"]), task["tokens"]
+    engine, n = engine_class(task["artifact"], task["longest"]), task["tokens"]
     prompts = [engine.encode(text)[: max(1, engine.context - n)] for text in task["prompts"]]
     next(iter(engine.stream(prompts[0], 1)))
     print("first", flush=True)

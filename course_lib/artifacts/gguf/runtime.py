@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 CONTEXT = 512  # tokens
+STEP = 512  # tokens that are worked on at once
 _DEFAULTS = {2: 512, 3: 1, 7: 4, 8: 4, 13: -1, 26: 1, 27: 1}  # place in the context's parameters: expected default
 
 
@@ -162,6 +163,8 @@ class LlamaCpp:
     @contextlib.contextmanager
     def _context(self):
         context = self._lib.llama_init_from_model(self.model, self._parameters())
+        if not context:
+            raise RuntimeError(f"llama.cpp finds no memory for a context of {self.context:,} tokens")
         try:
             yield context
         finally:
@@ -188,6 +191,7 @@ class LlamaCpp:
             raise Unavailable(f"this release of llama.cpp lays its parameters out differently (field {odd[0]}); the "
                               "course knows that of xllamacpp 2026.10")  # fmt: skip
         fields[:3], fields[7:9], fields[13], fields[26:28] = self.context, 1, 0, 0
+        fields[2] = min(self.context, STEP)  # more at once, and the scores of all with all have to be in memory
         return params
 
 
