@@ -416,6 +416,7 @@ def test_two_runtimes_give_the_replies_of_the_library(bot):
     from course_lib.evaluate import generate
 
     want = [generate(bot.model, bot.tokenizer, e.prompt) for e in bot.examples[:2]]
+    ends = []
     for artifact in (bot.folder / "bot-F16.gguf", "bundled"):
         with Server(artifact) as server:
             body = [
@@ -424,10 +425,14 @@ def test_two_runtimes_give_the_replies_of_the_library(bot):
             ]
             told = [post(f"{server.url}/v1/completions", b.encode()) for b in body[:2]]
             assert [reply["choices"][0]["text"] for _, reply in told] == want
+            short = json.loads(body[0]) | {"max_tokens": 7}
+            told += [post(f"{server.url}/v1/completions", json.dumps(short).encode())]
+            ends.append([(r["choices"][0]["finish_reason"], r["usage"]["completion_tokens"]) for _, r in told])
             assert json.load(urllib.request.urlopen(f"{server.url}/health")) == {"status": "ok"}
             assert "tokens_predicted_total" in urllib.request.urlopen(f"{server.url}/metrics").read().decode()
             assert post(f"{server.url}/v1/completions", b"{}")[0] == 400
         assert not server.alive
+    assert ends[0] == ends[1] and ends[0][-1] == ("length", 7) and ends[0][0][0] == "stop"
 
 
 def test_a_runtime_that_does_not_come_up_says_why(bot):

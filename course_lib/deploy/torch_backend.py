@@ -27,16 +27,20 @@ class Engine:
         self.requests = self.written = 0
 
     def complete(self, asked):
-        """The reply as OpenAI's clients expect it."""
-        from course_lib.evaluate.decode import generate
+        """The reply as OpenAI's clients expect it; counted are the tokens that the model wrote."""
+        from course_lib.evaluate.decode import generate_tokens, one_thread, prompt_tokens
 
-        stops = asked["stop"]
-        text = generate(self.model, self.tokenizer, asked["prompt"], asked["max_tokens"], _character(stops))
+        stops, most = asked["stop"], asked["max_tokens"]
+        rows = [prompt_tokens(self.tokenizer, asked["prompt"])]
+        with one_thread():
+            (new,) = generate_tokens(self.model, self.tokenizer, rows, most, _character(stops), progress=False)
+        whole = self.tokenizer.decode(new, skip_special_tokens=True)
+        text, tokens = whole, len(new)
         for stop in stops:
             text = text.split(stop)[0]
-        tokens = len(self.tokenizer(text, add_special_tokens=False).input_ids)
+        full = text == whole and tokens == most and not set(new[-1:]) & set(self.tokenizer.all_special_ids)
         self.requests, self.written = self.requests + 1, self.written + tokens
-        choice = {"text": text, "index": 0, "logprobs": None, "finish_reason": "stop"}
+        choice = {"text": text, "index": 0, "logprobs": None, "finish_reason": "length" if full else "stop"}
         return {"object": "text_completion", "model": "artifact", "choices": [choice],
                 "usage": {"completion_tokens": tokens}}  # fmt: skip
 
