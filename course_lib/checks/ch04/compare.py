@@ -122,6 +122,11 @@ def compare(base, other, targets, n_bytes):
     ],
     wrong=[
         Wrong(
+            "only KL so far",
+            lambda *given: compare(*given) | {"top1": None, "bpb": None},
+            "top1 and bpb are still empty.",
+        ),
+        Wrong(
             "KL the wrong way round",
             _variant(kl=lambda p, q, t, n: (q.exp() * (q - p)).sum(-1).mean()),
             "You weight by the new model's probabilities. The base's decide: Σ p·(ln p − ln q), with p the base's.",
