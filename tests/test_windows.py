@@ -2,6 +2,8 @@
 
 import ctypes
 import os
+import socket
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +17,7 @@ from course_lib.artifacts import stream
 from course_lib.artifacts.gguf import Part, runtime, write
 from course_lib.files import write_atomic
 from course_lib.formats.ggml import native
+from course_lib.grading import check
 
 
 class Held:
@@ -95,6 +98,23 @@ def test_doctor_tells_a_closed_wheel_from_an_open_one(monkeypatch):
     assert doctor.llama_functions() == "exported"
     monkeypatch.setattr(ctypes, "CDLL", lambda path: ctypes.pythonapi)
     assert doctor.llama_functions() is None
+
+
+# ---- a pipe whose other end is closed
+
+
+def test_check_ends_where_poll_raises_at_a_closed_pipe(monkeypatch):
+    poll = Connection.poll
+
+    def windows_poll(self, timeout=0.0):  # PipeConnection.poll of CPython 3.12: PeekNamedPipe raises, WinError 109
+        with socket.socket(fileno=os.dup(self.fileno())) as end:
+            if poll(self, timeout) and end.recv(1, socket.MSG_PEEK) == b"":
+                raise BrokenPipeError(32, "Broken pipe")
+        return poll(self, timeout)
+
+    monkeypatch.setattr(Connection, "poll", windows_poll)
+    found = SimpleNamespace(all=[], cells=[])
+    assert list(check.run(SimpleNamespace(questions=()), found)) == []
 
 
 # ---- no make

@@ -81,7 +81,7 @@ def run(assignment: Assignment, found: Found):
                 print(content)
             else:
                 yield content
-    except EOFError:
+    except (EOFError, BrokenPipeError):  # the process is gone; on Windows it is poll that says so
         process.join()
         if process.exitcode:
             print(f"Stopped: {running} has ended the process.")
