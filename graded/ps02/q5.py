@@ -151,6 +151,12 @@ WRONG = [
         "overhead_us is paid once a step, whatever the batch.",
         loses=NAMES[1:2],
     ),
+    Mistake(
+        "one batch beyond the limit",
+        lambda params, a, b, rate, limit: _crossover(params, a, b, rate, limit + 1),
+        "range(1, limit + 2) tries one batch too many: the last one is limit.",
+        loses=NAMES[2:],
+    ),
 ]
 
 
@@ -178,7 +184,7 @@ def exercise(seed):
     )
     overhead = [
         Case("b starts late", size, option(4.25, 500.0 + y, 10.0), option(8.0, 1000.0, 900.0 + 10 * z), 3350.0, 900),
-        Case("b starts a little late", size, option(4.25, 500.0 + y, 40.0), option(8.0, 1000.0, 45.0), 3350.0, 900),
+        Case("b starts a little late", size, option(4.25, 500.0 + y, 40.0), option(8.25, 1000.0, 45.0), 3350.0, 900),
         Case("b starts early", size, option(4.25, 500.0 + y, 700.0), option(6.0, 1000.0, 100.0 + z), 3350.0, 900),
     ]
     ends = [
@@ -186,6 +192,7 @@ def exercise(seed):
         Case("never", size, option(4.5, 400.0 + x, 20.0), option(16.0, 400.0 + x, 20.0), 1555.0, 512),
         Case("not within the limit", size, option(4.125, 989.5, 40.0), option(8.0, 1979.0, 40.0), 3350.0, 99),
         Case("just within the limit", *_at_its_limit(size, option)),
+        Case("one batch short of it", *_at_its_limit(size, option, 1)),
     ]
     assert all(_clear(*case.args) for case in ordinary + overhead + ends)
     return question(
@@ -202,6 +209,6 @@ def exercise(seed):
     )
 
 
-def _at_its_limit(size, option):
+def _at_its_limit(size, option, short=0):
     a, b, rate = option(4.125, 700.0, 30.0), option(8.0, 1400.0, 30.0), 2000.0
-    return size, a, b, rate, crossover(size, a, b, rate, 10_000)
+    return size, a, b, rate, crossover(size, a, b, rate, 10_000) - short

@@ -95,6 +95,14 @@ def _without_sign(words, bits, index):
     return _joined(words.long().abs(), bits, index)
 
 
+def _peek_second(words, bits, index):
+    at, shift = divmod(index * bits, 32)
+    stream = int(words[at]) & 0xFFFFFFFF
+    if shift + bits > 32:
+        stream |= (int(words[1]) & 0xFFFFFFFF) << 32
+    return (stream >> shift) & (2**bits - 1)
+
+
 WRONG = [
     Mistake(
         "one word only",
@@ -168,13 +176,19 @@ WRONG = [
         "The magnitude of a negative word has other bits: & 0xFFFFFFFF gives the bits themselves, abs does not.",
         loses=NAMES,
     ),
+    Mistake(
+        "always the second word",
+        _peek_second,
+        "The rest of a code stands in the word after its own, words[at + 1].",
+        loses=NAMES[1:2],
+    ),
 ]
 
 
 def exercise(seed):
     generator = torch.Generator().manual_seed(seed)
     codes = torch.randint(1, 8, (64,), generator=generator).tolist()
-    codes[4:8], codes[11], codes[30:32] = [5, 6, 1, 4], 3, [6, 1]
+    codes[4:8], codes[10:12], codes[30:32], codes[42], codes[53] = [5, 6, 1, 4], [2, 3], [6, 1], 5, 2
     inside = [Case(f"code {i} of 3 bits", _stream(codes, 3), 3, i) for i in (4, 7, 30, 37)]
     last = []
     for bits, n in ((2, 48), (4, 24), (5, 46), (6, 50), (8, 21)):
@@ -183,6 +197,7 @@ def exercise(seed):
         more[-1] = top - 1 if bits < 4 else top - 4
         last.append(Case(f"the last of {n} codes of {bits} bits", _stream(more, bits), bits, n - 1))
     plus = _seam(seed + 1, 3, False) + _seam(seed + 2, 5, False)
+    plus.append(Case("one bit in the fifth word", _stream(codes, 3), 3, 42))
     minus = _seam(seed + 3, 3, True) + _seam(seed + 4, 6, True)
     return question(
         "ps03.q2",

@@ -222,6 +222,8 @@ def exercise(seed):
     odd = [
         Case("a group of zeros", zeros, 4, 4, RATIOS),
         Case("equal errors", torch.tensor([[3.0, -3.0, 0.0, 3.0]]), 3, 4, [0.5, 1.5, 1.0, 2.0]),
+        Case("the best of ratios in no order", torch.tensor([[3.0, -1.0, 2.0, 1.0]]), 3, 4, [1.0, 3.0, 1.5]),
+        Case("the last one", torch.tensor([[1.0, 3.0, -2.0, -1.0]]), 3, 4, [3.0, 1.5, 1.0]),
         Case("all equally bad", torch.tensor([[1.0, 1.0]]), 2, 2, [0.75, 1.25]),
     ]
     near = dict(ulps=4)

@@ -167,6 +167,7 @@ def exercise(seed):
         case("much precision", 2, 3 + drawn[1], 1, "numbers"),
         case("another bias", 4, 2 + drawn[2], 9, "nan"),
         case("seven bits of exponent and mantissa", 3, 4, 2 + drawn[3], "nan"),
+        case("nothing above 1", 3, 2, 9, "inf"),
     ]
     return question(
         "ps07.q1",
