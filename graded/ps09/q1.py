@@ -69,108 +69,107 @@ def _packed(a, b, k, block):
     return _plain(*(x.reshape(-1)[: len(x) * k].reshape(len(x), k) for x in (a, b)))
 
 
-def _not_rescaled(a, b, k, block):
-    """Sums of the tiles, each relative to the maximum so far, added up as they are."""
+def _running(a_too=False, b_too=False, cross_too=False, fresh=False):
+    """Tile after tile; what is not rescaled when the maximum grows is added up as it is."""
 
-    def sums(x, other=None):
-        top, total = torch.full((len(x),), -torch.inf), torch.zeros(len(x))
+    def kl(a, b, k, block):
+        top_a, top_b = (torch.full((len(a),), -torch.inf) for _ in range(2))
+        sum_a, sum_b, cross = torch.zeros(3, len(a))
         for at in range(0, k, block):
-            tile = x[:, at : min(k, at + block)]
-            top = torch.maximum(top, tile.amax(1))
-            part = (tile - top[:, None]).exp()
-            total = total + (part if other is None else part * (tile - other[:, at : min(k, at + block)])).sum(1)
-        return total, top
+            p, q = (x[:, at : min(k, at + block)] for x in (a, b))
+            new_a, new_b = (x.amax(1) if fresh else torch.maximum(x.amax(1), t) for x, t in ((p, top_a), (q, top_b)))
+            old_a, old_b, weight = (top_a - new_a).exp(), (top_b - new_b).exp(), (p - new_a[:, None]).exp()
+            cross = cross * (old_a if cross_too else 1) + (weight * (p - q)).sum(1)
+            sum_a = sum_a * (old_a if a_too else 1) + weight.sum(1)
+            sum_b = sum_b * (old_b if b_too else 1) + (q - new_b[:, None]).exp().sum(1)
+            top_a, top_b = new_a, new_b
+        return cross / sum_a - top_a - sum_a.log() + top_b + sum_b.log()
 
-    (sum_a, top_a), (sum_b, top_b), (apart, _) = sums(a), sums(b), sums(a, b)
-    return apart / sum_a - top_a - sum_a.log() + top_b + sum_b.log()
-
-
-def _swapped(a, b):
-    return _plain(b, a)
+    return kl
 
 
-def _one_maximum(a, b):
-    """The largest logit of a taken off both rows."""
-    a, b = (x - a.amax(1, keepdim=True) for x in (a, b))
-    return _plain(a, b, shift=False)
+def _shifted(top_a, top_b, joined=lambda cross, a, b, top_a, top_b: cross / a - top_a - a.log() + top_b + b.log()):
+    """Whole rows, maxima by top_a and top_b of both, and what is made of the three sums."""
+
+    def kl(a, b, k, block):
+        a, b = a[:, :k], b[:, :k]
+        high_a, high_b = top_a(a, b), top_b(a, b)
+        p, q = (a - high_a[:, None]).exp(), (b - high_b[:, None]).exp()
+        return joined((p * (a - b)).sum(1), p.sum(1), q.sum(1), high_a, high_b)
+
+    return kl
+
+
+def _of_a(a, b):
+    return a.amax(1)
+
+
+def _of_b(a, b):
+    return b.amax(1)
+
+
+def _first_row(a, b, k, block):
+    return torch.cat((_kl(a[:1], b[:1], k, block), torch.full((len(a) - 1,), torch.nan)))
+
+
+def _whole_tiles(a, b, k, block):
+    whole = k // block * block
+    return _kl(a, b, whole, block) if whole else torch.full((len(a),), torch.nan)
+
+
+def _joined(how):
+    return _shifted(_of_a, _of_b, how)
 
 
 NAMES = ("one whole tile", "one tile with room left", "several tiles", "a rest, beside padding", "large logits")
-
-WRONG = [
-    Mistake(
-        "a mask is missing",
-        lambda *a: _kl(*a, columns=_tiled),
-        "The last tile reaches beyond the row: load with mask=i < k.",
-        loses=(NAMES[1], NAMES[3]),
-    ),
-    Mistake(
-        "masked lanes left open",
-        lambda *a: _kl(*a, columns=lambda x, k, block: _tiled(x, k, block, torch.nan)),
-        "A masked lane without `other` is undefined; the interpreter makes it NaN. Say what it should count as.",
-        loses=(NAMES[1], NAMES[3]),
-    ),
-    Mistake(
-        "masked lanes counted",
-        _counted,
-        "A logit of 0 is e⁰ = 1 in the sum: a lane that must not count has the logit −inf.",
-        loses=(NAMES[1], NAMES[3]),
-    ),
-    Mistake(
-        "only the first tile",
-        lambda a, b, k, block: _plain(a[:, : min(k, block)], b[:, : min(k, block)]),
-        "A row may be longer than a tile: step through it.",
-        loses=(NAMES[2], NAMES[3], NAMES[4]),
-    ),
-    Mistake(
-        "only whole tiles",
-        lambda a, b, k, block: _plain(a[:, : max(1, k // block * block)], b[:, : max(1, k // block * block)]),
-        "What is left after the whole tiles belongs to the row, too: count tiles with cdiv, not //.",
-        loses=(NAMES[1], NAMES[3]),
-    ),
-    Mistake(
-        "the width forgotten",
-        _packed,
-        "Row r begins r · width numbers from the start, not r · k.",
-        loses=NAMES[1:4],
-    ),
-    Mistake(
-        "no maximum taken off",
-        lambda *a: _kl(*a, rest=lambda a, b: _plain(a, b, shift=False)),
-        "e¹⁰⁰ is more than float32 can hold: take the largest logit off before exp, and add it back after log.",
-        loses=(NAMES[4],),
-    ),
-    Mistake(
-        "one maximum for both",
-        lambda *a: _kl(*a, rest=_one_maximum),
-        "The rows may lie far apart: each sum of exponentials needs the maximum of its own row.",
-        loses=(NAMES[4],),
-    ),
-    Mistake(
-        "old sums not rescaled",
-        _not_rescaled,
-        "When the maximum grows, everything summed so far was relative to the old one: multiply it by exp(old − new).",
-        loses=(NAMES[2], NAMES[3], NAMES[4]),
-    ),
-    Mistake(
-        "the other way round",
-        lambda *a: _kl(*a, rest=_swapped),
-        "KL(a || b) weights by the probabilities of a.",
-        loses=NAMES,
-    ),
-    Mistake(
-        "bits, not nats",
-        lambda *a: _kl(*a, rest=lambda a, b: _plain(a, b) / torch.tensor(2.0).log()),
-        "Nats are asked: the natural logarithm.",
-        loses=NAMES,
-    ),
-    Mistake(
-        "the sums forgotten",
-        lambda *a: _kl(*a, rest=lambda a, b: (a.softmax(1) * (a - b)).sum(1)),
-        "The logarithm of a probability is the logit less the logarithm of the row's sum: both sums belong in it.",
-        loses=NAMES,
-    ),
-]
+PARTLY, LATER = (NAMES[1], NAMES[3]), NAMES[2:]
+KNOWN = (  # name, an answer that makes it, what to say, which properties it loses
+    ("a mask is missing", lambda *a: _kl(*a, columns=_tiled),
+     "The last tile reaches beyond the row: load with mask=i < k.", PARTLY),
+    ("masked lanes left open", lambda *a: _kl(*a, columns=lambda x, k, block: _tiled(x, k, block, torch.nan)),
+     "A masked lane without `other` is undefined; the interpreter makes it NaN. Say what it should count as.", PARTLY),
+    ("masked lanes counted", _counted,
+     "A logit of 0 is e⁰ = 1 in the sum: a lane that must not count has the logit −inf.", PARTLY),
+    ("only the first tile", lambda a, b, k, block: _plain(a[:, : min(k, block)], b[:, : min(k, block)]),
+     "A row may be longer than a tile: step through it.", LATER),
+    ("only whole tiles", _whole_tiles,
+     "What is left after the whole tiles belongs to the row, too: count tiles with cdiv, not //.", PARTLY),
+    ("only the first row", _first_row, "One program a row: the grid has as many programs as there are rows.", NAMES),
+    ("the width forgotten", _packed, "Row r begins r · width numbers from the start, not r · k.", NAMES[1:4]),
+    ("no maximum taken off", lambda *a: _kl(*a, rest=lambda a, b: _plain(a, b, shift=False)),
+     "e¹⁰⁰ is more than float32 can hold: take the largest logit off before exp, and add it back after log.",
+     NAMES[4:]),
+    ("one maximum for both", _shifted(_of_a, _of_a),
+     "The rows may lie far apart: each sum of exponentials needs the maximum of its own row.", NAMES[4:]),
+    ("maxima of at least 0", _shifted(*(lambda a, b, f=f: f(a, b).clamp(min=0) for f in (_of_a, _of_b))),
+     "All logits may lie far below 0, and e⁻³⁰⁰ is 0 in float32: begin with −inf, not with 0.", NAMES[4:]),
+    ("old sums not rescaled", _running(),
+     "When the maximum grows, everything summed so far was relative to the old one: multiply it by exp(old − new).",
+     LATER),
+    ("the weighted difference not rescaled", _running(a_too=True, b_too=True),
+     "The sum of weighted differences is relative to the maximum of a, too: multiply it by exp(old − new) as well.",
+     LATER),
+    ("the sum of b not rescaled", _running(a_too=True, cross_too=True),
+     "The sum of b is relative to the maximum of b: when that grows, multiply it by exp(old − new).", LATER),
+    ("each tile's own maximum", _running(fresh=True),
+     "Sums of tiles with different maxima cannot be added: keep the largest so far, and rescale what was summed.",
+     LATER),
+    ("the other way round", lambda *a: _kl(*a, rest=lambda a, b: _plain(b, a)),
+     "KL(a || b) weights by the probabilities of a.", NAMES),
+    ("bits, not nats", lambda *a: _kl(*a, rest=lambda a, b: _plain(a, b) / torch.tensor(2.0).log()),
+     "Nats are asked: the natural logarithm.", NAMES),
+    ("log2 beside exp", lambda *a: _kl(*a, rest=lambda a, b: _plain(a, b, log=torch.log2)),
+     "exp and log2 have two bases: take tl.log.", NAMES),
+    ("the sums forgotten", lambda *a: _kl(*a, rest=lambda a, b: (a.softmax(1) * (a - b)).sum(1)),
+     "The logarithm of a probability is the logit less the logarithm of the row's sum: both sums belong in it.", NAMES),
+    ("the maxima not added back", _joined(lambda cross, a, b, top_a, top_b: cross / a - a.log() + b.log()),
+     "The sums are relative to the maxima: the logarithm of a whole sum is top + log(sum).", NAMES),
+    ("the sums with the wrong sign", _joined(lambda c, a, b, top_a, top_b: c / a + top_a + a.log() - top_b - b.log()),
+     "log p is a less *its* log-sum: that of a is taken off, that of b comes back.", NAMES),
+    ("not divided by the sum", _joined(lambda cross, a, b, top_a, top_b: cross - top_a - a.log() + top_b + b.log()),
+     "The weights have to be probabilities: divide their sum of differences by the sum of a.", NAMES),
+)  # fmt: skip
+WRONG = [Mistake(name, answer, said, loses=lost) for name, answer, said, lost in KNOWN]
 
 
 def exercise(seed):

@@ -1,5 +1,7 @@
 """ps09.q2: a GEMV straight from an AWQ checkpoint"""
 
+import functools
+
 import torch
 import triton
 import triton.language as tl
@@ -55,6 +57,19 @@ def _inverse(words):
     return _split(words, (0, 4, 1, 5, 2, 6, 3, 7))
 
 
+def _in_order(words):
+    return _split(words, range(8))
+
+
+def _backwards(words):
+    return _split(words, [7 - c for c in ORDER])
+
+
+def _cut_first(words):
+    """The lowest four bits alone, shifted down."""
+    return torch.stack([words & 15] + 7 * [torch.zeros_like(words)], dim=-1).flatten(1)
+
+
 def _row_groups(k, group, block_k):
     return torch.arange(k) // group
 
@@ -64,10 +79,10 @@ def _whole(products, block_k, block_n):
 
 
 def _awq(x, qweight, qzeros, scales, group, block_k, block_n, words=_split, zeros=_split, less=0, groups=_row_groups,
-         steps=None, total=_whole):  # fmt: skip
+         steps=None, total=_whole, scaled=lambda s: s, code=lambda q, z, s: s * (q - z)):  # fmt: skip
     """The reference with one part changed, as whole matrices."""
     g = groups(len(x), group, block_k)
-    w = scales.float()[g] * (words(qweight) - (zeros(qzeros) + less if zeros else 0)[g if zeros else ...])
+    w = code(words(qweight), (zeros(qzeros) + less)[g], scaled(scales.float())[g])
     products = x.float()[:, None] * w
     kept = len(x) if steps is None else steps(len(x), block_k)
     return total(products[:kept], block_k, block_n)
@@ -106,86 +121,51 @@ def _in_half(products, block_k, block_n):
 
 NAMES = ("one group, whole tiles", "groups with zeros of their own", "a rest of rows and columns", "long rows")
 
-WRONG = [
-    Mistake(
-        "nibbles in their own order",
-        lambda *a: _awq(*a, words=lambda w: _split(w, range(8)), zeros=lambda w: _split(w, range(8))),
-        "Nibble 1 of a word holds column 2, not column 1: undo AWQ's order.",
-        loses=NAMES,
-    ),
-    Mistake(
-        "the order the wrong way round",
-        lambda *a: _awq(*a, words=_inverse, zeros=_inverse),
-        "The list says which column a nibble holds. A kernel needs the other direction: where column c lies.",
-        loses=NAMES,
-    ),
-    Mistake(
-        "only the weights put in order",
-        lambda *a: _awq(*a, zeros=lambda w: _split(w, range(8))),
-        "The zeros are packed as the weights are, eight columns a word, in the same order.",
-        loses=NAMES[1:3],
-    ),
-    Mistake(
-        "a signed top nibble",
-        lambda *a: _awq(*a, words=lambda w: _split(w, signed_top=True)),
-        "The words are signed: what comes down from bit 31 drags ones along. Shift first, then take & 15.",
-        loses=NAMES,
-    ),
-    Mistake(
-        "zeros forgotten",
-        lambda *a: _awq(*a, zeros=None),
-        "A weight is s · (q − z).",
-        loses=NAMES,
-    ),
-    Mistake(
-        "one added to the zeros",
-        lambda *a: _awq(*a, less=1),
-        "Old GPTQ files store z − 1. AWQ stores z.",
-        loses=NAMES,
-    ),
-    Mistake(
-        "the first group for all rows",
-        lambda *a: _awq(*a, groups=lambda k, group, block: torch.zeros(k, dtype=torch.long)),
-        "Scale and zero belong to a column and a group of rows: row // group is the line to read.",
-        loses=NAMES[1:3],
-    ),
-    Mistake(
-        "one group a step",
-        lambda *a: _awq(*a, groups=lambda k, group, block: torch.arange(k) // block * block // group),
-        "A step may cover several groups: find the group of each row of the tile, not of its first row.",
-        loses=NAMES[1:3],
-    ),
-    Mistake(
-        "a mask is missing",
-        _no_mask,
-        "The last tile reaches beyond the matrix: mask rows by k and columns by n, in every load and in the store.",
-        loses=NAMES[2:3],
-    ),
-    Mistake(
-        "masked lanes left open",
-        _open,
-        "A masked lane without `other` is undefined, and even 0 times it is not 0: give it one.",
-        loses=NAMES[2:3],
-    ),
-    Mistake(
-        "only whole steps",
-        lambda *a: _awq(*a, steps=lambda k, block: k // block * block),
-        "What is left after the whole steps belongs to the sum, too.",
-        loses=NAMES[2:3],
-    ),
-    Mistake(
-        "outputs left unwritten",
-        _short_grid,
-        "The grid must cover all n columns: cdiv(n, block_n) programs, not n // block_n.",
-        loses=NAMES[2:3],
-    ),
-    Mistake(
-        "summed in float16",
-        lambda *a: _awq(*a, total=_in_half),
-        "A float16 near 4,000 moves in steps of 2: convert before you add, and keep the sum in float32.",
-        loses=NAMES[3:],
-    ),
-]
+LATER, REST = NAMES[1:3], NAMES[2:3]
+
+
+def _changed(**parts):
+    return functools.partial(_awq, **parts)
+
+
+KNOWN = (  # name, an answer that makes it, what to say, which properties it loses
+    ("nibbles in their own order", _changed(words=_in_order, zeros=_in_order),
+     "Nibble 1 of a word holds column 2, not column 1: undo AWQ's order.", NAMES),
+    ("the order the wrong way round", _changed(words=_inverse, zeros=_inverse),
+     "The list says which column a nibble holds. A kernel needs the other direction: where column c lies.", NAMES),
+    ("only the weights put in order", _changed(zeros=_in_order),
+     "The zeros are packed as the weights are, eight columns a word, in the same order.", LATER),
+    ("nibbles from the top", _changed(words=_backwards, zeros=_backwards),
+     "Nibble j is bits 4j to 4j + 3: nibble 0 is the lowest.", NAMES),
+    ("cut out before the shift", _changed(words=_cut_first, zeros=_cut_first),
+     "word & 15 leaves the lowest nibble only: shift first, then take & 15.", NAMES),
+    ("a signed top nibble", _changed(words=lambda w: _split(w, signed_top=True)),
+     "The words are signed: what comes down from bit 31 drags ones along. Shift first, then take & 15.", NAMES),
+    ("zeros forgotten", _changed(code=lambda q, z, s: s * q), "A weight is s · (q − z).", NAMES),
+    ("a zero of 8 for all", _changed(code=lambda q, z, s: s * (q - 8)),
+     "AWQ is asymmetric: each group of a column brings a zero of its own in `qzeros`.", NAMES[1:]),
+    ("zeros added", _changed(code=lambda q, z, s: s * (q + z)), "A weight is s · (q − z): z is taken off.", NAMES),
+    ("zeros taken off after the scale", _changed(code=lambda q, z, s: s * q - z),
+     "The zero is a code: take it off before you multiply, s · (q − z).", NAMES),
+    ("one added to the zeros", _changed(less=1), "Old GPTQ files store z − 1. AWQ stores z.", NAMES),
+    ("the scale of the first column", _changed(scaled=lambda s: s[:, :1].expand_as(s)),
+     "Each column has scales of its own: scales + g · n + column.", NAMES),
+    ("the first group for all rows", _changed(groups=lambda k, group, block: torch.zeros(k, dtype=torch.long)),
+     "Scale and zero belong to a column and a group of rows: row // group is the line to read.", LATER),
+    ("one group a step", _changed(groups=lambda k, group, block: torch.arange(k) // block * block // group),
+     "A step may cover several groups: find the group of each row of the tile, not of its first row.", LATER),
+    ("a mask is missing", _no_mask,
+     "The last tile reaches beyond the matrix: mask rows by k and columns by n, in every load and in the store.", REST),
+    ("masked lanes left open", _open,
+     "A masked lane without `other` is undefined, and even 0 times it is not 0: give it one.", REST),
+    ("only whole steps", _changed(steps=lambda k, block: k // block * block),
+     "What is left after the whole steps belongs to the sum, too.", REST),
+    ("outputs left unwritten", _short_grid,
+     "The grid must cover all n columns: cdiv(n, block_n) programs, not n // block_n.", REST),
+    ("summed in float16", _changed(total=_in_half),
+     "A float16 near 4,000 moves in steps of 2: convert before you add, and keep the sum in float32.", NAMES[3:]),
+)  # fmt: skip
+WRONG = [Mistake(name, answer, said, loses=lost) for name, answer, said, lost in KNOWN]
 
 
 def exercise(seed):

@@ -1,5 +1,7 @@
 """ps09.q3: int8 in, int8 out, with zero points on both sides"""
 
+import functools
+
 import torch
 import triton
 import triton.language as tl
@@ -47,29 +49,44 @@ def _corrected(x, w, zx, zw, k):
     return k * zx * zw - zx * w.sum(1) - zw * x.sum(1, keepdim=True)
 
 
-def _ends(y):
-    return y.clamp(-128, 127)
+def _plus(x, w, zx, zw, k):
+    return k * zx * zw + zx * w.sum(1) + zw * x.sum(1, keepdim=True)
+
+
+def _mixed_up(x, w, zx, zw, k):
+    return k * zx * zw - zx * x.sum(1, keepdim=True) - zw * w.sum(1)
+
+
+def _fourth(terms):
+    return lambda x, w, zx, zw, k: _corrected(x, w, zx, zw, terms(k))
 
 
 def _layer(qx, sx, zx, qw, sw, zw, bias, so, zo, block, lanes=None, product=None, correct=_corrected,
-           finish=lambda y, bias, so: (y + bias) / so, rounded=torch.round, clip=_ends, late=False):  # fmt: skip
+           finish=lambda y, bias, so, s: (y + bias) / so, rounded=torch.round, ends=(-128, 127), late=False,
+           shift=lambda y, zo: torch.round(y) + zo, scale=lambda sx, sw: sx[:, None] * sw, shifted=False,
+           reads=lambda m, n, spare: True, kept=lambda k, block: k, covered=lambda m, n: (m, n)):  # fmt: skip
     """The reference with one part changed, in whole matrices. lanes: what fills the last step up."""
-    k = qx.shape[1]
+    (m, k), n = qx.shape, len(qw)
     spare = -k % block
-    x, w = qx.double(), qw.double()
+    if not reads(m, n, spare):
+        raise IndexError
+    x, w = (q.double()[:, : kept(k, block)] for q in (qx, qw))
     if spare and lanes is not None:
         x, w = (torch.cat([t, torch.full((len(t), spare), float(lanes))], dim=1) for t in (x, w))
     z, v = zx.double()[:, None], zw.double()
-    total = (x @ w.T if product is None else product(x, w, block)) + correct(x, w, z, v, k)
-    y = finish(total.float() * (sx[:, None] * sw), bias, so)
-    y = clip(rounded(y)) + zo if late else clip(rounded(y) + zo)
+    total = (x @ w.T if product is None else product(x, w, block)) + correct(x, w, z, v, k) + shifted * spare * z * v
+    y = finish(total.float() * scale(sx, sw), bias, so, scale(sx, sw))
+    if rounded is not torch.round:
+        return (rounded(y) + zo).clamp(*ends).long().to(torch.int8)
+    y = torch.round(y).clamp(*ends) + zo if late else shift(y, zo).clamp(*ends)
+    rows, columns = covered(m, n)
+    y[rows:], y[:, columns:] = 127, 127  # what torch.empty holds
     return y.long().to(torch.int8)
 
 
-def _no_mask(*args):
-    if args[0].shape[1] % args[-1]:
-        raise IndexError
-    return _layer(*args)
+def _tiles(m, n):
+    """The grid with its axes exchanged."""
+    return -(-n // 16) * 16, -(-m // 16) * 16
 
 
 def _in_float(x, w, block):
@@ -79,128 +96,78 @@ def _in_float(x, w, block):
     return total.double()
 
 
-def _lanes_shifted(*args):
-    """Zero points taken off in the tile, where masked lanes hold 0."""
-    spare = -args[0].shape[1] % args[-1]
-    return _layer(*args, correct=lambda x, w, zx, zw, k: _corrected(x, w, zx, zw, k) + spare * zx * zw)
-
-
-def _half_up(y):
-    return torch.floor(y + 0.5)
-
-
-def _half_away(y):
-    return y.sign() * torch.floor(y.abs() + 0.5)
-
-
 NAMES = ("no zero points", "zero points of one side", "zero points of both", "a rest of columns", "ties and ends")
-
-WRONG = [
-    Mistake(
-        "a mask is missing",
-        _no_mask,
-        "The last step reaches beyond the rows of both matrices: mask by k, too.",
-        loses=NAMES[3:4],
-    ),
-    Mistake(
-        "masked lanes left open",
-        lambda *a: _layer(*a, lanes=90),
-        "A masked lane without `other` is undefined; the interpreter puts 90 there. Say other=0.",
-        loses=NAMES[3:4],
-    ),
-    Mistake(
-        "masked lanes shifted",
-        _lanes_shifted,
-        "Zero points taken off in the tile turn a masked lane's 0 into zx · zw. Correct once, at the end, with k.",
-        loses=NAMES[3:4],
-    ),
-    Mistake(
-        "the tokens' zero points ignored",
-        lambda *a: _layer(*a, correct=lambda x, w, zx, zw, k: -zw * x.sum(1, keepdim=True)),
-        "Each token has a zero point, which meets the sum of a channel's codes.",
-        loses=NAMES[1:4],
-    ),
-    Mistake(
-        "the channels' zero points ignored",
-        lambda *a: _layer(*a, correct=lambda x, w, zx, zw, k: -zx * w.sum(1)),
-        "Each channel has a zero point, which meets the sum of a token's codes.",
-        loses=NAMES[1:4],
-    ),
-    Mistake(
-        "the last term forgotten",
-        lambda *a: _layer(*a, correct=lambda x, w, zx, zw, k: _corrected(x, w, zx, zw, 0)),
-        "Multiply out (qx − zx)(qw − zw): the fourth term is + k · zx · zw.",
-        loses=NAMES[2:4],
-    ),
-    Mistake(
-        "the last term subtracted",
-        lambda *a: _layer(*a, correct=lambda x, w, zx, zw, k: _corrected(x, w, zx, zw, -k)),
-        "Minus times minus: the fourth term is added.",
-        loses=NAMES[2:4],
-    ),
-    Mistake(
-        "the sums mixed up",
-        lambda *a: _layer(
-            *a, correct=lambda x, w, zx, zw, k: k * zx * zw - zx * x.sum(1, keepdim=True) - zw * w.sum(1)
-        ),
-        "A token's zero point multiplies the sum of the weight's codes, and the other way round.",
-        loses=NAMES[1:4],
-    ),
-    Mistake(
-        "summed in float32",
-        lambda *a: _layer(*a, product=_in_float),
-        "From 2²⁴ on a float32 holds even numbers only. A sum of int8 products belongs in int32.",
-        loses=NAMES[2:3],
-    ),
-    Mistake(
-        "the bias forgotten",
-        lambda *a: _layer(*a, finish=lambda y, bias, so: y / so),
-        "The bias is added before the result is quantized again.",
-        loses=NAMES,
-    ),
-    Mistake(
-        "the bias added afterwards",
-        lambda *a: _layer(*a, finish=lambda y, bias, so: y / so + bias),
-        "The bias is a number of y, not a code: add it before you divide by so.",
-        loses=NAMES,
-    ),
-    Mistake(
-        "rounded down",
-        lambda *a: _layer(*a, rounded=torch.floor),
-        "Round to the nearest code.",
-        loses=NAMES,
-    ),
-    Mistake(
-        "cut off",
-        lambda *a: _layer(*a, rounded=torch.trunc),
-        ".to(tl.int8) cuts off what stands behind the point: round first.",
-        loses=NAMES,
-    ),
-    Mistake(
-        "ties go up",
-        lambda *a: _layer(*a, rounded=_half_up),
-        "floor(y + ½) sends every tie up. Ties go to the even code: add 1.5 · 2²³ and take it off again.",
-        loses=NAMES[4:],
-    ),
-    Mistake(
-        "ties go away from zero",
-        lambda *a: _layer(*a, rounded=_half_away),
-        "Ties go to the even code.",
-        loses=NAMES[4:],
-    ),
-    Mistake(
-        "not clipped",
-        lambda *a: _layer(*a, clip=lambda y: y),
-        "An int8 that runs over comes out at the other end: clip to −128 … 127 first.",
-        loses=NAMES[4:],
-    ),
-    Mistake(
-        "clipped before the zero point",
-        lambda *a: _layer(*a, late=True),
-        "The zero point of the output shifts the code, and the ends are those of the shifted one: add, then clip.",
-        loses=NAMES[4:],
-    ),
-]
+KNOWN = (  # name, what is changed, what to say, which properties it loses
+    ("a mask is missing", dict(reads=lambda m, n, spare: not spare),
+     "The last step reaches beyond the rows of both matrices: mask by k, too.", NAMES[3:4]),
+    ("no mask at all", dict(reads=lambda m, n, spare: not (spare or m % 16 or n % 16)),
+     "Tiles reach beyond m, n and k: every load needs a mask, and the store, too.", NAMES),
+    ("only whole steps", dict(kept=lambda k, block: k // block * block),
+     "What is left after the whole steps belongs to the sums, too: range(0, k, block).", NAMES[3:4]),
+    ("the grid the wrong way round", dict(covered=_tiles),
+     "program_id(0) counts tiles of tokens here, so the grid is (cdiv(m, 16), cdiv(n, 16)).", NAMES[3:4]),
+    ("outputs left unwritten", dict(covered=lambda m, n: (max(1, m // 16) * 16, max(1, n // 16) * 16)),
+     "The grid must cover all outputs: cdiv(m, 16) by cdiv(n, 16) programs, not m // 16 by n // 16.",
+     (NAMES[0], NAMES[3])),
+    ("masked lanes left open", dict(lanes=90),
+     "A masked lane without `other` is undefined; the interpreter puts 90 there. Say other=0.", NAMES[3:4]),
+    ("masked lanes shifted", dict(shifted=True),
+     "Zero points taken off in the tile turn a masked lane's 0 into zx · zw. Correct once, at the end, with k.",
+     NAMES[3:4]),
+    ("the tokens' zero points ignored", dict(correct=lambda x, w, zx, zw, k: -zw * x.sum(1, keepdim=True)),
+     "Each token has a zero point, which meets the sum of a channel's codes.", NAMES[1:4]),
+    ("the channels' zero points ignored", dict(correct=lambda x, w, zx, zw, k: -zx * w.sum(1)),
+     "Each channel has a zero point, which meets the sum of a token's codes.", NAMES[1:4]),
+    ("all zero points ignored", dict(correct=lambda x, w, zx, zw, k: 0 * zx),
+     "A code q stands for s · (q − z), on both sides: multiply out and correct at the end.", NAMES[1:4]),
+    ("the last term forgotten", dict(correct=_fourth(lambda k: 0)),
+     "Multiply out (qx − zx)(qw − zw): the fourth term is + k · zx · zw.", NAMES[2:4]),
+    ("the last term subtracted", dict(correct=_fourth(lambda k: -k)),
+     "Minus times minus: the fourth term is added.", NAMES[2:4]),
+    ("the last term once", dict(correct=_fourth(lambda k: 1)),
+     "zx · zw stands in each of the k products, so it is added k times.", NAMES[2:4]),
+    ("the sums mixed up", dict(correct=_mixed_up),
+     "A token's zero point multiplies the sum of the weight's codes, and the other way round.", NAMES[1:4]),
+    ("zero points added", dict(correct=_plus),
+     "It is q − z: the two terms with one zero point are taken off.", NAMES[1:4]),
+    ("summed in float32", dict(product=_in_float),
+     "From 2²⁴ on a float32 holds even numbers only. A sum of int8 products belongs in int32.", NAMES[2:3]),
+    ("the channels' scales forgotten", dict(scale=lambda sx, sw: sx[:, None].expand(-1, len(sw))),
+     "Each channel has a scale, too: the sum times sx times sw.", NAMES),
+    ("the bias forgotten", dict(finish=lambda y, bias, so, s: y / so),
+     "The bias is added before the result is quantized again.", NAMES),
+    ("the bias added afterwards", dict(finish=lambda y, bias, so, s: y / so + bias),
+     "The bias is a number of y, not a code: add it before you divide by so.", NAMES),
+    ("the bias scaled", dict(finish=lambda y, bias, so, s: (y + bias * s) / so),
+     "The bias is a number of y already: scale the sum, then add the bias.", NAMES),
+    ("times so", dict(finish=lambda y, bias, so, s: (y + bias) * so),
+     "A code is y over the step of the output: divide by so.", NAMES),
+    ("not divided by so", dict(finish=lambda y, bias, so, s: y + bias),
+     "y is a number, not yet a code: divide by so, the step of the output.", NAMES),
+    ("rounded down", dict(rounded=torch.floor), "Round to the nearest code.", NAMES),
+    ("cut off", dict(rounded=torch.trunc),
+     ".to(tl.int8) cuts off what stands behind the point: round first.", NAMES),
+    ("a magic number too small", dict(rounded=lambda y: torch.where(y < 0, (2 * y).round() / 2, y.round())),
+     "y below 0 brings 2²³ + y below 2²³, where a float32 has halves: it is 1.5 · 2²³ that you add.", NAMES),
+    ("ties go up", dict(rounded=lambda y: torch.floor(y + 0.5)),
+     "floor(y + ½) sends every tie up. Ties go to the even code: add 1.5 · 2²³ and take it off again.", NAMES[4:]),
+    ("ties go away from zero", dict(rounded=lambda y: y.sign() * torch.floor(y.abs() + 0.5)),
+     "Ties go to the even code.", NAMES[4:]),
+    ("not clipped", dict(ends=(-(10**9), 10**9)),
+     "An int8 that runs over comes out at the other end: clip to −128 … 127 first.", NAMES[4:]),
+    ("clipped before the zero point", dict(late=True),
+     "The zero point of the output shifts the code, and the ends are those of the shifted one: add, then clip.",
+     NAMES[4:]),
+    ("clipped to bytes without a sign", dict(ends=(0, 255)), "An int8 goes from −128 to 127.", NAMES),
+    ("clipped to −127", dict(ends=(-127, 127)), "The codes of the output begin at −128.", NAMES[4:]),
+    ("the output's zero point forgotten", dict(shift=lambda y, zo: torch.round(y)),
+     "The code of y = 0 is zo: add it after rounding.", NAMES),
+    ("the output's zero point taken off", dict(shift=lambda y, zo: torch.round(y) - zo),
+     "To quantize is to divide, round and *add* the zero point; who decodes takes it off.", NAMES),
+    ("the zero point before the rounding", dict(shift=lambda y, zo: torch.round(y + zo)),
+     "Round first, then add zo: an odd zo sends a tie to the other side.", NAMES[4:]),
+)  # fmt: skip
+WRONG = [Mistake(n, functools.partial(_layer, **changed), said, loses=lost) for n, changed, said, lost in KNOWN]
 
 
 def exercise(seed):
@@ -249,8 +216,9 @@ def exercise(seed):
     rest = [
         case("a rest of columns", 6, 3, 41, 5, 16, tokens=True, channels=True),
         case("less than a step", 7, 17, 9, 19, 32, tokens=True, channels=True),
+        case("two tokens, forty channels", 11, 2, 24, 40, 16, tokens=True, channels=True),
     ]
-    edge = [ends("exact halves", 8, 0, 1.0), ends("a zero point of 100", 9, 100, 0.25)]
+    edge = [ends("exact halves", 8, 0, 1.0), ends("a zero point of 101", 9, 101, 0.25), ends("of −3", 10, -3, 1.0)]
     return question(
         "ps09.q3",
         "Eight bits in, eight bits out",
