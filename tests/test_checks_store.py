@@ -1,8 +1,6 @@
 """The log survives kills, torn lines and two writers; progress moves between machines."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -47,7 +45,7 @@ def test_a_kill_during_saves_loses_nothing_that_was_said_to_be_saved():
         process = writer(f"k{moment}", 10_000)
         process.stdout.readline()
         time.sleep(moment)
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()
         reported = 1 + len(process.stdout.read().split())
         process.wait()
         process.stdout.close()
