@@ -20,7 +20,7 @@ def with_outliers(w, k, bits):
 
 
 def _outliers(w, k, bits, by=torch.abs, whole=False, scale_from_all=False, half=True, keep=True, extra=32, codes=True,
-              one_scale=False, whole_scale=False, late=False):  # fmt: skip
+              one_scale=False, whole_scale=False, late=False, guarded=True):  # fmt: skip
     qmax = 2 ** (bits - 1) - 1
     flat = by(w).reshape(1, -1) if whole else by(w)
     where = flat.topk(k * w.shape[0] if whole else k, dim=-1).indices
@@ -29,7 +29,7 @@ def _outliers(w, k, bits, by=torch.abs, whole=False, scale_from_all=False, half=
     s = (w if scale_from_all else rest).abs().amax(-1, keepdim=True) / qmax
     s = s.amax(0, keepdim=True) if one_scale else s
     stored, s = (s if whole_scale else s.half().float()), (s if late or whole_scale else s.half().float())
-    s, stored = torch.where(s > 0, s, 1.0), torch.where(stored > 0, stored, 1.0)
+    s, stored = (torch.where(t > 0, t, 1.0) if guarded else t for t in (s, stored))
     quantized = stored * torch.clip(torch.round(rest / s), -qmax, qmax)
     kept = (w.half().float() if half else w) if keep else torch.zeros_like(w)
     count = w.numel() if codes else w.numel() - k * w.shape[0]
@@ -165,6 +165,12 @@ WRONG = [
         "[-k:] with k = 0 is [0:], which is all of them.",
         loses=NAMES[3:],
     ),
+    Mistake(
+        "zeros divided by a scale of zero",
+        lambda *a: _outliers(*a, guarded=False),
+        "Where the rest of a row is all zeros its maximum is 0, and 0 / 0 is NaN: then s = 1.",
+        loses=NAMES[3:],
+    ),
 ]
 
 
@@ -198,6 +204,7 @@ def exercise(seed):
     ends = [
         Case("none", matrix(3, 2, 24), 0, 4),
         Case("all of them", matrix(4, 2, 6)[:, :6], 6, 4),
+        Case("zeros beside the outlier", torch.tensor([[0.0, 3.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]), 1, 4),
     ]
     near = dict(ulps=4, atol=1e-9)
     return question(
