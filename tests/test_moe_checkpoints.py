@@ -13,7 +13,7 @@ from test_calibrate_pipeline import tokens
 from course_lib import Scheme, artifacts, models
 from course_lib.artifacts import experts
 from course_lib.artifacts.stream import stream
-from course_lib.calibrate import calibration_batches, quantize_model
+from course_lib.calibrate import blocks, calibration_batches, quantize_model
 from course_lib.calibrate.blocks import Flow, blocks_of, plan_of
 from course_lib.calibrate.experts import Experts, unfused
 from course_lib.calibrate.sequential import gptq_block
@@ -214,6 +214,19 @@ def test_experts_that_the_first_batch_left_out_are_in_their_groups():
     turned = quantize_model(made("mixtral", num_local_experts=8), SYMMETRIC, "gptq", [all_of_them, one]).qtensors
     agree = [(q.codes == turned[name].codes).float().mean().item() for name, q in split.items() if "layers.0" in name]
     assert min(agree) > 0.99  # H does not ask which batch came first, but for rounding
+
+
+def test_hessians_have_a_limit_and_codes_do_not_ask_for_it(monkeypatch):
+    """Room for the H of three experts' inputs, 64 wide; those of eight experts' downs, 32 wide, need half of it."""
+    batches = [tokens(4, 24, vocabulary=40)]
+    model = made("mixtral", num_local_experts=8)
+    whole = quantize_model(model, SYMMETRIC, "gptq", batches, unheard="nearest").qtensors
+    monkeypatch.setattr(blocks, "HESSIAN_BYTES", 3 * 4 * 64**2)
+    with evaluating(model):
+        flow, inside = in_front(model, batches)
+        order, _, silent = plan_of(inside, flow.block, flow.shapes())
+    assert [len(group) for group in order if "experts" in next(iter(group))] == [6, 6, 4, 8] and not silent
+    same(whole, quantize_model(model, SYMMETRIC, "gptq", batches, unheard="nearest").qtensors)
 
 
 def test_experts_that_too_few_tokens_reach_are_rounded_to_nearest_and_counted():

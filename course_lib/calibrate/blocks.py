@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from course_lib.calibrate.kept import Kept
 from course_lib.calibrate.stats import Running, listening
 
+HESSIAN_BYTES = 2**31  # of experts that are measured in one run of their block; beyond, it runs again
 _EXPERT = re.compile(r"\.experts\.(\d+)\.")
 
 
@@ -176,7 +177,7 @@ def plan_of(
     """`order_of` the first call; the names of linears that one run calls more than once; those that the first left out.
 
     calls: one for each shape of a batch. The experts of a mixture hear nothing of each other: the gates and ups of all
-    are one group, their downs another, those that the first call left out among them.
+    are one group, their downs another (several beyond HESSIAN_BYTES), those that the first call left out among them.
     """
     heard = [_heard(linears, block, call) for call in calls]
     counts = [Counter(name for name, _ in one) for one in heard]
@@ -201,19 +202,20 @@ def _groups(linears, heard) -> tuple[list[dict[str, nn.Linear]], dict[str, nn.Li
 
 
 def _together(groups, silent) -> tuple[list[dict[str, nn.Linear]], dict[str, nn.Linear]]:
-    """The same with all experts side by side, in the order of their numbers, in which they run."""
-    joined: list[dict[str, nn.Linear]] = []
-    place: dict[str, dict[str, nn.Linear]] = {}  # "….experts.up_proj" -> the group of it
+    """The same with experts side by side, in the order of their numbers, in which they run; Hessians up to a limit."""
+    joined: dict[str, list[dict[str, nn.Linear]]] = {}  # "….experts.gate_proj", a group's first -> its groups
+    home: dict[str, str] = {}  # "….experts.up_proj" -> "….experts.gate_proj"
     for group in groups:
         roles = [_EXPERT.sub(".experts.", name) for name in group]
-        if roles[0] not in place:
-            joined.append({})
-        into = place.setdefault(roles[0], joined[-1])
-        place |= dict.fromkeys(roles, into)
-        into |= group
-    for name in [name for name in silent if _EXPERT.sub(".experts.", name) in place]:
-        place[_EXPERT.sub(".experts.", name)][name] = silent.pop(name)
-    return [dict(sorted(group.items(), key=_number)) for group in joined], silent
+        home |= dict.fromkeys(roles, home.get(roles[0], roles[0]))
+        mine = joined.setdefault(home[roles[0]], [{}])
+        needed = {_number(item): 4 * item[1].in_features ** 2 for item in (mine[-1] | group).items()}  # one an expert
+        if mine[-1] and sum(needed.values()) > HESSIAN_BYTES:
+            mine.append({})
+        mine[-1] |= group
+    for name in [name for name in silent if _EXPERT.sub(".experts.", name) in home]:
+        joined[home[_EXPERT.sub(".experts.", name)]][-1][name] = silent.pop(name)
+    return [dict(sorted(group.items(), key=_number)) for mine in joined.values() for group in mine], silent
 
 
 def _number(item: tuple[str, nn.Linear]) -> int:
