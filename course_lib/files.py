@@ -47,10 +47,12 @@ def write_atomic(path, data):
 
 
 def replace(temporary, path):
-    """Give `temporary` the name `path`, once nobody holds a file of that name open; PermissionError names it.
+    """Give a file or folder the name `path`, in place of a file or an empty folder; PermissionError names what is held.
 
-    Windows replaces no file that somebody has open or mapped; elsewhere the first try decides.
+    Windows replaces no folder, and no file that somebody has open or mapped; elsewhere the first try decides.
     """
+    if os.path.isdir(temporary) and os.path.isdir(path):
+        os.rmdir(path)
     end = time.monotonic() + PATIENCE_S
     while True:
         try:

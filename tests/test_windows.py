@@ -3,6 +3,7 @@
 import ctypes
 import os
 import socket
+import tempfile
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,12 +13,16 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from course_lib import cli, doctor, environment, files
+from course_lib import Scheme, artifacts, cli, doctor, environment, files
 from course_lib.artifacts import stream
 from course_lib.artifacts.gguf import Part, runtime, write
+from course_lib.calibrate import quantize_model
 from course_lib.files import write_atomic
 from course_lib.formats.ggml import native
 from course_lib.grading import check
+from tests import tiny
+
+GPTQ = Scheme.int(4, "full", 32, scale_dtype=torch.float16)
 
 
 class Held:
@@ -60,6 +65,25 @@ def test_a_file_that_stays_held_keeps_its_bytes_and_is_named(tmp_path, monkeypat
         WRITERS[writer](tmp_path / "file", 2)
     assert (tmp_path / "file").read_bytes() == old
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["file"]
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_folder_takes_the_place_of_an_empty_one(tmp_path, monkeypatch, there):
+    rename = os.replace
+
+    def windows_rename(made, path):  # MoveFileEx: MOVEFILE_REPLACE_EXISTING is not for directories
+        if os.path.isdir(path):
+            raise PermissionError(13, "Access is denied")
+        rename(made, path)
+
+    monkeypatch.setattr(os, "replace", windows_rename)
+    if there:
+        (tmp_path / "out").mkdir()
+    folder = artifacts.save(quantize_model(tiny.llama(), GPTQ, progress=False), tmp_path / "out")
+    assert (folder / "model.safetensors").is_file() and folder == tmp_path / "out"
+    with pytest.raises(OSError, match="(?i)not empty"):
+        files.replace(tempfile.mkdtemp(dir=tmp_path), folder)
+    assert (folder / "model.safetensors").is_file()
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux says which files are mapped")

@@ -26,7 +26,7 @@ from course_lib.calibrate.experts import take_apart
 from course_lib.calibrate.sequential import ONE_BLOCK
 from course_lib.calibrate.stats import evaluating
 from course_lib.calibrate.targets import DEFAULT_SKIP, check_fit, linears_of
-from course_lib.files import write_atomic
+from course_lib.files import replace, write_atomic
 from course_lib.progress import bar
 from course_lib.qtensor import QTensor
 from course_lib.scheme import Scheme
@@ -218,5 +218,5 @@ def _finish(model, blocks, linears, example, lay, scheme, work: Path, out: Path,
         tokenizer.save_pretrained(work)
     for name in ("hidden.safetensors", "settings.json"):
         (work / name).unlink()
-    work.replace(out)
+    replace(work, out)
     return out

@@ -19,7 +19,7 @@ from course_lib.artifacts.state import stored, untied
 from course_lib.calibrate import QuantLinear
 from course_lib.calibrate.experts import Experts, apart
 from course_lib.calibrate.lowrank import Corrected
-from course_lib.files import write_atomic
+from course_lib.files import replace, write_atomic
 from course_lib.qtensor import QTensor
 
 
@@ -140,7 +140,7 @@ def _write(out: Path, config: dict, tensors: dict[str, Tensor], model: nn.Module
         for file in folder.rglob("*"):
             file.chmod(0o755 if file.is_dir() else 0o644)
         folder.chmod(0o755)
-        folder.replace(out)
+        replace(folder, out)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise

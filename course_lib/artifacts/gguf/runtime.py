@@ -47,7 +47,7 @@ def library() -> ctypes.CDLL:
     except ImportError:
         raise Unavailable(
             "llama.cpp is not installed here: the package xllamacpp is missing. `make env` installs it where a wheel "
-            "exists (Linux, macOS, Windows); the rest of the course does without."
+            "with C functions exists (Linux, macOS); the rest of the course does without."
         ) from None
     found = [p for p in sorted(Path(xllamacpp.__file__).parent.glob("xllamacpp*")) if p.suffix in (".so", ".pyd")]
     try:
