@@ -95,6 +95,13 @@ def _dmin_first(head):
     return head | {"d": d, "bytes": torch.cat([d.contiguous().view(torch.uint8), head["bytes"][:, 4:]], dim=1)}
 
 
+def _one_guard(scales, mins):
+    """All codes 0 as soon as one block has nothing but zeros."""
+    right = scale_head(scales, mins)
+    found = scale_head(*(v if (v.amax(dim=1) > 0).all() else 0 * v for v in (scales, mins)))
+    return {**found, "d": right["d"], "bytes": torch.cat([right["bytes"][:, :4], found["bytes"][:, 4:]], dim=1)}
+
+
 WRONG = [
     Mistake(
         "divided by 64",
@@ -180,6 +187,12 @@ WRONG = [
         "Of the sixteen numbers the eight scales come first, then the eight minima.",
         loses=NAMES[1:2],
     ),
+    Mistake(
+        "one guard for all blocks",
+        _one_guard,
+        "A block of zeros says nothing about the one beside it: guard each by itself, not with .all().",
+        loses=(NAMES[1], NAMES[3]),
+    ),
 ]
 
 
@@ -211,6 +224,7 @@ def exercise(seed):
     ends = [
         Case("weights that are all positive: no minima", positive[0], torch.zeros(2, 8)),
         Case("a block of zeros", torch.zeros_like(zeros), torch.zeros_like(none)),
+        Case("zeros beside others", *(torch.cat([0 * zeros, v, 0 * none]) for v in positive)),
     ]
     return question(
         "ps06.q4",
