@@ -9,10 +9,12 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_calibrate_pipeline import family
 from torch import nn
 
 from course_lib import Scheme, quantize
 from course_lib.calibrate import awq
+from course_lib.calibrate import folds as folds_module
 from course_lib.calibrate.awq import scales
 from course_lib.calibrate.blocks import Flow
 from course_lib.calibrate.folds import Fold, folds_of, hear
@@ -158,6 +160,31 @@ def test_the_function_is_preserved_before_rounding(heads, shared, duo):
     assert {"input_layernorm.weight", "post_attention_layernorm.weight", "self_attn.v_proj.weight",
             "self_attn.o_proj.weight", "mlp.up_proj.weight", "mlp.down_proj.weight"} <= moved  # fmt: skip
     assert all(torch.equal(t, before[name]) for name, t in block.state_dict().items())
+
+
+@pytest.mark.parametrize("name, second", [
+    ("Gemma", "post_attention"), ("Gemma2", "pre_feedforward"), ("Gemma3", "pre_feedforward"),
+])  # fmt: skip
+def test_the_function_is_preserved_where_a_norm_adds_one_to_its_weight(name, second):
+    model = family(name, head_dim=8, **({} if name == "Gemma" else dict(sliding_window=16, query_pre_attn_scalar=8)))
+    for module in model.modules():
+        if type(module).__name__.endswith("Norm"):
+            torch.nn.init.normal_(module.weight, std=0.3)
+    block, calls = model.model.layers[0], llama_calls(model)
+    before = {name: t.clone() for name, t in block.state_dict().items()}
+    result = awq(block, calls, Scheme.int(3, group=8), clip=False)
+    torch.testing.assert_close(output(result, calls[0]), output(block, calls[0]), rtol=1e-4, atol=1e-4)
+    moved = {name for name, t in result.state_dict().items() if not torch.allclose(t, before[name])}
+    assert {"input_layernorm.weight", f"{second}_layernorm.weight", "self_attn.q_proj.weight",
+            "mlp.gate_proj.weight"} <= moved  # fmt: skip
+
+
+@pytest.mark.parametrize("norm, one", [(torch.nn.LayerNorm(31), 0), (torch.nn.RMSNorm(32), 0)])
+def test_only_norms_that_add_one_are_taken_for_such(norm, one):
+    for mean in (-2.0, -1.0, 0.0, 1.0):
+        for t in norm.parameters():
+            torch.nn.init.normal_(t, mean, 0.1)
+        assert folds_module._added(norm) == one
 
 
 def test_query_heads_that_share_a_value_head_share_its_scales():

@@ -49,7 +49,8 @@ def family(name, **more):
     torch.manual_seed(0)
     sizes = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, vocab_size=60,
                  num_key_value_heads=2, max_position_embeddings=64, initializer_range=0.3, pad_token_id=0)  # fmt: skip
-    config = getattr(transformers, f"{name}Config")(**sizes | more)
+    kind = "Gemma3Text" if name == "Gemma3" else name
+    config = getattr(transformers, f"{kind}Config")(**sizes | more)
     return getattr(transformers, f"{name}ForCausalLM")(config).eval()
 
 
@@ -376,10 +377,17 @@ def test_a_model_without_blocks_is_refused(method):
         quantize_model(pair, Scheme.int(4), method, torch.ones(1, 4, dtype=torch.int64))
 
 
-def test_gemma_s_norms_are_refused_by_awq_and_fine_for_gptq():
-    model = family("Gemma", head_dim=8)
-    for layer in model.model.layers:
-        nn.init.normal_(layer.input_layernorm.weight, std=0.3)
-    with pytest.raises(ValueError, match="scales cannot be folded into GemmaDecoderLayer"):
-        quantize_model(model, INT3, "awq", tokens(vocabulary=60))
-    assert len(quantize_model(model, INT3, "gptq", tokens(vocabulary=60)).qtensors) == 14
+@pytest.mark.parametrize("name", ["Gemma", "Gemma2", "Gemma3"])
+def test_gemma_s_norms_which_add_one_take_awq_s_scales(name):
+    """They were refused once: dividing the weight of a norm that multiplies by 1 + weight changes the block."""
+    more = {} if name == "Gemma" else dict(sliding_window=16, query_pre_attn_scalar=8)
+    model = family(name, head_dim=8, **more)
+    for module in model.modules():
+        if type(module).__name__.endswith("Norm"):
+            nn.init.normal_(module.weight, std=0.3)
+    ids = tokens(8, 48, vocabulary=60)
+    with torch.no_grad():
+        want = model(ids).logits
+        off = [(quantize_model(model, INT3, how, ids)(ids).logits - want).square().mean() for how in ("awq", "rtn")]
+    assert off[0] < off[1]
+    assert len(quantize_model(model, INT3, "gptq", ids).qtensors) == 14

@@ -38,7 +38,7 @@ def awq(
     duo     s = mean|x|^α / (mean|w|^(1-α) + 1e-4), |w| relative to the largest of its group
 
     Cost: alpha_grid roundings of every weight and runs of attention and MLP on 4096 tokens.
-    ValueError where a fold would change what the block computes (Gemma's norms, a router beside the MLP).
+    ValueError where a fold would change what the block computes (a router beside the MLP).
 
     >>> block = nn.Sequential(nn.RMSNorm(4), nn.Linear(4, 4, bias=False))
     >>> x = torch.randn(64, 4) * torch.tensor([10.0, 1, 1, 1])

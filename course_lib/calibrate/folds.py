@@ -40,7 +40,11 @@ class Fold:
         if self.heads is not None:
             s = s.reshape(self.heads)[:, 0].reshape(-1)
         s = s.to(self.prev.weight)
-        self.prev.weight.div_(s[:, None] if self.prev.weight.dim() == 2 else s)
+        if self.prev.weight.dim() == 2:
+            self.prev.weight.div_(s[:, None])
+        else:
+            one = _added(self.prev)
+            self.prev.weight.add_(one).div_(s).sub_(one)
         if getattr(self.prev, "bias", None) is not None:
             self.prev.bias.div_(s)
 
@@ -141,6 +145,16 @@ def _products(block: nn.Module) -> list[Fold]:
         elif leaf == "o_proj" and not rest and width and prev.out_features % width == 0:
             folds.append(Fold(prev, [linear], heads=(prev.out_features // width, shared, width)))
     return folds
+
+
+def _added(norm: nn.Module) -> int:
+    """What a norm adds to its weight before it multiplies: 1 in Gemma, else 0."""
+    weight, bias = norm.weight.detach().float(), getattr(norm, "bias", None)
+    x = torch.ones_like(norm.weight)
+    x[1::2] = -1  # neither mean nor size to take out
+    with torch.no_grad():
+        given = norm(x).float() - (0 if bias is None else bias.float())
+    return 1 if 0.5 < (given * x.float() - weight).median() < 1.5 else 0
 
 
 def _judge(block: nn.Module, linears: list[nn.Linear]) -> nn.Module | None:
