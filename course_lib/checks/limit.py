@@ -2,7 +2,8 @@
 
 On Unix's main thread an interval timer raises `TimeUp` (a BaseException) and goes on ticking. A bare `except:` that
 swallows it is left at its next line, because from the first tick on a trace function raises there too.
-Elsewhere a watchdog thread sends the same exception. Neither can interrupt one long call into C.
+Elsewhere (Windows, other threads) a watchdog thread sends the same exception, which code that swallows every exception
+outlives. Neither can interrupt one long call into C.
 
 The timer's seconds are those of `now`: on a busy machine the time that code waits for a processor does not count, so
 that a verdict does not depend on what else is running.
