@@ -43,6 +43,8 @@ WRONG = [  # question, what of the reference is written otherwise, points, what 
     ("q1", "sum_b * tl.exp(top_b - new_b)", "sum_b", 1.5, "the sum of b not rescaled"),
     ("q1", "apart * old", "apart", 1.5, "the weighted difference not rescaled"),
     ("q1", "= -1e30, -1e30", "= 0.0, 0.0", 3, "maxima of at least 0"),
+    ("q1", "tl.maximum(top_a, tl.max(p, axis=0)), tl.maximum(top_b, tl.max(q, axis=0))",
+     "tl.max(p, axis=0), tl.max(q, axis=0)", 3, "the maximum may fall"),
     ("q1", "tl.log(", "tl.log2(", 0, "log2 beside exp"),
     ("q1", "apart / sum_a", "apart", 0, "not divided by the sum"),
     ("q1", "[(len(a),)]", "[(1,)]", 0, "only the first row"),

@@ -135,6 +135,8 @@ KNOWN = (  # name, an answer that makes it, what to say, which properties it los
     ("only whole tiles", _whole_tiles,
      "What is left after the whole tiles belongs to the row, too: count tiles with cdiv, not //.", PARTLY),
     ("only the first row", _first_row, "One program a row: the grid has as many programs as there are rows.", NAMES),
+    ("nothing is stored", lambda a, b, k, block: torch.full((len(a),), torch.nan),
+     "Your outputs still hold the NaN of an empty tensor: does the kernel store, and where you think?", NAMES),
     ("the width forgotten", _packed, "Row r begins r · width numbers from the start, not r · k.", NAMES[1:4]),
     ("no maximum taken off", lambda *a: _kl(*a, rest=lambda a, b: _plain(a, b, shift=False)),
      "e¹⁰⁰ is more than float32 can hold: take the largest logit off before exp, and add it back after log.",
@@ -154,6 +156,9 @@ KNOWN = (  # name, an answer that makes it, what to say, which properties it los
     ("each tile's own maximum", _running(fresh=True),
      "Sums of tiles with different maxima cannot be added: keep the largest so far, and rescale what was summed.",
      LATER),
+    ("the maximum may fall", _running(a_too=True, b_too=True, cross_too=True, fresh=True),
+     "Where a tile lies far below the ones before, exp(old − new) overflows: new is the larger of both maxima.",
+     NAMES[4:]),
     ("the other way round", lambda *a: _kl(*a, rest=lambda a, b: _plain(b, a)),
      "KL(a || b) weights by the probabilities of a.", NAMES),
     ("bits, not nats", lambda *a: _kl(*a, rest=lambda a, b: _plain(a, b) / torch.tensor(2.0).log()),
@@ -173,12 +178,13 @@ WRONG = [Mistake(name, answer, said, loses=lost) for name, answer, said, lost in
 
 
 def exercise(seed):
-    def case(name, offset, rows, k, width, block, high=(0.0, 0.0)):
+    def case(name, offset, rows, k, width, block, high=(0.0, 0.0), fall=0.0):
         generator = torch.Generator().manual_seed(seed + offset)
         a = 2 * torch.randn(rows, width, generator=generator)
         b = a + torch.randn(rows, width, generator=generator)
         if k > block:  # the maximum grows on the way
             a, b = (x + torch.linspace(0, 3, width) for x in (a, b))
+        high = [h - fall * (torch.arange(width) // block) for h in high]
         a, b = (torch.where(torch.arange(width) < k, x + h, torch.nan) for x, h in zip((a, b), high, strict=True))
         return Case(name, a, b, k, block)
 
@@ -189,6 +195,7 @@ def exercise(seed):
     large = [
         case("logits around 200 and 50", 7, 2, 64, 64, 32, (200.0, 50.0)),
         case("around −300", 8, 2, 64, 64, 32, (-300.0, -300.0)),
+        case("150 less in each tile", 9, 2, 48, 48, 16, (100.0, 0.0), fall=150.0),
     ]
     near = dict(rtol=1e-4, atol=2e-4)
     return question(

@@ -96,6 +96,11 @@ def _in_float(x, w, block):
     return total.double()
 
 
+def _last_step(x, w, block):
+    at = (x.shape[1] - 1) // block * block
+    return x[:, at:] @ w[:, at:].T
+
+
 NAMES = ("no zero points", "zero points of one side", "zero points of both", "a rest of columns", "ties and ends")
 KNOWN = (  # name, what is changed, what to say, which properties it loses
     ("a mask is missing", dict(reads=lambda m, n, spare: not spare),
@@ -132,6 +137,8 @@ KNOWN = (  # name, what is changed, what to say, which properties it loses
      "It is q − z: the two terms with one zero point are taken off.", NAMES[1:4]),
     ("summed in float32", dict(product=_in_float),
      "From 2²⁴ on a float32 holds even numbers only. A sum of int8 products belongs in int32.", NAMES[2:3]),
+    ("only the last step's products", dict(product=_last_step),
+     "Every step adds to the products of those before: +=, not =.", NAMES[:4]),
     ("the channels' scales forgotten", dict(scale=lambda sx, sw: sx[:, None].expand(-1, len(sw))),
      "Each channel has a scale, too: the sum times sx times sw.", NAMES),
     ("the bias forgotten", dict(finish=lambda y, bias, so, s: y / so),
@@ -218,7 +225,7 @@ def exercise(seed):
         case("less than a step", 7, 17, 9, 19, 32, tokens=True, channels=True),
         case("two tokens, forty channels", 11, 2, 24, 40, 16, tokens=True, channels=True),
     ]
-    edge = [ends("exact halves", 8, 0, 1.0), ends("a zero point of 101", 9, 101, 0.25), ends("of −3", 10, -3, 1.0)]
+    edge = [ends("exact halves", 8, 0, 1.0), ends("a zero point of 101", 9, 101, 0.25), ends("of −101", 10, -101, 0.25)]
     return question(
         "ps09.q3",
         "Eight bits in, eight bits out",

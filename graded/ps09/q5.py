@@ -67,9 +67,9 @@ def _first_gap(faster, tokens):
 def _predict(layer, tokens, machine, kernels, row=_row_bytes, scales=_scale_bytes, flops=2, whole=_overlapped,
              moved=lambda m, n, k: 2 * m * (n + k), passes=lambda m, tile: (m / tile).ceil(), up_to=_first_gap,
              best=lambda column: column.index(min(column)), per=1, count=lambda k, group: -(-k // group),
-             times=lambda m: 1, faster=torch.lt):  # fmt: skip
+             times=lambda m: 1, faster=torch.lt, exchanged=False):  # fmt: skip
     """The reference with one part changed, for all numbers of tokens at once."""
-    n, k = layer["n"], layer["k"]
+    n, k = (layer["k"], layer["n"]) if exchanged else (layer["n"], layer["k"])
 
     def parts(kernel, m):
         groups = count(k, kernel["group"]) if kernel["group"] else 0
@@ -155,6 +155,7 @@ KNOWN = (  # name, what is changed, what to say, which properties it loses
     ("milliseconds", dict(whole=lambda parts, launch: 1e3 * (launch + parts.amax(0))),
      "Seconds are asked: bytes over bytes a second are seconds already.", FIRST),
     ("instructions a word", dict(per=8), "`per_weight` is for one weight, not for the eight of a word.", NAMES),
+    ("n and k exchanged", dict(exchanged=True), "A weight is (n, k): rows of k codes, n of them.", FIRST),
     ("the slowest", dict(best=lambda column: column.index(max(column))),
      "The best kernel takes the fewest seconds.", NAMES[2:3]),
     ("the last of equal ones", dict(best=lambda column: len(column) - 1 - column[::-1].index(min(column))),
