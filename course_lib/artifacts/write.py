@@ -122,7 +122,27 @@ def checkpoint_config(model: nn.Module, layout: Layout, qtensors: dict[str, QTen
         config["num_experts"] = experts.count(model.config)
     config["architectures"] = [type(model).__name__]
     config["dtype"] = str(dtype).removeprefix("torch.")
-    return config | dict.fromkeys(layout.keys, said)
+    return config | older_rope(config) | dict.fromkeys(layout.keys, said)
+
+
+def older_rope(config: dict) -> dict:
+    """The keys in which readers from before transformers 5, and mlx-lm, look for rotary positions.
+
+    transformers 5 writes `rope_parameters`; who knows rope_theta and rope_scaling alone would take its own defaults.
+
+    >>> older_rope({"rope_parameters": {"rope_type": "linear", "factor": 4.0, "rope_theta": 5e5}})
+    {'rope_theta': 500000.0, 'rope_scaling': {'rope_type': 'linear', 'factor': 4.0}}
+    """
+    rope = config.get("rope_parameters") or {}
+    local = rope.get("sliding_attention") or {}
+    rope = rope.get("full_attention", rope)  # Gemma 3 has two
+    apart = ("rope_theta", "partial_rotary_factor")
+    found = {key: rope[key] for key in apart if key in rope}
+    if "rope_theta" in local:
+        found["rope_local_base_freq"] = local["rope_theta"]
+    if rope.get("rope_type", "default") != "default":
+        found["rope_scaling"] = {key: value for key, value in rope.items() if key not in apart}
+    return found
 
 
 def _write(out: Path, config: dict, tensors: dict[str, Tensor], model: nn.Module, tokenizer) -> None:
