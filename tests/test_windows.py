@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from course_lib import Scheme, artifacts, cli, doctor, environment, files
 from course_lib.artifacts import stream
-from course_lib.artifacts.gguf import Part, runtime, write
+from course_lib.artifacts.gguf import Part, llama, runtime, write
 from course_lib.calibrate import quantize_model
 from course_lib.files import write_atomic
 from course_lib.formats.ggml import native
@@ -92,6 +92,13 @@ def test_a_run_that_goes_on_does_not_hold_the_file_it_will_replace(tmp_path):
     flow = SimpleNamespace(few={}, restore=lambda state, done: setattr(flow, "state", state))
     assert stream._resume(flow, tmp_path) == 2 and flow.state["hidden.0"].sum() == 1000
     assert str(tmp_path) not in Path("/proc/self/maps").read_text()
+
+
+@pytest.mark.parametrize("path", ["C:\\Users\\me\\my-bot", "D:/models/my-bot/", "someone/my-bot", "my-bot\\"])
+def test_a_gguf_file_is_named_after_the_folder_not_after_the_path(path):
+    config = tiny.llama().config
+    config._name_or_path = path
+    assert llama.keys(config, "Q8_0", len(tiny.tokenizer()))["general.name"] == "my-bot"
 
 
 # ---- a wheel that exports nothing but its start

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -178,7 +179,7 @@ def keys(config, mix: str, vocabulary: int) -> dict:
                          f" got {config.max_position_embeddings!r}")  # fmt: skip
     return {
         "general.architecture": name,
-        "general.name": str(getattr(config, "_name_or_path", "") or name).rstrip("/").split("/")[-1],
+        "general.name": re.split(r"[\\/]", str(getattr(config, "_name_or_path", "") or name).rstrip("\\/"))[-1],
         "general.file_type": mixes.BASE[mix][1],
         "general.quantization_version": 2,
         f"{name}.vocab_size": vocabulary,
