@@ -76,10 +76,6 @@ def ids_of(tokenizer):
 def test_quantized_saved_and_read_again(loaded, method, tmp_path):
     family, model, tokenizer = loaded
     batches = None if method == "rtn" else calibrate.calibration_batches(tokenizer, TEXTS, 4, 32)
-    if method == "awq" and family not in FOLDING:
-        with pytest.raises(ValueError, match="scales cannot be folded into GemmaDecoderLayer"):
-            calibrate.quantize_model(model, INT4, method, batches, progress=False)
-        return
     result = calibrate.quantize_model(model, INT4, method, batches, progress=False)
     assert len(result.qtensors) == 14
     ids = ids_of(tokenizer)

@@ -24,8 +24,7 @@ def reply_flips(
     base, other   causal models of one tokenizer, which read tokens as `transformers` models do
     longest       tokens after which a reply is cut
 
-    >>> sum(not flips.any() for flips in reply_flips(model, small, tokenizer, prompts))     # doctest: +SKIP
-    4
+    `sum(not flips.any() for flips in reply_flips(model, small, tokenizer, prompts))` counts the replies that stay.
     """
     rows = [prompt_tokens(tokenizer, prompt) for prompt in prompts]
     if not rows:
