@@ -5,7 +5,7 @@ import tempfile
 import time
 from pathlib import Path
 
-PATIENCE_S = 1.0  # Windows: how long a reader, a notebook being saved or a virus scanner may hold a file
+PATIENCE_S = 1.0 if os.name == "nt" else 0.0  # Windows: how long a reader or a virus scanner may hold a file
 
 
 def repository():
@@ -58,7 +58,7 @@ def replace(temporary, path):
         try:
             return os.replace(temporary, path)
         except PermissionError as error:
-            if time.monotonic() > end:
+            if time.monotonic() >= end:
                 raise PermissionError(
                     error.errno, f"{path} cannot be replaced; on Windows, close the program or notebook that reads it"
                 ) from error

@@ -11,7 +11,8 @@ from torch import nn
 from course_lib import Scheme, quantize
 from course_lib.calibrate import QuantLinear, awq, calibration_batches, collect, gptq, hessian, kept, quantize_model
 from course_lib.calibrate.activations import changed
-from course_lib.calibrate.blocks import Flow, blocks_of, order_of
+from course_lib.calibrate.blocks import Flow, blocks_of
+from course_lib.calibrate.order import order_of
 
 INT3 = Scheme.int(3, group=16)
 LOOKING = ["gptq", "awq", "autoround"]

@@ -13,9 +13,10 @@ from test_calibrate_pipeline import tokens
 from course_lib import Scheme, artifacts, models
 from course_lib.artifacts import experts
 from course_lib.artifacts.stream import stream
-from course_lib.calibrate import blocks, calibration_batches, quantize_model
-from course_lib.calibrate.blocks import Flow, blocks_of, plan_of
+from course_lib.calibrate import calibration_batches, order, quantize_model
+from course_lib.calibrate.blocks import Flow, blocks_of
 from course_lib.calibrate.experts import Experts, unfused
+from course_lib.calibrate.order import plan_of
 from course_lib.calibrate.sequential import gptq_block
 from course_lib.calibrate.stats import evaluating
 from course_lib.calibrate.targets import linears_of
@@ -223,11 +224,11 @@ def test_hessians_have_a_limit_and_codes_do_not_ask_for_it(monkeypatch):
     batches = [tokens(4, 24, vocabulary=40)]
     model = made("mixtral", num_local_experts=8, num_hidden_layers=1)
     whole = quantize_model(model, SYMMETRIC, "gptq", batches, unheard="nearest").qtensors
-    monkeypatch.setattr(blocks, "HESSIAN_BYTES", 3 * 4 * 64**2)
+    monkeypatch.setattr(order, "HESSIAN_BYTES", 3 * 4 * 64**2)
     with evaluating(model):
         flow, inside = in_front(model, batches)
-        order, _, silent = plan_of(inside, flow.block, flow.shapes())
-    assert [len(group) for group in order if "experts" in next(iter(group))] == [6, 6, 4, 8] and not silent
+        groups, _, silent = plan_of(inside, flow.block, flow.shapes())
+    assert [len(group) for group in groups if "experts" in next(iter(group))] == [6, 6, 4, 8] and not silent
     same(whole, quantize_model(model, SYMMETRIC, "gptq", batches, unheard="nearest").qtensors)
 
 

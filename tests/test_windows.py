@@ -50,6 +50,7 @@ def test_a_file_that_is_held_for_a_moment_is_replaced(tmp_path, monkeypatch, wri
     WRITERS[writer](tmp_path / "file", 1)
     old = (tmp_path / "file").read_bytes()
     monkeypatch.setattr(os, "replace", Held(3))
+    monkeypatch.setattr(files, "PATIENCE_S", 1.0)
     WRITERS[writer](tmp_path / "file", 2)
     assert (tmp_path / "file").read_bytes() != old
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["file"]

@@ -9,10 +9,11 @@ from torch import nn
 
 from course_lib.calibrate import autoround
 from course_lib.calibrate.awq import rescale
-from course_lib.calibrate.blocks import Flow, blocks_of, inputs_of, plan_of
+from course_lib.calibrate.blocks import Flow, blocks_of, inputs_of
 from course_lib.calibrate.calibration import batches_for
 from course_lib.calibrate.experts import hearing_all
 from course_lib.calibrate.gptq import gptq
+from course_lib.calibrate.order import plan_of
 from course_lib.calibrate.rtn import rtn
 from course_lib.calibrate.solve import named, own, round_in_place
 from course_lib.calibrate.stats import Running, collect, evaluating, listening, require_all

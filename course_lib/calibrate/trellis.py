@@ -19,10 +19,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from course_lib.calibrate.blocks import Flow, blocks_of, inputs_of, order_of
+from course_lib.calibrate.blocks import Flow, blocks_of, inputs_of
 from course_lib.calibrate.calibration import batches_for
 from course_lib.calibrate.gptq import inverse_factor
 from course_lib.calibrate.linear import QuantLinear
+from course_lib.calibrate.order import order_of
 from course_lib.calibrate.rotation import hadamard
 from course_lib.calibrate.solve import named, round_in_place
 from course_lib.calibrate.stats import Running, evaluating, require_all

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from course_lib.evaluate import corpus
@@ -31,11 +30,4 @@ def reply_flips(
         raise ValueError("prompts must hold at least one prompt, got an empty list")
     replies = generate_tokens(base, tokenizer, rows, longest, progress=False)
     whole = [row + reply for row, reply in zip(rows, replies, strict=True)]
-    flips = [torch.zeros(len(reply), dtype=torch.bool) for reply in replies]
-    with corpus.running(other):
-        for batch in corpus.batches(whole, base.config.vocab_size):
-            differs = corpus.logits(other, batch).argmax(-1) != batch.targets  # (tokens,)
-            for i in batch.window.unique().tolist():
-                mine = differs[batch.window == i]  # in the order of the row
-                flips[i] = mine[len(rows[i]) - 1 :]
-    return flips
+    return [~hit for hit in corpus.hits(other, whole, list(map(len, rows)), progress=False)]

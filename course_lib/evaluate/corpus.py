@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from course_lib.progress import bar
+
 DEFAULT_BYTES = 2**16  # of text: about 27,000 tokens of the bundled model, some 1.4 s a pass on two quiet cores
 _BATCH_NUMBERS = 2**21  # logits held at a time: 2048 tokens of 1024 choices; small batches stay in cache
 _CONTEXT_LIMIT = 2048
@@ -111,6 +113,20 @@ def logits(model: nn.Module, batch: Batch) -> Tensor:
     device = next(model.parameters()).device
     out = model(input_ids=batch.inputs.to(device), use_cache=False).logits  # (rows, length, vocab)
     return out[batch.real.to(device)].float().cpu()
+
+
+def hits(model: nn.Module, rows: list[list[int]], firsts: Sequence[int], progress: bool | None = None) -> list[Tensor]:
+    """For each row of tokens, one bool a token from `first` on: is it the likeliest after those before it?
+
+    The rows are read as they are (teacher forcing), so a token counts whatever the model would have said before it.
+    """
+    found = [torch.zeros(len(row) - first, dtype=torch.bool) for row, first in zip(rows, firsts, strict=True)]
+    with running(model):
+        for batch in bar(list(batches(rows, model.config.vocab_size)), "tokens", progress):
+            hit = logits(model, batch).argmax(-1) == batch.targets  # (tokens,)
+            for i in batch.window.unique().tolist():
+                found[i] = hit[batch.window == i][firsts[i] - 1 :]  # in the order of the row
+    return found
 
 
 def _cut(texts: list[str], max_bytes: int | None) -> list[str]:

@@ -14,7 +14,6 @@ from torch import nn
 from course_lib.evaluate import corpus
 from course_lib.evaluate.decode import generate_many, prompt_tokens
 from course_lib.evaluate.stats import wilson
-from course_lib.progress import bar
 
 
 @dataclass(frozen=True)
@@ -131,11 +130,5 @@ def _token_accuracy(
 ) -> float:
     """Share of answer tokens that are the argmax when the right answer so far is given (teacher forcing)."""
     prompts = [prompt_tokens(tokenizer, example.prompt) for example in examples]
-    first = torch.tensor([len(prompt) - 1 for prompt in prompts])  # where the first answer token is predicted
     rows = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
-    right = 0
-    with corpus.running(model):
-        for batch in bar(list(corpus.batches(rows, model.config.vocab_size)), "right tokens", progress):
-            hit = corpus.logits(model, batch).argmax(-1) == batch.targets  # (tokens,)
-            right += (hit & (batch.position >= first[batch.window])).sum().item()
-    return right / sum(len(answer) for answer in answers)
+    return torch.cat(corpus.hits(model, rows, list(map(len, prompts)), progress)).double().mean().item()
