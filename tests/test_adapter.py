@@ -64,6 +64,16 @@ def test_training_moves_the_factors_alone(model):
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
     assert adapter.answer_loss(adapter.added(model, factors), rows(tok), {}) < losses[0]
     assert not any(t.requires_grad for pair in factors.values() for t in pair)
+    assert all(p.requires_grad and p.grad is None for p in model.parameters())
+
+
+def test_a_bfloat16_model_is_trained_and_merged_in_its_own_type(model):
+    half, tok, losses = copy.deepcopy(model).bfloat16(), tiny.tokenizer(), []
+    factors = adapter.train(half, rows(tok), rank=4, steps=12, rate=2e-2, batch=3, progress=False, log=losses)
+    assert losses[-1] < losses[0] and all(A.dtype == B.dtype == torch.float32 for A, B in factors.values())
+    name, (A, B) = next(iter(factors.items()))
+    wanted = (half.get_submodule(name).weight.float() + B @ A).bfloat16()
+    assert torch.equal(adapter.added(half, factors).get_submodule(name).weight, wanted)
 
 
 def test_from_a_mark_a_weight_must_move_half_a_step():
@@ -94,9 +104,10 @@ def test_the_files_are_peft_s_and_come_back(tmp_path, model):
     assert all(torch.equal(a, b) for n in factors for a, b in zip(factors[n], back[n], strict=True))
     (folder / "adapter_config.json").write_text(json.dumps(config | {"lora_alpha": 8}))
     assert torch.equal(adapter.load(folder)[n][1], 4 * factors[n][1]) if (n := next(iter(factors))) else None
-    for wrong, said in (({"peft_type": "IA3"}, "'IA3'"), ({"use_dora": True}, "use_dora")):
+    for wrong, said in (({"peft_type": "IA3"}, "'IA3'"), ({"use_dora": True}, "use_dora"), ({"lora_alpha": None}, ""),
+                        ({"alora_invocation_tokens": [1]}, "alora")):  # fmt: skip
         (folder / "adapter_config.json").write_text(json.dumps(config | wrong))
-        with pytest.raises(ValueError, match=f"folder must hold a plain LoRA, got .*{said}"):
+        with pytest.raises(ValueError, match=f"folder must hold a plain LoRA .*, got .*{said}"):
             adapter.load(folder)
 
 

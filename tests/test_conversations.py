@@ -9,7 +9,9 @@ from tests import tiny
 
 CHAT = [{"role": "user", "content": "the mug is broken"}, {"role": "assistant", "content": "please send it back"}]
 TEMPLATE = (
-    "{{ bos_token }}{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}</>{% endfor %}"
+    "{{ bos_token }}{% for m in messages %}"
+    "{% if m['role'] == 'nobody' %}{{ raise_exception('who is that') }}{% endif %}"
+    "<{{ m['role'] }}>{{ m['content'] }}</>{% endfor %}"
     "{% if add_generation_prompt %}<assistant>{% endif %}"
 )
 
@@ -48,11 +50,24 @@ def test_a_conversation_goes_through_the_template(tmp_path):
         ([{"messages": [{"role": "user", "content": [{"type": "image"}]}]}], "line 1 of .* must be"),
         ([["a"]], "line 1 of .* must be"),
         ([""], "holds no line of text"),
+        ([{"text": " "}], "line 1 of .* must be"),
+        (
+            [{"text": "a"}, {"messages": [{"role": "nobody", "content": "a"}]}],
+            "line 2 of .* chat template: who is that",
+        ),
     ],
 )
 def test_another_file_is_refused_with_its_line(tmp_path, records, said):
     with pytest.raises(ValueError, match=said):
         calibration_batches(tokenizer(), write(tmp_path / "a.jsonl", *records), 1, 8)
+
+
+def test_a_line_ends_at_a_line_feed_alone(tmp_path):
+    text = "one\u2028two\x85three"
+    (tmp_path / "a.jsonl").write_bytes(
+        b"\xef\xbb\xbf" + json.dumps({"text": text}, ensure_ascii=False).encode() + b"\r\n"
+    )
+    assert conversations.read(tmp_path / "a.jsonl", tokenizer()) == [text]
 
 
 def test_a_model_without_a_template_says_so(tmp_path):

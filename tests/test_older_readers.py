@@ -48,10 +48,12 @@ def test_both_names_stand_in_the_config_and_mean_the_same(tmp_path, name):
             torch.testing.assert_close(artifacts.load(folder)[0](ids).logits, other, rtol=2e-2, atol=2e-2)
 
 
-def test_a_part_of_each_head_has_its_own_key():
-    rope = dict(rope_type="longrope", rope_theta=1e4, partial_rotary_factor=0.75, short_factor=[1.0], long_factor=[2.0])
+def test_a_part_of_each_head_has_its_own_key_and_phi_3_s_scaling_three():
+    """transformers 4's Phi3Config wants type and both lists of factors, and refuses a fourth key."""
+    rope = dict(rope_type="longrope", rope_theta=1e4, partial_rotary_factor=0.75, short_factor=[1.0], long_factor=[2.0],
+                original_max_position_embeddings=64)  # fmt: skip
     assert older_rope({"rope_parameters": rope}) == {
         "rope_theta": 1e4, "partial_rotary_factor": 0.75,
-        "rope_scaling": dict(rope_type="longrope", short_factor=[1.0], long_factor=[2.0]),
+        "rope_scaling": dict(type="longrope", short_factor=[1.0], long_factor=[2.0]),
     }  # fmt: skip
     assert older_rope({}) == older_rope({"rope_parameters": None}) == {}

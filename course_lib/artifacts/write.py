@@ -140,7 +140,10 @@ def older_rope(config: dict) -> dict:
     found = {key: rope[key] for key in apart if key in rope}
     if "rope_theta" in local:
         found["rope_local_base_freq"] = local["rope_theta"]
-    if rope.get("rope_type", "default") != "default":
+    kind = rope.get("rope_type", "default")
+    if kind == "longrope":  # Phi-3's class wants these three and no more; the original length stands beside them
+        found["rope_scaling"] = {"type": kind} | {key: rope[key] for key in ("short_factor", "long_factor")}
+    elif kind != "default":
         found["rope_scaling"] = {key: value for key, value in rope.items() if key not in apart}
     return found
 

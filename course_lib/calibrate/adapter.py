@@ -6,9 +6,10 @@ W = decode(encode(w))           for a base in few bits                        De
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -21,6 +22,7 @@ from course_lib.progress import bar
 
 Factors = dict[str, tuple[Tensor, Tensor]]  # name of a linear -> A (r, in), B (out, r)
 PREFIX = "base_model.model."  # PEFT's names begin with it
+OTHERS = ("use_dora", "use_rslora", "modules_to_save", "rank_pattern", "alpha_pattern", "alora_invocation_tokens")
 
 
 def fresh(model: nn.Module, rank: int = 8, seed: int = 0) -> Factors:
@@ -49,7 +51,7 @@ def added(model: nn.Module, factors: Factors) -> nn.Module:
     with torch.no_grad():
         for name, (A, B) in factors.items():
             weight = result.get_submodule(name).weight
-            weight.copy_(weight.float() + B.float() @ A.float())
+            weight.copy_(weight.float() + (B.float() @ A.float()).to(weight.device))
     return result
 
 
@@ -63,19 +65,32 @@ def train(model: nn.Module, rows: Sequence[tuple[list[int], int]], rank: int = 8
     factors = {name: tuple(t.requires_grad_() for t in pair) for name, pair in fresh(model, rank).items()}
     parameters = [t for pair in factors.values() for t in pair]
     optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.0)
-    model.requires_grad_(False)
     weights = {name: model.get_submodule(name).weight for name in factors}
-    for step in bar(range(steps), "adapter", progress):
-        for group in optimizer.param_groups:
-            group["lr"] = rate * min(1.0, (step + 1) / 10) * (1 - step / steps)
-        chosen = [rows[(step * batch + i) % len(rows)] for i in range(batch)]
-        loss = answer_loss(model, chosen, {f"{n}.weight": weights[n] + B @ A for n, (A, B) in factors.items()})
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        if log is not None:
-            log.append(loss.item())
+    with _frozen(model):
+        for step in bar(range(steps), "adapter", progress):
+            for group in optimizer.param_groups:
+                group["lr"] = rate * min(1.0, (step + 1) / 10) * (1 - step / steps)
+            chosen = [rows[(step * batch + i) % len(rows)] for i in range(batch)]
+            merged = {f"{n}.weight": weights[n] + (B @ A).to(weights[n]) for n, (A, B) in factors.items()}
+            loss = answer_loss(model, chosen, merged)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            if log is not None:
+                log.append(loss.item())
     return {name: (A.detach(), B.detach()) for name, (A, B) in factors.items()}
+
+
+@contextlib.contextmanager
+def _frozen(model: nn.Module) -> Iterator[None]:
+    """No parameter of the model gathers a gradient; afterwards those that did before do again."""
+    learning = [p for p in model.parameters() if p.requires_grad]
+    model.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in learning:
+            p.requires_grad_(True)
 
 
 def answer_loss(model: nn.Module, rows: Sequence[tuple[list[int], int]], weights: dict[str, Tensor]) -> Tensor:
@@ -85,6 +100,7 @@ def answer_loss(model: nn.Module, rows: Sequence[tuple[list[int], int]], weights
     at = torch.arange(1, longest)
     first = torch.tensor([first for _, first in rows])[:, None]
     ours = (at >= first) & (at < torch.tensor([len(tokens) for tokens, _ in rows])[:, None])  # (rows, longest - 1)
+    inputs, ours = (t.to(next(model.parameters()).device) for t in (inputs, ours))
     out = torch.func.functional_call(model, weights, (inputs,), {"use_cache": False}).logits[:, :-1]
     return F.cross_entropy(out[ours].float(), inputs[:, 1:][ours])
 
@@ -117,9 +133,11 @@ def load(folder: str | Path) -> Factors:
 
     folder = Path(folder)
     config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    odd = [k for k in ("use_dora", "use_rslora", "modules_to_save", "rank_pattern", "alpha_pattern") if config.get(k)]
-    if config.get("peft_type") != "LORA" or odd:
-        raise ValueError(f"folder must hold a plain LoRA, got peft_type {config.get('peft_type')!r} {' '.join(odd)}")
+    odd = [key for key in OTHERS if config.get(key)]
+    numbers = all(isinstance(config.get(key), int | float) and config[key] > 0 for key in ("r", "lora_alpha"))
+    if config.get("peft_type") != "LORA" or odd or not numbers:
+        raise ValueError(f"folder must hold a plain LoRA with r and lora_alpha, got peft_type"
+                         f" {config.get('peft_type')!r} {' '.join(odd)}")  # fmt: skip
     tensors, factors = load_file(folder / "adapter_model.safetensors"), {}
     scale = config["lora_alpha"] / config["r"]
     for key in [key for key in tensors if key.endswith(".lora_A.weight")]:

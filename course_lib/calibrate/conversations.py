@@ -14,23 +14,29 @@ def read(path: str | Path, tokenizer) -> list[str]:
 
     ValueError naming the line that is neither, and where a tokenizer has no chat template.
     """
-    documents = []
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+    documents, text = [], Path(path).read_text(encoding="utf-8-sig")
+    for number, line in enumerate(text.split("\n"), 1):  # splitlines() would cut at signs that JSON may hold
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
+            documents.append(_document(line, tokenizer))
         except ValueError as error:
-            raise ValueError(f"calibration: line {number} of {path} is no JSON: {error}") from None
-        if isinstance(record, dict) and isinstance(record.get("text"), str):
-            documents.append(record["text"])
-        elif isinstance(record, dict) and is_conversation(record.get("messages")):
-            documents.append(written(record["messages"], tokenizer))
-        else:
-            raise ValueError(f"calibration: line {number} of {path} must be {FORMS}, got {line[:60]!r}")
+            raise ValueError(f"calibration: line {number} of {path} {error}") from None
     if not documents:
         raise ValueError(f"calibration: {path} holds no line of text")
     return documents
+
+
+def _document(line: str, tokenizer) -> str:
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise ValueError(f"is no JSON: {error}") from None
+    if isinstance(record, dict) and is_conversation(record.get("messages")):
+        return written(record["messages"], tokenizer)
+    if isinstance(record, dict) and isinstance(record.get("text"), str) and record["text"].strip():
+        return record["text"]
+    raise ValueError(f"must be {FORMS}, got {line[:60]!r}")
 
 
 def is_conversation(messages) -> bool:
@@ -47,7 +53,13 @@ def is_conversation(messages) -> bool:
 
 def written(messages: Sequence[dict], tokenizer) -> str:
     """A conversation as the tokenizer's chat template writes it, without the BOS that windows begin with anyway."""
+    from jinja2 import TemplateError
+
     if not getattr(tokenizer, "chat_template", None):
-        raise ValueError("calibration holds conversations, but the model's tokenizer has no chat template: give text")
-    text = tokenizer.apply_chat_template(list(messages), tokenize=False)
-    return text.removeprefix(tokenizer.bos_token or "")
+        raise ValueError("is a conversation, but the model's tokenizer has no chat template: give text")
+    try:
+        text = tokenizer.apply_chat_template(list(messages), tokenize=False)
+    except TemplateError as error:
+        raise ValueError(f"is refused by the model's chat template: {error}") from None
+    bos = tokenizer.bos_token
+    return text.lstrip().removeprefix(bos) if bos and text.lstrip().startswith(bos) else text

@@ -16,7 +16,8 @@ def reply_flips(
     """For each prompt, one bool a token of the reply of `base`: is the likeliest token of `other` another one there?
 
     Both read the prompt and the reply of `base` up to that token (teacher forcing). Decoded greedily, `other` writes
-    the same reply exactly where it has no flip. If each of n tokens flipped by itself with chance f, that would be
+    the same tokens, up to `longest`, exactly where it has no flip (ties and rounding aside). If each of n tokens
+    flipped by itself with chance f, a reply would have none with chance
 
         (1 − f)ⁿ
 

@@ -33,7 +33,8 @@ def q8_k(x: Tensor) -> np.ndarray:
     """
     flat = np.asarray(torch.as_tensor(x).detach().float().cpu(), F)
     if flat.ndim != 1 or not len(flat) or len(flat) % 256 or not np.isfinite(flat).all():
-        raise ValueError(f"x must be finite (k,) with k a multiple of 256, got shape {tuple(flat.shape)}")
+        got = f"shape {tuple(flat.shape)}" if np.isfinite(flat).all() else "NaN or infinity"
+        raise ValueError(f"x must be finite (k,) with k a multiple of 256, got {got}")
     columns = np.ascontiguousarray(flat.reshape(-1, 256).T)  # a block a column
     size, largest = first_largest(columns)
     iscale = np.divide(F(-127), largest, out=np.zeros_like(largest), where=size > 0)
